@@ -1,0 +1,80 @@
+"""A token table as batches. The order of an epoch is a pure function of (seed, epoch).
+
+B sequences, T tokens each.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from model.config import ConfigError, DataConfig
+from model.prepare import SPLITS, prepare
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """Memory-mapped splits and what was recorded about them."""
+
+    digest: str
+    vocabulary: int
+    token_lengths: np.ndarray  # bytes of text per token id
+    train: np.ndarray  # uint16, all the corpus has left for training
+    val: np.ndarray
+    test: np.ndarray
+
+
+def open_table(data: DataConfig) -> TokenTable:
+    """The token table for `data`, prepared if needed, with train cut to `data.train_tokens`.
+
+    Raises ConfigError if the table's digest is not the one asked for, if the file is damaged or if
+    the corpus has too few tokens.
+    """
+    path = prepare(data)
+    table = _read(path)
+    if data.digest and table.digest != data.digest:
+        raise ConfigError(
+            [
+                f"data.digest: expected {data.digest}, but {path} holds {table.digest}; the corpus "
+                "changed or another Python provides it"
+            ]
+        )
+    if len(table.train) < data.train_tokens:
+        raise ConfigError(
+            [
+                f"data.train_tokens: {data.train_tokens:,} asked, but the corpus has "
+                f"{len(table.train):,} left beside val and test"
+            ]
+        )
+    return table
+
+
+def _read(path: Path) -> TokenTable:
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        about = json.loads(reader.schema.metadata[b"sweep"])
+        splits = {
+            name: reader.get_batch(index).column(0).to_numpy(zero_copy_only=True)
+            for index, name in enumerate(SPLITS)
+        }
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise ConfigError(
+            [f"the token table {path} is damaged ({error}); delete it and it is made again"]
+        ) from None
+    lengths = np.array(about["token_lengths"], dtype=np.int64)
+    return TokenTable(about["digest"], about["vocabulary"], lengths, **splits)
+
+
+def epoch_order(sequences: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of range(sequences) that depends on nothing but the arguments."""
+    return np.random.default_rng([seed, epoch]).permutation(sequences)
+
+
+def windows(tokens: np.ndarray, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and next-token targets, each (B, T) int64, of the windows beginning at `starts` (B,)."""
+    at_BT = starts[:, None] + np.arange(context)
+    return tokens[at_BT].astype(np.int64), tokens[at_BT + 1].astype(np.int64)

@@ -1,0 +1,168 @@
+"""Documents to a token table: an Arrow file with fixed splits and a digest, made once.
+
+Splits are cut by whole documents, ordered by the hash of their text: the order looks random, is the
+same on every machine, and puts exact duplicates side by side, where all but one are dropped, so no
+document is in two splits. A corpus of a single document is cut into contiguous stretches instead.
+Training subsets nest: n tokens are always the first n of the train split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import tiktoken
+
+from model.config import ConfigError, DataConfig
+from model.corpus import documents
+from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
+
+FORMAT = 1  # raise it when the same input would give another table
+SPLITS = ("train", "val", "test")
+
+
+def cache_folder() -> Path:
+    """Where token tables are kept: $SWEEP_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("SWEEP_CACHE")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sweep"
+
+
+def table_path(data: DataConfig) -> Path:
+    """Where the token table for `data` lies or will lie. It does not depend on train_tokens."""
+    identity = {
+        "format": FORMAT,
+        "source": _source_identity(data.path),
+        "tokenizer": data.tokenizer,
+        "val_tokens": data.val_tokens,
+        "test_tokens": data.test_tokens,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return cache_folder() / f"{key}.arrow"
+
+
+def _source_identity(path: str) -> object:
+    """Changes whenever the corpus could have: names, sizes and times of its files."""
+    if not path:
+        import sys
+
+        return ["stdlib", sys.version]
+    root = Path(path).expanduser().resolve()
+    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    return [
+        [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()
+    ]
+
+
+def prepare(data: DataConfig) -> Path:
+    """The token table for `data`, made if it is not there yet.
+
+    Raises ConfigError if the corpus cannot be read or is too small to hold val, test and a train
+    split. A table is written beside its place and moved there whole.
+    """
+    path = table_path(data)
+    if not path.exists():
+        splits, encoding = _tokenize(data)
+        try:
+            _write(path, splits, encoding, data)
+        except OSError as error:
+            raise ConfigError(
+                [f"cannot write the token table {path}: {error.strerror}; set SWEEP_CACHE to a "
+                 "folder with room"]
+            ) from None
+    return path
+
+
+def _tokenize(data: DataConfig) -> tuple[dict[str, np.ndarray], tiktoken.Encoding]:
+    encoding = get_encoding(data.tokenizer)
+    if encoding.n_vocab > 2**16:
+        raise ConfigError([f"data.tokenizer: {data.tokenizer} has more than 65,536 tokens"])
+    texts = {hashlib.sha256(text.encode()).digest(): text for text in documents(data.path) if text}
+    ordered = [texts[key] for key in sorted(texts)]
+    separator = encoding.encode_single_token(END_OF_TEXT)
+    tokens = [
+        np.array([separator, *encoding.encode_ordinary(text)], dtype=np.uint16) for text in ordered
+    ]
+    return _split(tokens, data), encoding
+
+
+def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarray]:
+    """val, then test, then train from `documents`; what a held-out cut leaves over is dropped."""
+    total = sum(map(len, documents))
+    needed = data.val_tokens + data.test_tokens
+    if total <= needed:
+        raise ConfigError(
+            [
+                f"data.path: the corpus has {total:,} tokens, but data.val_tokens and "
+                f"data.test_tokens ask for {needed:,} before any are left to train on"
+            ]
+        )
+    if len(documents) == 1:
+        (only,) = documents
+        train, val, test = np.split(only, [total - needed, total - data.test_tokens])
+        return {"train": train, "val": val, "test": test}
+    splits, rest = {}, iter(documents)
+    for name, size in (("val", data.val_tokens), ("test", data.test_tokens)):
+        splits[name] = _take(rest, size)
+    train = list(rest)
+    if len(splits["val"]) < data.val_tokens or len(splits["test"]) < data.test_tokens or not train:
+        raise ConfigError(
+            [
+                f"data.path: {len(documents)} documents are too few to give val "
+                f"({data.val_tokens:,} tokens) and test ({data.test_tokens:,}) documents of their "
+                "own; lower data.val_tokens and data.test_tokens"
+            ]
+        )
+    return {"train": np.concatenate(train), **splits}
+
+
+def _take(documents: Iterable[np.ndarray], size: int) -> np.ndarray:
+    taken: list[np.ndarray] = []
+    for document in documents:
+        taken.append(document[: size - sum(map(len, taken))])
+        if sum(map(len, taken)) == size:
+            break
+    return np.concatenate(taken) if taken else np.array([], dtype=np.uint16)
+
+
+def digest_of(splits: dict[str, np.ndarray]) -> str:
+    """SHA-256 over the token bytes of train, val and test, whatever file they came in."""
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        digest.update(f"{name}:{len(splits[name])}:".encode())
+        digest.update(np.ascontiguousarray(splits[name], dtype="<u2").tobytes())
+    return digest.hexdigest()
+
+
+def _write(
+    path: Path, splits: dict[str, np.ndarray], encoding: tiktoken.Encoding, data: DataConfig
+) -> None:
+    about = {
+        "digest": digest_of(splits),
+        "source": data.path or "Python standard library",
+        "tokenizer": data.tokenizer,
+        "vocabulary": encoding.n_vocab,
+        "token_lengths": token_lengths(encoding),
+        "tokens": {name: len(splits[name]) for name in SPLITS},
+    }
+    schema = pa.schema([("tokens", pa.uint16())], metadata={"sweep": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as beside:
+        try:
+            with pa.ipc.new_file(beside, schema) as writer:
+                for name in SPLITS:
+                    writer.write_batch(pa.record_batch([pa.array(splits[name])], schema=schema))
+            beside.flush()
+            os.fsync(beside.fileno())
+            os.replace(beside.name, path)
+        except BaseException:
+            os.unlink(beside.name)
+            raise

@@ -1,0 +1,1 @@
+"""Searches the training recipe that makes a fixed, small corpus go furthest."""

@@ -1,0 +1,310 @@
+"""The command line. Thin: it parses, calls, prints. Slow imports wait until they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from model.config import SETTINGS, Config, ConfigError, Setting, did_you_mean
+from sweep.errors import UNREACHABLE, SweepError
+from sweep.space import SWEEP_SETTINGS, read_space
+
+MOST_LIKELY_PORT_TAKEN = "Is the port taken? Try another --port."
+
+runs_option = click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds the run folders.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Fix a setting; repeatable."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88})
+def cli() -> None:
+    """Find the recipe that makes a fixed, small corpus go furthest.
+
+    \b
+      sweep run search_spaces/quickstart.yaml
+      sweep status
+      sweep ui
+    """
+
+
+@cli.command()
+@click.argument("space", type=click.Path(path_type=Path))
+@set_option
+@click.option("--name", default="", help="Name of the run folder.  [default: from SPACE]")
+@click.option("--trials", type=int, help="Search trials to run.  [default: from SPACE]")
+@click.option(
+    "--address",
+    envvar="RAY_ADDRESS",
+    help="Ray cluster to join, or auto.  [default: $RAY_ADDRESS, else start one here]",
+)
+@click.option("--here", is_flag=True, help="One trial at a time in this process, without Ray.")
+@click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
+@runs_option
+def run(
+    space: Path,
+    overrides: tuple[str, ...],
+    name: str,
+    trials: int | None,
+    address: str | None,
+    here: bool,
+    plain: bool,
+    runs: Path,
+) -> None:
+    """Run the sweep described by SPACE, or continue it if it has already begun.
+
+    Finished trials are never repeated. Ctrl-C stops cleanly; the same command continues.
+
+    \b
+      sweep run search_spaces/quickstart.yaml
+      sweep run search_spaces/quickstart.yaml --set data.path=book.txt --name book
+    """
+    if trials is not None:
+        overrides = (*overrides, f"budget.trials={trials}")
+    checked = read_space(space, overrides, name)
+
+    from sweep import report
+    from sweep.journal import NAME, read_view
+    from sweep.run import Options
+    from sweep.run import run as run_sweep
+
+    code, folder = run_sweep(checked, space.read_text(), Options(runs, address, here, plain))
+    view = read_view(folder / NAME)
+    if code >= 128:
+        click.echo(f"stopped; state saved. Continue: {_same_command()}", err=True)
+    else:
+        click.echo(report.result(view, folder))
+    sys.exit(code)
+
+
+@cli.command()
+@click.argument("space", type=click.Path(path_type=Path))
+@set_option
+def check(space: Path, overrides: tuple[str, ...]) -> None:
+    """Check SPACE and say what it searches; nothing is run.
+
+    \b
+      sweep check search_spaces/quickstart.yaml
+    """
+    checked = read_space(space, overrides)
+    axes = ", ".join(checked.searched)
+    click.echo(f"{space} is fine: {checked.budget.trials} trials over {axes}")
+
+
+@cli.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@runs_option
+@json_option
+def status(folder: Path | None, runs: Path, as_json: bool) -> None:
+    """Show how the sweep in FOLDER stands; by default the latest one.
+
+    \b
+      sweep status
+      sweep status runs/quickstart --json
+    """
+    from sweep import report
+
+    view = _view(folder, runs)
+    if as_json:
+        click.echo(json.dumps(report.as_data(view), indent=2))
+        return
+    state = "no driver has ended it" if view.end is None else view.end["reason"]
+    click.echo(f"{view.header['name']} ({state})  {report.counts(view)}")
+    for trial in view.running():
+        last = trial.last
+        at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
+        click.echo(f"  {trial.name}  {at}")
+    click.echo(report.leaderboard(view))
+
+
+@cli.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@runs_option
+@json_option
+def best(folder: Path | None, runs: Path, as_json: bool) -> None:
+    """Print the command that trains the best settings of a sweep again.
+
+    \b
+      sweep best
+      sweep best runs/quickstart --json
+    """
+    from sweep import report
+
+    view = _view(folder, runs)
+    ranked = view.ranked()
+    if not ranked:
+        raise SweepError(f"{view.header['name']} has no complete trial yet", code=1)
+    if as_json:
+        data = report.as_data(view)["trials"]
+        click.echo(json.dumps(next(t for t in data if t["trial"] == ranked[0].name), indent=2))
+        return
+    found = report.efficiency_of(view, ranked[0])
+    worth = f", {found} data" if found else ""
+    click.echo(f"trial {ranked[0].name}: val loss {ranked[0].val_loss:.4f}{worth}", err=True)
+    click.echo(report.train_command(ranked[0].settings))
+
+
+@cli.command()
+@click.option("--port", default=5000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@runs_option
+def ui(port: int, host: str, runs: Path) -> None:
+    """Open the MLflow server on the sweeps under --runs. Ctrl-C stops it.
+
+    With $MLFLOW_TRACKING_URI set to a server, its address is printed instead.
+
+    \b
+      sweep ui --port 5001
+    """
+    from sweep.publisher import artifact_root, store_uri
+
+    uri = store_uri(runs)
+    if uri.startswith(("http://", "https://")):
+        click.echo(f"MLflow: {uri}")
+        return
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise SweepError(
+            f"nothing has been logged under {runs}",
+            hint="Run a sweep first: sweep run search_spaces/quickstart.yaml",
+        )
+    click.echo(f"MLflow: http://{host}:{port}  (Ctrl-C stops it)", err=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
+    if artifact_root(runs):
+        command += ["--default-artifact-root", artifact_root(runs)]
+    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+    os.execv(sys.executable, command)
+
+
+@cli.command()
+@set_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the checkpoint.  [default: runs/train/ and a digest of the settings]",
+)
+def train(overrides: tuple[str, ...], out: Path | None) -> None:
+    """Train one GPT. Ctrl-C stops; the same command continues.
+
+    \b
+      sweep train --set train.epochs=4 --set optim.name=muon
+    """
+    settings = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        settings[key] = value
+    try:
+        config = Config.from_settings(settings)
+        digest = hashlib.sha256(json.dumps(config.settings()).encode()).hexdigest()[:12]
+        folder = out or Path("runs") / "train" / digest
+        click.echo(f"training in {folder}", err=True)
+        _train(config, folder)
+    except ConfigError as error:
+        raise SweepError(
+            "these settings cannot be trained",
+            error.problems,
+            hint="`sweep settings` lists every setting with its unit, default and bounds.",
+        ) from None
+
+
+def _train(config: Config, folder: Path) -> None:
+    from model.train import train as train_model
+
+    scaled, timescale = config.gpt.scaled(), config.decay_timescale
+    click.echo(
+        f"{scaled.layers} layers, width {scaled.width}; {config.steps} steps; "
+        f"decay timescale {timescale:.3g} epochs",
+        err=True,
+    )
+    click.echo("done     epoch  train loss  val loss  bits/byte  seconds")
+    for progress in train_model(config, folder):
+        click.echo(
+            f"{progress.basis_points / 100:5.1f} %  {progress.epoch:5.2f}  "
+            f"{progress.train_loss:10.4f}  {progress.val_loss:8.4f}  "
+            f"{progress.bits_per_byte:9.4f}  {progress.seconds:7.1f}"
+        )
+        if progress.diverged:
+            raise SweepError(f"diverged by step {progress.step}; lower optim.lr", code=1)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@json_option
+def settings(name: str | None, as_json: bool) -> None:
+    """List every setting with its unit, default, bounds and meaning.
+
+    NAME limits the list to one setting or one group.
+
+    \b
+      sweep settings optim
+    """
+    known = {**SETTINGS, **SWEEP_SETTINGS}
+    shown = [s for s in known.values() if name in (None, s.name, s.name.partition(".")[0])]
+    if not shown:
+        groups = {key.partition(".")[0] for key in known}
+        raise SweepError(f"{name}: no such setting{did_you_mean(str(name), [*known, *groups])}")
+    if as_json:
+        click.echo(json.dumps([_setting_as_data(s) for s in shown], indent=2))
+        return
+
+    from sweep.report import table
+
+    header = ["setting", "default", "unit", "bounds", "meaning"]
+    click.echo(table([header, *([*map(str, _row(s))] for s in shown)]))
+
+
+def _row(about: Setting) -> tuple[str, str, str, str, str]:
+    default = (
+        ",".join(map(str, about.default)) if isinstance(about.default, tuple) else str(about.default)
+    )
+    bounds = "list" if about.kind is tuple else about.bounds
+    return about.name, default or '""', about.unit, bounds, about.meaning
+
+
+def _setting_as_data(about: Setting) -> dict[str, object]:
+    return {
+        "name": about.name,
+        "type": about.kind.__name__,
+        "default": about.default,
+        "unit": about.unit,
+        "bounds": about.bounds,
+        "meaning": about.meaning,
+    }
+
+
+def _view(folder: Path | None, runs: Path):  # type: ignore[no-untyped-def]
+    from sweep.journal import NAME, read_view
+    from sweep.run import latest
+
+    folder = folder or latest(runs)
+    if not (folder / NAME).exists():
+        raise SweepError(f"{folder} is no run folder: it has no {NAME}")
+    view = read_view(folder / NAME)
+    if not view.header:
+        raise SweepError(f"the sweep in {folder} has not begun", code=1)
+    return view
+
+
+def _same_command() -> str:
+    return " ".join(["sweep", *sys.argv[1:]])
+
+
+def main() -> None:
+    """Entry point: one message for what the user can mend, a traceback for what we must."""
+    try:
+        cli()
+    except SweepError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.code)

@@ -1,0 +1,174 @@
+"""What a person sees while a sweep runs: a live view on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import mean
+from typing import Protocol
+
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from model.progress import WHOLE
+from sweep.records import Event, Outcome, Role, TrialView, View, title
+from sweep.report import counts, efficiency_of
+
+REDRAWS_PER_SECOND = 2
+SECONDS_BETWEEN_HEARTBEATS = 60.0
+
+
+class Console(Protocol):
+    """Told of every journal event after it is written."""
+
+    def __enter__(self) -> Console: ...
+    def __exit__(self, *about: object) -> None: ...
+    def show(self, event: Event) -> None: ...
+
+
+def open_console(view: View, plain: bool = False) -> Console:
+    """The live view if standard error is a terminal, else lines."""
+    return PlainConsole(view) if plain or not sys.stderr.isatty() else LiveConsole(view)
+
+
+class PlainConsole:
+    """One line for each trial that ends, and a heartbeat when nothing else is said."""
+
+    def __init__(
+        self,
+        view: View,
+        write: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._view, self._write, self._clock = view, write, clock
+        self._started = self._spoke = clock()
+
+    def __enter__(self) -> PlainConsole:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        text = describe(self._view, event)
+        silent = self._clock() - self._spoke
+        if not text and silent > SECONDS_BETWEEN_HEARTBEATS:
+            text = f"{counts(self._view)}, {remaining(self._view)}"
+        if text:
+            self._spoke = self._clock()
+            self._write(f"[{duration(self._spoke - self._started)}] {text}")
+
+
+class LiveConsole:
+    """A panel redrawn in place; what ends scrolls by above it."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._started = time.monotonic()
+        self._console = RichConsole(stderr=True, highlight=False)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._panel,
+            refresh_per_second=REDRAWS_PER_SECOND,
+            transient=True,
+        )
+
+    def __enter__(self) -> LiveConsole:
+        self._live.start()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._live.stop()
+
+    def show(self, event: Event) -> None:
+        text = describe(self._view, event)
+        if text:
+            self._console.print(text, markup=False)
+
+    def _panel(self) -> RenderableType:
+        view, elapsed = self._view, time.monotonic() - self._started
+        if not view.header:
+            return Text("starting")
+        head = f"{view.header['name']}  {counts(view)}  {duration(elapsed)}, {remaining(view)}"
+        return Group(Text(head, style="bold"), Text(best(view)), running_table(view))
+
+
+def running_table(view: View) -> Table:
+    """One row for each running trial: how far, how well, what it is."""
+    grid = Table.grid(padding=(0, 2))
+    for trial in view.running():
+        last = trial.last
+        done = last["basis_points"] if last else 0
+        loss = f"{last['val_loss']:.4f}" if last else "-"
+        epoch = f"epoch {last['epoch']:.1f}" if last else ""
+        bar = ProgressBar(total=WHOLE, completed=done, width=20)
+        grid.add_row(trial.name, bar, f"{done / 100:.0f} %", loss, epoch, title(trial.searched))
+    return grid
+
+
+def best(view: View) -> str:
+    """The best complete trial so far, in a line."""
+    ranked = view.ranked()
+    if not ranked:
+        return "no trial is complete yet"
+    found = efficiency_of(view, ranked[0])
+    worth = f", {found} data" if found else ""
+    return f"best so far: {ranked[0].name} with val loss {ranked[0].val_loss:.4f}{worth}"
+
+
+def describe(view: View, event: Event) -> str:
+    """What `event` means to a reader; empty for what only matters in bulk."""
+    kind = event["event"]
+    if kind == "sweep":
+        # What ended before a continuation is not told again.
+        ended = sum(t.outcome is not None for t in view.trials.values())
+        begun = f"continues; {counts(view)}" if ended else f"begins; {event['trials']} trials"
+        return f"sweep {event['name']} {begun}"
+    if kind == "trial":
+        return f"{event['trial']} starts: {title(event['searched'])}"
+    if kind == "baseline":
+        points = ", ".join(f"{int(tokens):,} tokens: {loss:.4f}" for tokens, loss in event["points"])
+        return f"baseline measured: {points}"
+    if kind == "outcome":
+        return _describe_outcome(view, view.trials[event["trial"]], event)
+    return ""
+
+
+def _describe_outcome(view: View, trial: TrialView, event: Event) -> str:
+    reason = f": {trial.reason}" if trial.reason else ""
+    text = f"{trial.name} {trial.outcome}{reason}"
+    if trial.outcome is Outcome.FAILED:
+        failed = [t for t in view.trials.values() if t.outcome is Outcome.FAILED]
+        if len(failed) == 1:  # the first in full, the rest are counted
+            text += "\n" + str(event.get("error", "")).rstrip()
+        return text
+    text += f", val loss {trial.val_loss:.4f}"
+    if trial.role is Role.SEARCH and trial.outcome is Outcome.COMPLETE:
+        found = efficiency_of(view, trial)
+        text += f", {found} data" if found else ""
+        text += "  <- best so far" if view.ranked()[0] is trial else ""
+    return text
+
+
+def remaining(view: View) -> str:
+    """How much longer, from how long ended trials took and how many run at once."""
+    ended = [t for t in view.searches() if t.ended is not None]
+    if not ended:
+        return "time left unknown"
+    seconds = mean((t.ended - t.started) / 1000 for t in ended if t.ended is not None)
+    running = view.running()
+    progress = sum((t.last["basis_points"] if t.last else 0) / WHOLE for t in running)
+    left = max(0.0, view.header["trials"] - len(ended) - progress)
+    return f"about {duration(left * seconds / max(1, len(running)))} left"
+
+
+def duration(seconds: float) -> str:
+    """As a clock shows it: 0:42, 12:05, 3:07:00."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,54 @@
+"""How many times more data a plain baseline would need to reach a loss.
+
+The metric is NanoGPT Slowrun's: straight lines, in tokens, between measured baseline points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+Curve = Sequence[tuple[float, float]]  # (tokens, nats per token), tokens rising
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """A data-efficiency multiplier, and whether it lies beyond what was measured."""
+
+    value: float  # clamped to the measured range
+    side: str = ""  # "<" below it, ">" above it, "" inside
+
+    def __str__(self) -> str:
+        return f"{self.side}{self.value:.3g}x" if self.side else f"{self.value:.2f}x"
+
+
+def multiplier(loss: float, baseline: Curve, train_tokens: int) -> Multiplier:
+    """Tokens the baseline needs for `loss` (nats per token), over `train_tokens`.
+
+    Outside the measured points the nearest one is given with its side, never an extrapolation: a
+    multiplier read off a line nobody measured is the first number that would be quoted.
+    """
+    points = falling(baseline)
+    (least_tokens, highest), (most_tokens, lowest) = points[0], points[-1]
+    if not loss <= highest:  # a loss that is not a number lands here too
+        return Multiplier(least_tokens / train_tokens, "<")
+    if loss < lowest:
+        return Multiplier(most_tokens / train_tokens, ">")
+    for (tokens_a, loss_a), (tokens_b, loss_b) in pairwise(points):
+        if loss_b <= loss < loss_a:
+            share = (loss_a - loss) / (loss_a - loss_b)
+            return Multiplier((tokens_a + share * (tokens_b - tokens_a)) / train_tokens)
+    return Multiplier(least_tokens / train_tokens)
+
+
+def falling(baseline: Curve) -> list[tuple[float, float]]:
+    """The baseline with noise upwards removed: with more data it could always use less of it."""
+    lowest = accumulate((loss for _, loss in baseline), min)
+    return [(tokens, loss) for (tokens, _), loss in zip(baseline, lowest, strict=True)]
+
+
+def measured(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Finite baseline points in order of tokens: what a curve can be drawn through."""
+    return sorted((tokens, loss) for tokens, loss in points if math.isfinite(loss))

@@ -1,0 +1,57 @@
+"""The append-only record of every observation, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from sweep.records import Event, View
+
+NAME = "journal.jsonl"
+
+
+class Journal:
+    """Open for appending. A line torn by a crash is dropped first: nobody has acted on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.view = View()
+        path.touch()
+        whole = 0
+        for event, whole in read_events(path):
+            self.view.apply(event)
+        self._file: IO[bytes] = path.open("r+b")
+        self._file.truncate(whole)
+        self._file.seek(whole)
+
+    def append(self, event: str, **about: Any) -> Event:
+        """Write one event, stamped with the time in milliseconds, and hand it to the system."""
+        record: Event = {"event": event, "time": int(time.time() * 1000), **about}
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
+        self.view.apply(record)
+        return record
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
+    """Whole events from byte `offset` on, each with the offset after it."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield json.loads(line), offset
+
+
+def read_view(path: Path) -> View:
+    """The sweep that the journal at `path` tells of."""
+    view = View()
+    for event, _ in read_events(path):
+        view.apply(event)
+    return view

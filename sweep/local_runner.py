@@ -1,0 +1,30 @@
+"""Drive a session with a plain loop: one trial at a time, in this process."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from model.config import Config
+from model.progress import Progress
+from sweep.interrupt import Interrupt
+from sweep.session import Session
+
+Train = Callable[[Config, Path], Iterator[Progress]]
+
+
+def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:
+    """Run every trial of `session`, each in its own folder under `folder`."""
+    while (trial := session.next_trial()) is not None:
+        try:
+            config = Config.from_settings(trial.settings)
+            evaluations = train(config, folder / trial.name)
+            while True:
+                with interrupt.allowed():
+                    progress = next(evaluations)
+                if session.observe(trial, progress).stop:
+                    break
+        except Exception:
+            session.fail(trial, traceback.format_exc())
+        interrupt.check()

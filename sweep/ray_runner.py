@@ -1,0 +1,246 @@
+"""Drive a session with Ray Tune: many trials at once, on this machine or a cluster.
+
+Tune schedules and nothing more. What it keeps of an experiment is thrown away: the ledger knows
+all that is needed to go on, and Tune would tell Optuna that a stopped trial was complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported or started, so they are set before; workers inherit them.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep.interrupt has it
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+os.environ.update(QUIET)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.schedulers import FIFOScheduler  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+from model.config import Config  # noqa: E402
+from model.progress import Progress  # noqa: E402
+from sweep.errors import UNREACHABLE, SweepError  # noqa: E402
+from sweep.interrupt import Interrupt  # noqa: E402
+from sweep.local_runner import Train  # noqa: E402
+from sweep.records import Trial  # noqa: E402
+from sweep.session import Session  # noqa: E402
+from sweep.space import TrialConfig  # noqa: E402
+
+WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
+OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
+FORWARDED = ("SWEEP_CACHE", "TIKTOKEN_CACHE_DIR")  # to workers on other nodes
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts
+SECONDS_BETWEEN_SNAPSHOTS = 1e6  # Tune's own, which nothing reads
+
+
+def run(
+    session: Session, train: Train, folder: Path, interrupt: Interrupt, address: str | None
+) -> None:
+    """Run every trial of `session`, each in its own folder under `folder`.
+
+    address   of a running cluster, as `ray.init` takes it; None starts one on this machine
+    Raises SweepError if the cluster cannot be reached or no trial fits in it, Interrupted on a
+    signal. The cluster, or our part in it, is gone afterwards.
+    """
+    _connect(address)
+    scratch = Path(tempfile.mkdtemp(prefix=".ray-", dir=folder.parent))
+    try:
+        resources, at_once = _fit(session.space.trial, ray.cluster_resources())
+        bridge = _Bridge(session, folder.absolute())
+        tuner = tune.Tuner(
+            tune.with_resources(_worker(train), resources),
+            tune_config=tune.TuneConfig(
+                search_alg=_Asker(bridge),
+                scheduler=_Judge(bridge),
+                max_concurrent_trials=at_once,
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(scratch.absolute()),
+                verbose=0,
+                # The trainer keeps its own checkpoints; Tune's default would ask for one more.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=WORKERS_LOST),
+                callbacks=[_Watch(interrupt)],
+            ),
+        )
+        tuner.fit()
+        interrupt.check()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _connect(address: str | None) -> None:
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is in the journal
+    if address is None:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **quiet,
+        )
+        return
+    variables = QUIET | {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    try:
+        ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SweepError(
+            f"cannot join the Ray cluster at {address}: {error}",
+            hint="Is it up? `ray status` tells; without --address a local one is started.",
+            code=UNREACHABLE,
+        ) from None
+
+
+def _fit(trial: TrialConfig, cluster: dict[str, float]) -> tuple[dict[str, float], int]:
+    """What one trial is given, and how many run at once."""
+    gpus = trial.gpus if trial.gpus >= 0 else float(cluster.get("GPU", 0) >= 1)
+    wanted = {"CPU": trial.cpus, "GPU": gpus}
+    fits = min(int(cluster.get(kind, 0) / n + 1e-9) for kind, n in wanted.items() if n > 0)
+    if trial.max_concurrent:
+        # More than fit now is fine: an autoscaling cluster grows to what is asked of it.
+        fits = trial.max_concurrent
+    if fits < 1:
+        has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in wanted)
+        raise SweepError(
+            f"no trial fits: trial.cpus asks {trial.cpus:g}, trial.gpus {gpus:g}; there are {has}",
+            hint="Lower them, or set trial.max_concurrent if the cluster will grow.",
+        )
+    return {kind.lower(): n for kind, n in wanted.items() if n > 0}, fits
+
+
+class _Bridge:
+    """What Asker and Judge share: the session, and which Tune trial is which of ours."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session, self.folder = session, folder
+        self.trials: dict[str, Trial] = {}
+        self.lost: dict[str, str] = {}  # why a Tune trial last lost its worker
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher and scheduler at the start; nothing reads it
+
+
+class _Asker(Searcher):  # type: ignore[misc]
+    """Only asks: what is seen and how trials end goes through the Judge."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = self._bridge.session.next_trial()
+        if trial is None:
+            return Searcher.FINISHED  # None would make Tune poll for ten minutes
+        self._bridge.trials[trial_id] = trial
+        return {"settings": dict(trial.settings), "folder": str(self._bridge.folder / trial.name)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        trial = self._bridge.trials.pop(trial_id, None)
+        if error and trial is not None:
+            cause = self._bridge.lost.get(trial_id, "no cause given").strip()
+            last = cause.splitlines()[-1]
+            self._bridge.session.fail(
+                trial, f"{cause}\nlost its worker {WORKERS_LOST + 1} times, the last time: {last}"
+            )
+
+    def save(self, checkpoint_path: str) -> None:
+        raise NotImplementedError  # Tune then goes on without
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError
+
+
+class _Judge(FIFOScheduler):  # type: ignore[misc]
+    """Hands evaluations to the session and its verdicts to Tune."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        ours = self._bridge.trials[trial.trial_id]
+        if "error" in result:
+            self._bridge.session.fail(ours, result["error"])
+            stop = True
+        else:
+            stop = self._bridge.session.observe(ours, result["progress"]).stop
+        if stop:
+            # The ledger has it: Tune's word on how it ended is not asked for.
+            del self._bridge.trials[trial.trial_id]
+        return str(self.STOP if stop else self.CONTINUE)
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        """A worker died: Tune starts the trial again, which goes on from its own checkpoint."""
+        if trial.error_file and Path(trial.error_file).exists():
+            self._bridge.lost[trial.trial_id] = COLOURS.sub("", Path(trial.error_file).read_text())
+
+
+class _Watch(tune.Callback):  # type: ignore[misc]
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+
+    def on_step_begin(self, **about: Any) -> None:
+        self._interrupt.check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _worker(train: Train) -> type:
+    """The actor that trains one trial after another, keeping torch and the token table warm."""
+
+    class Worker(tune.Trainable):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            self._failed = self._leaving = False
+            self._start(config)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._leaving = self._failed
+            self._start(new_config)
+            return True
+
+        def _start(self, config: dict[str, Any]) -> None:
+            self._evaluations: Iterator[Progress] | None = None
+            self._settings, self._folder = config["settings"], Path(config["folder"])
+
+        def step(self) -> dict[str, Any]:
+            if self._leaving:
+                # An exception in the trial before may have left the GPU unusable, so that a fresh
+                # worker must take this one. Tune gives it one here, but not from reset_config.
+                ray.actor.exit_actor()
+            try:
+                if self._evaluations is None:
+                    self._evaluations = train(Config.from_settings(self._settings), self._folder)
+                return {"progress": next(self._evaluations)}
+            except Exception:
+                self._failed = True
+                return {"error": traceback.format_exc()}
+
+    return Worker
+

@@ -1,0 +1,142 @@
+"""The nouns everyone shares: Trial, Outcome, and the View that is folded from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from model.config import Value
+
+Event = dict[str, Any]
+MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets
+
+
+class Outcome(StrEnum):
+    """How a trial ended. Pruned is knowledge about the settings; failed is not."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+class Role(StrEnum):
+    """A trial either searches or measures the plain baseline."""
+
+    SEARCH = "search"
+    BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the trainer, as it was proposed."""
+
+    number: int  # in its study, from 0
+    role: Role
+    searched: Mapping[str, Value]  # what the study chose
+    settings: Mapping[str, Value]  # what the trainer is given: fixed and searched
+
+    @property
+    def name(self) -> str:
+        """Names the trial everywhere: its folder, its MLflow run, the leaderboard."""
+        if self.role is Role.BASELINE:
+            return f"baseline-{self.searched[MULTIPLE]}x"
+        return f"{self.number:04d}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a session decides on an observation."""
+
+    stop: bool
+    reason: str = ""
+
+
+@dataclass
+class TrialView:
+    """What the journal tells about one trial."""
+
+    name: str
+    role: Role
+    searched: dict[str, Value]
+    settings: dict[str, Value]
+    started: int  # milliseconds since 1970
+    observations: list[Event] = field(default_factory=list)
+    outcome: Outcome | None = None  # None while it runs
+    reason: str = ""
+    ended: int | None = None
+
+    @property
+    def last(self) -> Event | None:
+        """The latest observation."""
+        return self.observations[-1] if self.observations else None
+
+    @property
+    def val_loss(self) -> float:
+        """The latest validation loss, nats per token; not a number before the first."""
+        return float(self.last["val_loss"]) if self.last else float("nan")
+
+
+@dataclass
+class View:
+    """A sweep as its journal tells it; console, status, report and MLflow all read this."""
+
+    trials: dict[str, TrialView] = field(default_factory=dict)
+    header: Event = field(default_factory=dict)
+    baseline: list[tuple[float, float]] | None = None  # (tokens, nats per token), once measured
+    end: Event | None = None  # why the sweep last stopped; None while it runs
+
+    def apply(self, event: Event) -> None:
+        """Fold one journal event in."""
+        kind = event["event"]
+        if kind == "sweep":
+            self.header, self.end = event, None
+        elif kind == "trial":
+            self.trials.setdefault(
+                event["trial"],
+                TrialView(
+                    event["trial"],
+                    Role(event["role"]),
+                    event["searched"],
+                    event["settings"],
+                    event["time"],
+                ),
+            )
+        elif kind == "observation":
+            self.trials[event["trial"]].observations.append(event)
+        elif kind == "outcome":
+            trial = self.trials[event["trial"]]
+            trial.outcome, trial.reason = Outcome(event["outcome"]), event["reason"]
+            trial.ended = event["time"]
+        elif kind == "baseline":
+            self.baseline = [(tokens, loss) for tokens, loss in event["points"]]
+        elif kind == "end":
+            self.end = event
+
+    def searches(self) -> list[TrialView]:
+        return [t for t in self.trials.values() if t.role is Role.SEARCH]
+
+    def running(self) -> list[TrialView]:
+        return [t for t in self.trials.values() if t.outcome is None]
+
+    def count(self, outcome: Outcome) -> int:
+        """Search trials that ended this way."""
+        return sum(t.outcome is outcome for t in self.searches())
+
+    def ranked(self) -> list[TrialView]:
+        """Complete search trials, lowest final validation loss first."""
+        complete = [t for t in self.searches() if t.outcome is Outcome.COMPLETE]
+        return sorted(complete, key=lambda t: t.val_loss)
+
+
+def title(searched: Mapping[str, Value]) -> str:
+    """What makes a trial different, in a line."""
+    if MULTIPLE in searched:
+        return f"plain baseline on {searched[MULTIPLE]}x data"
+    return " ".join(f"{name}={short(value)}" for name, value in searched.items())
+
+
+def short(value: object) -> str:
+    """A setting's value with three digits at most."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,122 @@
+"""What a finished or running sweep has to say, as text."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from model.config import Value
+from sweep.efficiency import Multiplier, multiplier
+from sweep.records import Outcome, Role, TrialView, View, short
+
+LEADERS = 10
+
+
+def efficiency_of(view: View, trial: TrialView) -> Multiplier | None:
+    """The trial's data-efficiency multiplier, once the baseline is measured."""
+    if not view.baseline or trial.last is None:
+        return None
+    return multiplier(trial.val_loss, view.baseline, int(view.header["train_tokens"]))
+
+
+def leaderboard(view: View) -> str:
+    """The best complete trials as a table, lowest validation loss first."""
+    ranked = view.ranked()[:LEADERS]
+    if not ranked:
+        return "No trial is complete yet."
+    searched = list(dict.fromkeys(name for trial in ranked for name in trial.searched))
+    rows = [["trial", "val loss", "± s.e.", "bits/byte", "data", *searched]]
+    for trial in ranked:
+        assert trial.last is not None
+        rows.append(
+            [
+                trial.name,
+                f"{trial.val_loss:.4f}",
+                f"{trial.last['val_loss_error']:.4f}",
+                f"{trial.last['bits_per_byte']:.4f}",
+                str(efficiency_of(view, trial) or "-"),
+                *(short(trial.searched.get(name, "-")) for name in searched),
+            ]
+        )
+    return table(rows)
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns as wide as they need to be; the first row is the header."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def counts(view: View) -> str:
+    """How the search trials stand, in a line."""
+    searches = view.searches()
+    running = sum(t.outcome is None for t in searches)
+    done = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
+    return f"{len(searches)}/{view.header['trials']} trials: {done}, {running} unfinished"
+
+
+def train_command(settings: Mapping[str, Value]) -> str:
+    """A `sweep train` command that trains these settings again."""
+    parts = [f"--set {shlex.quote(f'{name}={value}')}" for name, value in settings.items()]
+    return " \\\n    ".join(["sweep train", *parts])
+
+
+def baseline_line(view: View) -> str:
+    """The measured baseline in a line."""
+    if not view.baseline:
+        return "No baseline was measured."
+    points = ", ".join(f"{int(tokens):,}: {loss:.4f}" for tokens, loss in view.baseline)
+    return f"Plain baseline, val loss by training tokens: {points}"
+
+
+def result(view: View, folder: Path) -> str:
+    """The end of a sweep: leaderboard, what the best is worth, how to get it, where to look."""
+    parts = [counts(view), leaderboard(view)]
+    ranked = view.ranked()
+    if ranked:
+        best = ranked[0]
+        found = efficiency_of(view, best)
+        if found is not None:
+            parts.append(
+                f"{baseline_line(view)}\nTrial {best.name} does with 1x what the plain baseline "
+                f"needs {found} the data for."
+            )
+        parts.append(
+            "The lowest of several validation losses flatters itself: differences within the "
+            "standard error are ties.\nTo train the best settings again:\n\n"
+            f"  {train_command(best.settings)}"
+        )
+    parts.append(f"Curves: sweep ui --runs {folder.parent}    Everything else: {folder}")
+    return "\n\n".join(parts)
+
+
+def as_data(view: View) -> dict[str, Any]:
+    """The sweep as plain data, for --json."""
+    return {
+        "name": view.header["name"],
+        "state": "running" if view.end is None else view.end["reason"],
+        "budget": view.header["trials"],
+        "data": view.header["data"],
+        "baseline": view.baseline,
+        "trials": [_trial_as_data(view, trial) for trial in view.trials.values()],
+    }
+
+
+def _trial_as_data(view: View, trial: TrialView) -> dict[str, Any]:
+    last = trial.last or {}
+    found = efficiency_of(view, trial) if trial.role is Role.SEARCH else None
+    return {
+        "trial": trial.name,
+        "role": trial.role,
+        "outcome": trial.outcome,
+        "reason": trial.reason,
+        "settings": trial.settings,
+        "progress": last.get("basis_points", 0) / 10_000,
+        "val_loss": last.get("val_loss"),
+        "val_loss_error": last.get("val_loss_error"),
+        "bits_per_byte": last.get("bits_per_byte"),
+        "data_efficiency": str(found) if found else None,
+    }

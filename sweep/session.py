@@ -1,0 +1,159 @@
+"""The sweep without I/O of its own: what to run next, what to make of an observation.
+
+Ray Tune and a plain loop both drive a Session and reach the same outcomes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from model.progress import Progress
+from sweep.efficiency import measured
+from sweep.journal import Journal
+from sweep.records import Event, Outcome, Role, Trial, Verdict
+from sweep.space import Space
+from sweep.study import Ledger
+
+CONTINUE = Verdict(stop=False)
+
+
+class Session:
+    """One sweep, new or continued.
+
+    Order of writing: the trainer's checkpoint, then the ledger, then the journal. Whatever a crash
+    leaves out, the trainer yields again from its checkpoint, and steps already there are dropped.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        search: Ledger,
+        baseline: Ledger,
+        journal: Journal,
+        watch: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self.space, self.journal = space, journal
+        self._ledgers = {Role.SEARCH: search, Role.BASELINE: baseline}
+        self._watch = watch
+        self._live: dict[str, Trial] = {}
+        self._reported: dict[str, set[int]] = {}
+        self._catch_up_journal()
+        self._unfinished = deque([*baseline.unfinished(), *search.unfinished()])
+
+    @property
+    def gave_up(self) -> bool:
+        """True when so many trials failed that starting more would waste them too."""
+        failed = sum(t.outcome is Outcome.FAILED for t in self.journal.view.trials.values())
+        return failed >= self.space.budget.failures
+
+    def next_trial(self) -> Trial | None:
+        """The trial to run next, or None when the budget is spent or the sweep gave up.
+
+        First those an earlier driver left unfinished, then the baseline, then new proposals.
+        """
+        if self.gave_up:
+            return None
+        baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
+        if self._unfinished:
+            trial = self._unfinished.popleft()
+        elif len(baseline) < len(self.space.baseline.multiples):
+            trial = baseline.ask()
+        elif len(search) < self.space.budget.trials:
+            trial = search.ask()
+        else:
+            return None
+        self._live[trial.name] = trial
+        self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
+        if trial.name not in self.journal.view.trials:
+            self._note(
+                "trial",
+                trial=trial.name,
+                role=trial.role,
+                searched=dict(trial.searched),
+                settings=dict(trial.settings),
+            )
+        return trial
+
+    def observe(self, trial: Trial, progress: Progress) -> Verdict:
+        """Take in one evaluation; the verdict says whether to go on.
+
+        The trial is finished here when the verdict stops it or its schedule is over.
+        """
+        ledger = self._ledgers[trial.role]
+        new = progress.basis_points not in self._reported[trial.name]
+        if new:
+            self._reported[trial.name].add(progress.basis_points)
+            loss = float("inf") if progress.diverged else progress.val_loss
+            ledger.report(trial, progress.basis_points, loss)
+        self._note_observation(trial, progress)
+        if progress.diverged:
+            return self._finish(trial, Outcome.PRUNED, "diverged")
+        if progress.done:
+            return self._finish(trial, Outcome.COMPLETE, "", progress.val_loss)
+        if new and ledger.should_prune(trial):
+            at = progress.basis_points / 100
+            return self._finish(trial, Outcome.PRUNED, f"behind its peers at {at:g} %")
+        return CONTINUE
+
+    def fail(self, trial: Trial, error: str) -> None:
+        """Record that `trial` ended by an exception or a lost worker; `error` is its traceback."""
+        reason = error.strip().splitlines()[-1] if error.strip() else "no reason given"
+        self._finish(trial, Outcome.FAILED, reason, error=error)
+
+    def close(self, reason: str) -> None:
+        """Note why the driver stops. Unfinished trials stay so, for the next driver."""
+        self._note("end", reason=reason)
+        self.journal.close()
+
+    def live(self) -> Iterator[Trial]:
+        """Trials given out and not finished."""
+        yield from self._live.values()
+
+    def _finish(
+        self, trial: Trial, outcome: Outcome, reason: str, loss: float | None = None, error: str = ""
+    ) -> Verdict:
+        self._ledgers[trial.role].tell(trial, outcome, reason, loss)
+        del self._live[trial.name], self._reported[trial.name]
+        self._note_outcome(trial, outcome, reason, error)
+        return Verdict(stop=True, reason=reason)
+
+    def _note(self, event: str, **about: Any) -> None:
+        self._watch(self.journal.append(event, **about))
+
+    def _note_observation(self, trial: Trial, progress: Progress) -> None:
+        noted = self.journal.view.trials[trial.name].observations
+        if all(event["basis_points"] != progress.basis_points for event in noted):
+            self._note("observation", trial=trial.name, **progress.to_dict())
+
+    def _note_outcome(self, trial: Trial, outcome: Outcome, reason: str, error: str = "") -> None:
+        about = {"error": error} if error else {}
+        self._note("outcome", trial=trial.name, outcome=outcome, reason=reason, **about)
+        self._note_baseline()
+
+    def _note_baseline(self) -> None:
+        """Once every baseline run has ended, their losses become the curve to measure against."""
+        view = self.journal.view
+        runs = [t for t in view.trials.values() if t.role is Role.BASELINE]
+        ended = [t for t in runs if t.outcome is not None]
+        if view.baseline is not None or not runs:
+            return
+        if len(ended) == len(self.space.baseline.multiples):
+            points = measured(
+                [
+                    (t.settings["data.train_tokens"], t.val_loss)  # type: ignore[misc]
+                    for t in ended
+                    if t.outcome is Outcome.COMPLETE
+                ]
+            )
+            self._note("baseline", points=points)
+
+    def _catch_up_journal(self) -> None:
+        """Tell the journal of outcomes that the ledger has and a crash kept from it."""
+        for ledger in self._ledgers.values():
+            for trial, outcome, reason in ledger.finished():
+                noted = self.journal.view.trials.get(trial.name)
+                if noted is not None and noted.outcome is None:
+                    self._note_outcome(trial, outcome, reason)
+        self._note_baseline()

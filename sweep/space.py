@@ -1,0 +1,489 @@
+"""A search space: YAML to Space. Every problem is reported at once, with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.config import (
+    SETTINGS,
+    Config,
+    ConfigError,
+    Setting,
+    Value,
+    describe,
+    did_you_mean,
+    setting,
+)
+from sweep.errors import SweepError
+
+# Settings that decide what is measured, or when: trials that differ in them cannot be compared.
+NOT_SEARCHABLE = {
+    "data.path",
+    "data.tokenizer",
+    "data.val_tokens",
+    "data.test_tokens",
+    "data.digest",
+    "train.evals",
+    "train.device",
+}
+COMBINATIONS_CHECKED = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    trials: int = setting(16, "", "search trials to run, however they end", low=1)
+    failures: int = setting(3, "", "failed trials after which the sweep gives up", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    cpus: float = setting(1.0, "cores", "given to each trial; fractions share a core", above=0)
+    gpus: float = setting(
+        -1.0, "GPUs", "given to each trial; fractions share one; -1: one if there are any", low=-1
+    )
+    max_concurrent: int = setting(0, "", "most trials at once; 0: as many as fit", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    name: str = setting("tpe", "", "how settings are proposed", choices=("tpe", "random"))
+    seed: int = setting(0, "", "of the proposals", low=0, high=2**31)
+    startup_trials: int = setting(8, "", "random proposals before tpe learns", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    rule: str = setting(
+        "median", "", "stops a trial worse than this share of its peers", choices=("median", "none")
+    )
+    startup_trials: int = setting(4, "", "complete peers needed before any is stopped", low=1)
+    grace: float = setting(0.5, "of run", "fraction before which none is stopped", low=0, high=1)
+    peers: tuple[str, ...] = setting((), "", "compare only trials equal in these settings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    multiples: tuple[int, ...] = setting((), "x", "train a plain baseline on these data budgets")
+    lr: float = setting(0.008, "", "its learning rate, tuned once on the embedded corpus", above=0)
+
+
+SECTIONS: dict[str, Any] = {
+    "budget": BudgetConfig,
+    "trial": TrialConfig,
+    "sampler": SamplerConfig,
+    "prune": PruneConfig,
+    "baseline": BaselineConfig,
+}
+SWEEP_SETTINGS: dict[str, Setting] = {
+    name: about for part, config in SECTIONS.items() for name, about in describe(part, config).items()
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One searched setting, or one of its alternatives under a condition."""
+
+    setting: str
+    domain: Choice | Range
+    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    line: int = field(default=0, compare=False)
+
+    @property
+    def parameter(self) -> str:
+        """Its name in the study: alternatives of one setting are parameters of their own."""
+        conditions = ", ".join(f"{name}={'|'.join(map(str, v))}" for name, v in self.when)
+        return f"{self.setting} [{conditions}]" if self.when else self.setting
+
+    def active(self, chosen: Mapping[str, Value]) -> bool:
+        """Whether the settings chosen so far meet the condition."""
+        return all(chosen.get(name) in values for name, values in self.when)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What to search, what stays fixed, and how much may be spent."""
+
+    name: str
+    axes: tuple[Axis, ...]  # in an order in which conditions precede what they decide
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    budget: BudgetConfig = BudgetConfig()
+    trial: TrialConfig = TrialConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    prune: PruneConfig = PruneConfig()
+    baseline: BaselineConfig = BaselineConfig()
+
+    @property
+    def searched(self) -> list[str]:
+        """Names of the searched settings, each once."""
+        return list(dict.fromkeys(axis.setting for axis in self.axes))
+
+    @property
+    def train_tokens(self) -> int:
+        """The training budget, against which data efficiency is measured."""
+        default = SETTINGS["data.train_tokens"].default
+        return int(self.fixed.get("data.train_tokens", default))  # type: ignore[arg-type]
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything spelled out, for resolved.yaml and for comparing two sweeps."""
+        return {
+            "name": self.name,
+            "search": {axis.parameter: _domain_as_dict(axis.domain) for axis in self.axes},
+            "fixed": dict(self.fixed),
+            **{part: _section_as_dict(getattr(self, part)) for part in SECTIONS},
+        }
+
+    def pinned(self, name: str, value: Value) -> Space:
+        """The space with one setting fixed; axes whose condition it decides follow."""
+        axes = []
+        for axis in self.axes:
+            allowed = dict(axis.when).get(name)
+            if axis.setting != name and (allowed is None or value in allowed):
+                axes.append(replace(axis, when=tuple(c for c in axis.when if c[0] != name)))
+        return replace(self, axes=tuple(axes), fixed={**self.fixed, name: value})
+
+    def baseline_settings(self, multiple: int) -> dict[str, Value]:
+        """The plain recipe on `multiple` times the training budget."""
+        return {
+            **self.fixed,
+            "gpt.scale": 1.0,
+            "gpt.dropout": 0.0,
+            "optim.name": "adamw",
+            "optim.lr": self.baseline.lr,
+            "optim.weight_decay_multiplier": 1.0,
+            "optim.schedule": "cosine",
+            "train.epochs": 1,
+            "data.train_tokens": multiple * self.train_tokens,
+        }
+
+
+def _domain_as_dict(domain: Choice | Range) -> dict[str, Any]:
+    if isinstance(domain, Choice):
+        return {"values": list(domain.values)}
+    return {"min": domain.low, "max": domain.high, "log": domain.log}
+
+
+def _section_as_dict(section: Any) -> dict[str, Any]:
+    values = {f.name: getattr(section, f.name) for f in fields(section)}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+
+def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Space:
+    """The space in the YAML file `path`, with `key=value` overrides applied.
+
+    Raises SweepError listing every problem found, with line numbers.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    reader = _Reader()
+    space = reader.space(text, default_name=path.stem)
+    if name:
+        space = replace(space, name=name)
+    for override in overrides:
+        space = reader.override(space, override)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
+        reader.problem(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
+    if not reader.problems:
+        reader.check_together(space)
+    if reader.problems:
+        count = len(reader.problems)
+        raise SweepError(
+            f"{path} has {count} problem{'s' * (count > 1)}",
+            [text for _, text in sorted(reader.problems, key=lambda found: found[0])],
+            hint="`sweep settings` lists every setting with its unit, default and bounds.",
+        )
+    return space
+
+
+class _Reader:
+    """Walks the YAML nodes, which know their lines, and collects problems instead of raising."""
+
+    def __init__(self) -> None:
+        self.problems: list[tuple[int, str]] = []
+
+    def problem(self, line: int, where: str, what: str) -> None:
+        place = f"line {line}: " if line else ""
+        self.problems.append((line, f"{place}{where}: {what}"))
+
+    def space(self, text: str, default_name: str) -> Space:
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 0
+            self.problem(line, "YAML", str(error.problem or error.context))
+            return Space(default_name, ())
+        known = ("name", "search", "fixed", *SECTIONS)
+        parts = dict(self._entries(root, "the file"))
+        for key, (line, _) in parts.items():
+            if key not in known:
+                self.problem(line, key, f"no such section{did_you_mean(key, known)}")
+        name = _plain(parts["name"][1]) if "name" in parts else default_name
+        fixed = self._fixed(parts["fixed"][1]) if "fixed" in parts else {}
+        axes = self._axes(parts["search"][1]) if "search" in parts else []
+        if not axes and not self.problems:
+            self.problem(0, "search", "nothing to search; give at least one setting with values")
+        sections = {
+            part: self._section(part, parts[part][1]) for part in SECTIONS if part in parts
+        }
+        for axis in axes:
+            if axis.setting in fixed:
+                self.problem(axis.line, axis.setting, "is both searched and fixed; keep one")
+        return Space(str(name), tuple(self._ordered(axes)), fixed, **sections)
+
+    def override(self, space: Space, text: str) -> Space:
+        """Apply one `key=value` of the command line."""
+        name, equals, raw = text.partition("=")
+        about = SETTINGS.get(name) or SWEEP_SETTINGS.get(name)
+        if not equals or about is None:
+            known = [*SETTINGS, *SWEEP_SETTINGS]
+            self.problem(0, f"--set {text}", f"no such setting{did_you_mean(name, known)}")
+            return space
+        try:
+            value = about.check(raw)
+        except ConfigError as error:
+            self.problem(0, f"--set {name}", str(error))
+            return space
+        if name in SETTINGS:
+            return space.pinned(name, value)
+        part, _, key = name.partition(".")
+        return replace(space, **{part: replace(getattr(space, part), **{key: value})})
+
+    def _entries(self, node: yaml.Node | None, where: str) -> Iterator[tuple[str, tuple[int, Any]]]:
+        """(key, (line, value node)) of a mapping; anything else is a problem and yields nothing."""
+        if not isinstance(node, yaml.MappingNode):
+            line = node.start_mark.line + 1 if node else 0
+            self.problem(line, where, "expected `key: value` lines")
+            return
+        seen = set()
+        for key_node, value_node in node.value:
+            line, key = key_node.start_mark.line + 1, str(_plain(key_node))
+            if key in seen:
+                self.problem(line, key, "is given twice; keep one")
+            else:
+                seen.add(key)
+                yield key, (line, value_node)
+
+    def _fixed(self, node: yaml.Node) -> dict[str, Value]:
+        fixed: dict[str, Value] = {}
+        for name, (line, value) in self._entries(node, "fixed"):
+            checked = self._check(SETTINGS, name, line, _plain(value))
+            if checked is not None:
+                fixed[name] = checked
+        return fixed
+
+    def _section(self, part: str, node: yaml.Node) -> Any:
+        given = {}
+        for key, (line, value) in self._entries(node, part):
+            checked = self._check(SWEEP_SETTINGS, f"{part}.{key}", line, _plain(value))
+            if checked is not None:
+                given[key] = checked
+        if part == "prune":
+            for name in given.get("peers", ()):
+                if name not in SETTINGS:
+                    line = node.start_mark.line + 1
+                    hint = did_you_mean(str(name), SETTINGS)
+                    self.problem(line, "prune.peers", f"{name} is no such setting{hint}")
+        if part == "baseline":
+            given["multiples"] = self._multiples(given.get("multiples", ()), node)
+        return SECTIONS[part](**given)
+
+    def _multiples(self, found: Any, node: yaml.Node) -> tuple[int, ...]:
+        whole = [int(m) for m in found if str(m).isdigit() and int(m) >= 1]
+        if len(whole) != len(found) or len(set(whole)) < len(whole):
+            line = node.start_mark.line + 1
+            self.problem(
+                line, "baseline.multiples", f"expected different whole numbers, got {list(found)}"
+            )
+        return tuple(sorted(whole))
+
+    def _check(
+        self, known: Mapping[str, Setting], name: str, line: int, value: object
+    ) -> Value | None:
+        if name not in known:
+            self.problem(line, name, f"no such setting{did_you_mean(name, known)}")
+            return None
+        try:
+            return known[name].check(value)
+        except ConfigError as error:
+            self.problem(line, name, str(error))
+            return None
+
+    def _axes(self, node: yaml.Node) -> list[Axis]:
+        axes: list[Axis] = []
+        for name, (line, value) in self._entries(node, "search"):
+            if name not in SETTINGS:
+                self.problem(line, name, f"no such setting{did_you_mean(name, SETTINGS)}")
+            elif name in NOT_SEARCHABLE:
+                self.problem(line, name, "trials that differ in it cannot be compared; fix it")
+            else:
+                alternatives = [
+                    axis
+                    for leaf in _alternatives(value)
+                    if (axis := self._axis(name, line, leaf)) is not None
+                ]
+                self._check_disjoint(alternatives)
+                axes += alternatives
+        return axes
+
+    def _axis(self, name: str, line: int, node: yaml.Node) -> Axis | None:
+        if isinstance(node, yaml.SequenceNode):
+            choice = self._choice(name, line, _plain(node))
+            return Axis(name, choice, line=line) if choice else None
+        if not isinstance(node, yaml.MappingNode):
+            self.problem(line, name, "expected a list of values, or min and max; or move to fixed")
+            return None
+        known = ("values", "min", "max", "log", "when")
+        leaf = {}
+        for key, (key_line, value) in self._entries(node, name):
+            leaf[key] = _plain(value)
+            if key not in known:
+                self.problem(key_line, name, f"unknown key {key}{did_you_mean(key, known)}")
+        line = node.start_mark.line + 1
+        domain: Choice | Range | None
+        if "values" in leaf and not {"min", "max", "log"} & set(leaf):
+            domain = self._choice(name, line, leaf["values"])
+        elif {"min", "max"} <= set(leaf) and "values" not in leaf:
+            domain = self._range(name, line, leaf)
+        else:
+            self.problem(line, name, "expected either values, or both min and max")
+            return None
+        when = self._when(name, line, leaf.get("when", {}))
+        return Axis(name, domain, when, line) if domain else None
+
+    def _choice(self, name: str, line: int, values: object) -> Choice | None:
+        if not isinstance(values, list) or not values:
+            self.problem(line, name, f"expected a list of values, got {values!r}")
+            return None
+        checked = [self._check(SETTINGS, name, line, value) for value in values]
+        if len(set(checked)) < len(checked) and None not in checked:
+            self.problem(line, name, f"lists a value twice: {values}")
+        return Choice(tuple(value for value in checked if value is not None))
+
+    def _range(self, name: str, line: int, leaf: Mapping[str, object]) -> Range | None:
+        kind, log = SETTINGS[name].kind, leaf.get("log", False)
+        if kind not in (int, float):
+            self.problem(line, name, "has no order, so no range; list its values")
+            return None
+        if not isinstance(log, bool):
+            self.problem(line, name, f"log is true or false, got {log!r}")
+            return None
+        low, high = (self._check(SETTINGS, name, line, leaf[key]) for key in ("min", "max"))
+        if not isinstance(low, int | float) or not isinstance(high, int | float):
+            return None
+        if low >= high:
+            self.problem(line, name, f"a range needs min < max, got [{low:g}, {high:g}]")
+        elif log and low <= 0:
+            self.problem(line, name, f"a log range needs min > 0, got [{low:g}, {high:g}]")
+        return Range(low, high, log, whole=kind is int)
+
+    def _when(
+        self, name: str, line: int, found: object
+    ) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+        if not isinstance(found, dict):
+            self.problem(line, name, f"when: expected `setting: value`, got {found!r}")
+            return ()
+        conditions = []
+        for parent, values in found.items():
+            listed = values if isinstance(values, list) else [values]
+            checked = [self._check(SETTINGS, parent, line, value) for value in listed]
+            conditions.append((parent, tuple(v for v in checked if v is not None)))
+        return tuple(conditions)
+
+    def _check_disjoint(self, alternatives: list[Axis]) -> None:
+        for a, b in combinations(alternatives, 2):
+            conditions = dict(b.when)
+            apart = any(not set(v) & set(conditions.get(name, v)) for name, v in a.when)
+            if not apart:
+                self.problem(b.line, b.setting, f"may apply together with that of line {a.line}")
+
+    def _ordered(self, axes: list[Axis]) -> list[Axis]:
+        """Parents before children; conditions on what is not searched, and circles, are problems."""
+        choices: dict[str, set[Value]] = {}
+        for axis in axes:
+            if isinstance(axis.domain, Choice):
+                choices.setdefault(axis.setting, set()).update(axis.domain.values)
+        for axis in axes:
+            for parent, values in axis.when:
+                if parent not in SETTINGS:
+                    continue  # reported where the value was checked
+                if parent not in choices:
+                    what = f"when: {parent} is not searched by values"
+                    hint = did_you_mean(parent, choices)
+                    self.problem(axis.line, axis.setting, what + hint)
+                elif missing := [v for v in values if v not in choices[parent]]:
+                    self.problem(
+                        axis.line, axis.setting, f"when: {parent} is never {missing[0]} here"
+                    )
+        ordered: list[Axis] = []
+        waiting = list(axes)
+        while waiting:
+            pending = {axis.setting for axis in waiting}
+            ready = [a for a in waiting if not pending & {name for name, _ in a.when}]
+            if not ready:
+                first = waiting[0]
+                self.problem(first.line, first.setting, "its conditions go in a circle")
+                return ordered
+            ordered += ready
+            waiting = [axis for axis in waiting if axis not in ready]
+        return ordered
+
+    def check_together(self, space: Space) -> None:
+        """Try combinations of extreme values, so that impossible ones surface before any GPU."""
+        ends = {
+            axis.setting: axis.domain.values
+            if isinstance(axis.domain, Choice)
+            else (axis.domain.low, axis.domain.high)
+            for axis in space.axes
+        }
+        found: dict[str, None] = {}
+        for count, values in enumerate(product(*ends.values())):
+            if count == COMBINATIONS_CHECKED:
+                break
+            chosen = dict(zip(ends, values, strict=True))
+            found |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
+        for multiple in space.baseline.multiples:
+            found |= dict.fromkeys(_impossible(space.baseline_settings(multiple)))
+        for text in found:
+            self.problem(0, *text.split(": ", 1))
+
+
+def _impossible(settings: Mapping[str, object]) -> tuple[str, ...]:
+    try:
+        Config.from_settings(settings)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _alternatives(node: yaml.Node) -> list[yaml.Node]:
+    """A list of mappings gives alternatives; anything else is a single leaf."""
+    if isinstance(node, yaml.SequenceNode) and any(
+        isinstance(item, yaml.MappingNode) for item in node.value
+    ):
+        return list(node.value)
+    return [node]
+
+
+def _plain(node: yaml.Node) -> Any:
+    return yaml.constructor.SafeConstructor().construct_object(node, deep=True)

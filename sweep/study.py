@@ -1,0 +1,161 @@
+"""The ledger: one Optuna study in SQLite that both proposes and prunes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from model.config import Value
+from sweep.prune import SETTINGS_ATTR, make_pruner
+from sweep.records import MULTIPLE, Outcome, Role, Trial
+from sweep.space import Axis, Choice, SamplerConfig, Space
+
+REASON_ATTR = "reason"
+OUTCOMES = {
+    TrialState.COMPLETE: Outcome.COMPLETE,
+    TrialState.PRUNED: Outcome.PRUNED,
+    TrialState.FAIL: Outcome.FAILED,
+}
+STATES = {outcome: state for state, outcome in OUTCOMES.items()}
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def open_storage(path: Path | None) -> BaseStorage:
+    """SQLite at `path`, or memory. One driver writes; readers may look on meanwhile."""
+    if path is None:
+        return InMemoryStorage()
+    return RDBStorage(f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+class Ledger:
+    """Trials of one role: proposed, reported, judged and told, all in one Optuna study."""
+
+    def __init__(self, storage: BaseStorage, role: Role, space: Space) -> None:
+        self.role, self._space = role, space
+        self._study = optuna.create_study(
+            storage=storage,
+            study_name=role.value,
+            load_if_exists=True,
+            pruner=make_pruner(space.prune),
+        )
+        self._live: dict[int, optuna.Trial] = {}
+
+    def __len__(self) -> int:
+        """Trials ever proposed."""
+        return len(self._study.get_trials(deepcopy=False))
+
+    def unfinished(self) -> list[Trial]:
+        """Trials that an earlier driver left running, with the numbers and settings they had."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [self._adopt(frozen) for frozen in running]
+
+    def ask(self) -> Trial:
+        """Propose the next trial. The proposal depends on the ledger and its number alone."""
+        self._study.sampler = make_sampler(self._space.sampler, len(self))
+        return self._settle(self._study.ask())
+
+    def reported(self, trial: Trial) -> set[int]:
+        """Steps, in basis points, that the ledger already has for `trial`."""
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        return set(frozen.intermediate_values)
+
+    def report(self, trial: Trial, basis_points: int, loss: float) -> None:
+        """Record one evaluation. A loss that is no number counts as infinitely bad."""
+        worst = loss if math.isfinite(loss) else math.inf
+        self._live[trial.number].report(worst, basis_points)
+
+    def should_prune(self, trial: Trial) -> bool:
+        """What the pruner says of `trial` after its latest report."""
+        return self.role is Role.SEARCH and bool(self._live[trial.number].should_prune())
+
+    def tell(self, trial: Trial, outcome: Outcome, reason: str, loss: float | None) -> None:
+        """End `trial`; `loss` is its final one, and only a complete trial has it."""
+        live = self._live.pop(trial.number)
+        live.set_user_attr(REASON_ATTR, reason)
+        value = loss if outcome is Outcome.COMPLETE else None
+        self._study.tell(live.number, value, STATES[outcome])
+
+    def finished(self) -> list[tuple[Trial, Outcome, str]]:
+        """Every ended trial with its outcome and reason."""
+        return [
+            (self._trial(frozen), OUTCOMES[frozen.state], frozen.user_attrs.get(REASON_ATTR, ""))
+            for frozen in self._study.get_trials(deepcopy=False, states=tuple(OUTCOMES))
+        ]
+
+    def _adopt(self, frozen: FrozenTrial) -> Trial:
+        # A crash may have come between the proposal's parameters: the rest are drawn as before.
+        self._study.sampler = make_sampler(self._space.sampler, frozen.number)
+        return self._settle(optuna.Trial(self._study, frozen._trial_id))
+
+    def _settle(self, live: optuna.Trial) -> Trial:
+        """Draw the trial's parameters, or get back what was drawn, and note its settings."""
+        self._live[live.number] = live
+        if self.role is Role.BASELINE:
+            # Largest first: the longest run of the phase must not be the last to start.
+            multiples = sorted(self._space.baseline.multiples, reverse=True)
+            searched: dict[str, Value] = {MULTIPLE: multiples[live.number]}
+        else:
+            searched = suggest(live, self._space.axes)
+        if live.user_attrs.get(SETTINGS_ATTR) != searched:
+            live.set_user_attr(SETTINGS_ATTR, searched)
+        return self._as_trial(live.number, searched)
+
+    def _trial(self, frozen: FrozenTrial) -> Trial:
+        return self._as_trial(frozen.number, frozen.user_attrs[SETTINGS_ATTR])
+
+    def _as_trial(self, number: int, searched: Mapping[str, Value]) -> Trial:
+        if self.role is Role.BASELINE:
+            settings = self._space.baseline_settings(searched[MULTIPLE])  # type: ignore[arg-type]
+        else:
+            settings = {**self._space.fixed, **searched}
+        return Trial(number, self.role, searched, settings)
+
+
+def suggest(trial: optuna.Trial, axes: tuple[Axis, ...]) -> dict[str, Value]:
+    """Values of the axes whose conditions hold, by setting."""
+    chosen: dict[str, Any] = {}
+    for axis in axes:
+        if not axis.active(chosen):
+            continue
+        domain = axis.domain
+        if isinstance(domain, Choice):
+            value = trial.suggest_categorical(axis.parameter, list(domain.values))
+        elif domain.whole:
+            low, high = int(domain.low), int(domain.high)
+            value = trial.suggest_int(axis.parameter, low, high, log=domain.log)
+        else:
+            value = trial.suggest_float(axis.parameter, domain.low, domain.high, log=domain.log)
+        chosen[axis.setting] = value
+    return chosen
+
+
+def make_sampler(config: SamplerConfig, asked: int) -> BaseSampler:
+    """A sampler whose random stream is a function of the seed and the trials asked so far.
+
+    Samplers keep that stream outside the storage, so a continued sweep would repeat its first
+    proposals; a fresh one for each proposal cannot.
+    """
+    seed = (config.seed * 1_000_003 + asked) % 2**32
+    if config.name == "random":
+        return RandomSampler(seed=seed)
+    # group: conditional axes make trials with different parameters, which a joint model of all
+    # of them would have to ignore. constant_liar: others are running when the next is proposed.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(
+            seed=seed,
+            n_startup_trials=config.startup_trials,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+        )

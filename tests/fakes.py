@@ -1,0 +1,74 @@
+"""A trainer in closed form: a sweep of twenty trials takes milliseconds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from model.config import Config
+from model.progress import WHOLE, Progress
+
+SPACE = """
+name: fake
+search:
+  optim.name: [adamw, muon]
+  optim.lr:
+    - {when: {optim.name: adamw}, min: 1e-3, max: 1e-2, log: true}
+    - {when: {optim.name: muon}, min: 1e-2, max: 1e-1, log: true}
+  optim.weight_decay_multiplier: {min: 1, max: 32, log: true}
+  train.epochs: [1, 2, 4]
+budget: {trials: 12}
+sampler: {startup_trials: 4}
+baseline: {multiples: [1, 2]}
+"""
+
+
+def final_loss(config: Config) -> float:
+    """Best at decay 4x, more epochs and more data; lower for Muon."""
+    decay = abs(math.log2(config.optim.weight_decay_multiplier / 4))
+    epochs = math.log2(config.train.epochs * config.data.train_tokens / 65_536)
+    return 3.0 + 0.1 * decay - 0.2 * epochs - 0.1 * (config.optim.name == "muon")
+
+
+def fake_train(config: Config, folder: Path) -> Iterator[Progress]:
+    """Falls from 5 nats to `final_loss`; remembers in `folder` how far it came."""
+    folder.mkdir(parents=True, exist_ok=True)
+    memory = folder / "memory.json"
+    done = json.loads(memory.read_text()) if memory.exists() else 0
+    for mark in range(1, config.train.evals + 1):
+        fraction = mark / config.train.evals
+        loss = final_loss(config) + (1 - fraction) ** 2 * (5 - final_loss(config))
+        if mark > done:
+            memory.write_text(json.dumps(mark))
+        yield Progress(
+            basis_points=round(WHOLE * fraction),
+            step=round(config.steps * fraction),
+            epoch=config.train.epochs * fraction,
+            tokens=round(config.steps * fraction) * config.train.batch_tokens,
+            train_loss=loss,
+            val_loss=loss,
+            val_loss_error=0.01,
+            bits_per_byte=loss / math.log(2),
+            lr=config.optim.lr * (1 - fraction),
+            seconds=fraction,
+        )
+
+
+def failing_train(config: Config, folder: Path) -> Iterator[Progress]:
+    """Raises for Muon after its first evaluation, else trains."""
+    for progress in fake_train(config, folder):
+        yield progress
+        if config.optim.name == "muon":
+            raise RuntimeError("no Muon today")
+
+
+def diverging_train(config: Config, folder: Path) -> Iterator[Progress]:
+    """The loss is not a number after the first evaluation where decay is high."""
+    for progress in fake_train(config, folder):
+        if config.optim.weight_decay_multiplier > 8 and progress.basis_points > 2000:
+            about = {**progress.to_dict(), "val_loss": math.nan, "diverged": True}
+            yield Progress(**about)
+            return
+        yield progress
