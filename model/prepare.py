@@ -2,17 +2,19 @@
 
 Splits are cut by whole documents, ordered by the hash of their text: the order looks random, is the
 same on every machine, and puts exact duplicates side by side, where all but one are dropped, so no
-document is in two splits. A corpus of a single document is cut into contiguous stretches instead.
-Training subsets nest: n tokens are always the first n of the train split.
+document is in two splits. A held-out split takes a bounded stretch from the middle of each of its
+documents, so that one long file does not decide its loss. A corpus of a single document is cut into
+contiguous stretches instead. Training subsets nest: n tokens are always the train split's first n.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
 
 FORMAT = 1  # raise it when the same input would give another table
 SPLITS = ("train", "val", "test")
+HELD_OUT_DOCUMENTS = 32  # a held-out split has at least so many, if the corpus can spare them
 
 
 def cache_folder() -> Path:
@@ -110,8 +113,9 @@ def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarra
         train, val, test = np.split(only, [total - needed, total - data.test_tokens])
         return {"train": train, "val": val, "test": test}
     splits, rest = {}, iter(documents)
+    share = max(1, min(HELD_OUT_DOCUMENTS, len(documents) // 4))
     for name, size in (("val", data.val_tokens), ("test", data.test_tokens)):
-        splits[name] = _take(rest, size)
+        splits[name] = _hold_out(rest, size, math.ceil(size / share))
     train = list(rest)
     if len(splits["val"]) < data.val_tokens or len(splits["test"]) < data.test_tokens or not train:
         raise ConfigError(
@@ -124,12 +128,15 @@ def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarra
     return {"train": np.concatenate(train), **splits}
 
 
-def _take(documents: Iterable[np.ndarray], size: int) -> np.ndarray:
+def _hold_out(documents: Iterator[np.ndarray], size: int, most: int) -> np.ndarray:
+    """`size` tokens, at most `most` of each document, or all there are."""
     taken: list[np.ndarray] = []
-    for document in documents:
-        taken.append(document[: size - sum(map(len, taken))])
-        if sum(map(len, taken)) == size:
-            break
+    missing = size
+    while missing and (document := next(documents, None)) is not None:
+        length = min(len(document), most, missing)
+        start = (len(document) - length) // 2
+        taken.append(document[start : start + length])
+        missing -= length
     return np.concatenate(taken) if taken else np.array([], dtype=np.uint16)
 
 

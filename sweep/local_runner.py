@@ -14,6 +14,13 @@ from sweep.session import Session
 Train = Callable[[Config, Path], Iterator[Progress]]
 
 
+def shared_trainer(config: Config, folder: Path) -> Iterator[Progress]:
+    """`model.train.train`, imported where it trains: the driver of a cluster needs no torch."""
+    from model.train import train
+
+    yield from train(config, folder)
+
+
 def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:
     """Run every trial of `session`, each in its own folder under `folder`."""
     while (trial := session.next_trial()) is not None:

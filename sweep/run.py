@@ -24,7 +24,7 @@ from sweep.errors import REFUSED_TO_CONTINUE, TOO_MANY_FAILED, SweepError
 from sweep.interrupt import Interrupt, Interrupted
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal
-from sweep.local_runner import Train
+from sweep.local_runner import Train, shared_trainer
 from sweep.records import Event, Outcome, Role
 from sweep.space import Space
 
@@ -48,8 +48,6 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     source   the YAML text, kept beside the results
     Raises SweepError for what the user can mend.
     """
-    from model.train import train
-
     folder = options.runs / space.name
     space = _with_data(space)
     try:
@@ -58,7 +56,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         raise SweepError(f"cannot make the run folder {folder}: {error.strerror}") from None
     with _locked(folder):
         _write_or_compare(folder, space, source)
-        return drive(space, folder, options, train), folder
+        return drive(space, folder, options, shared_trainer), folder
 
 
 def drive(space: Space, folder: Path, options: Options, train: Train) -> int:
