@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,8 @@ from model.gpt import GPT
 from model.progress import Progress
 
 NAME = "checkpoint.safetensors"
+LOCK = "lock"
+SECONDS_TO_WAIT = 30.0  # for a process that is being ended to let go of its folder
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,27 @@ class RunState:
     @property
     def seconds(self) -> float:
         return self.history[-1].seconds if self.history else 0.0
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep `folder` to this process; a worker whose driver was killed may outlive it for seconds.
+
+    Raises ConfigError if another process does not let go of it. The system unlocks when a process
+    ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    with (folder / LOCK).open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigError([f"another process is training in {folder}"]) from None
+                time.sleep(0.1)
+        yield
 
 
 def save(folder: Path, state: RunState, gpt: GPT, optimizers: list[Optimizer]) -> None:
@@ -54,7 +81,6 @@ def save(folder: Path, state: RunState, gpt: GPT, optimizers: list[Optimizer]) -
         "history": [progress.to_dict() for progress in state.history],
         "groups": groups,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f"{NAME}.part"
     save_file(
         {name: value.contiguous() for name, value in tensors.items()},

@@ -190,7 +190,9 @@ class OptimConfig:
     name: str = setting(
         "adamw", "", "optimizer of 2-D weights; AdamW takes the rest", choices=("adamw", "muon")
     )
-    lr: float = setting(0.004, "", "peak learning rate of the blocks' 2-D weights", above=0, high=10)
+    lr: float = setting(
+        0.004, "", "peak learning rate of the blocks' 2-D weights", above=0, high=10
+    )
     rest_lr: float = setting(
         0.004, "", "peak AdamW rate of embeddings and head beside Muon", above=0, high=10
     )
@@ -221,7 +223,10 @@ class TrainConfig:
     data_seed: int = setting(0, "", "order of sequences in each epoch", low=0, high=2**31)
     device: str = setting("auto", "", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
-        "auto", "", "autocast type; auto: bf16 on GPU, fp32 on CPU", choices=("auto", "fp32", "bf16")
+        "auto",
+        "",
+        "autocast type; auto: bf16 on GPU, fp32 on CPU",
+        choices=("auto", "fp32", "bf16"),
     )
 
 

@@ -61,7 +61,9 @@ def _source_identity(path: str) -> object:
     root = Path(path).expanduser().resolve()
     files = sorted(root.rglob("*")) if root.is_dir() else [root]
     return [
-        [str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()
+        [str(file), file.stat().st_size, file.stat().st_mtime_ns]
+        for file in files
+        if file.is_file()
     ]
 
 
@@ -78,8 +80,10 @@ def prepare(data: DataConfig) -> Path:
             _write(path, splits, encoding, data)
         except OSError as error:
             raise ConfigError(
-                [f"cannot write the token table {path}: {error.strerror}; set SWEEP_CACHE to a "
-                 "folder with room"]
+                [
+                    f"cannot write the token table {path}: {error.strerror}; set SWEEP_CACHE to a "
+                    "folder with room"
+                ]
             ) from None
     return path
 

@@ -22,7 +22,7 @@ class Progress:
     bits_per_byte: float  # on validation
     lr: float  # learning rate of the last step
     seconds: float  # spent in this run so far, over all its continuations
-    diverged: bool = False  # the loss is not a number, or worse than guessing
+    diverged: bool = False  # a loss is not a number, or that of training exploded
 
     @property
     def done(self) -> bool:

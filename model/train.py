@@ -1,8 +1,8 @@
 """The training loop. Stopping is leaving the loop; calling again on the same folder continues.
 
-    for progress in train(config, Path("runs/one")):
-        if progress.val_loss > hopeless:
-            break
+for progress in train(config, Path("runs/one")):
+    if progress.val_loss > hopeless:
+        break
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from model.optim import make_optimizers, step
 from model.progress import WHOLE, Progress
 from model.schedule import rate
 
-# A loss this far above that of guessing uniformly has exploded: it will not come back in time.
+# A train loss this far above that of guessing uniformly has exploded: it will not come back in time.
+# The validation loss does not count: a run that learns its corpus by heart ends above guessing too.
 NATS_ABOVE_GUESSING = 1.0
 
 
@@ -35,8 +36,13 @@ def train(config: Config, folder: Path) -> Iterator[Progress]:
     Evaluations already made in `folder` are yielded first, from its checkpoint, then training goes
     on bit for bit (on CPU). Each evaluation is on disk before it is yielded. A run that diverges
     yields that evaluation as its last. Raises ConfigError if `folder` holds a run with other
-    settings.
+    settings, or another process trains there.
     """
+    with checkpoint.locked(folder):
+        yield from _train(config, folder)
+
+
+def _train(config: Config, folder: Path) -> Iterator[Progress]:
     table = open_table(config.data)
     state = _read_state(config, folder)
     yield from state.history
@@ -77,7 +83,7 @@ def train(config: Config, folder: Path) -> Iterator[Progress]:
             bits_per_byte=result.bits_per_byte,
             lr=config.optim.lr * rate(config.optim, last_step / config.steps),
             seconds=state.seconds + time.perf_counter() - started,
-            diverged=not (math.isfinite(train_loss) and result.loss < hopeless),
+            diverged=not (train_loss < hopeless and math.isfinite(result.loss)),
         )
         state = RunState(state.settings, (*state.history, progress))
         checkpoint.save(folder, state, gpt, optimizers)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from model.config import SETTINGS, Config, ConfigError, Setting, did_you_mean
-from sweep.errors import UNREACHABLE, SweepError
+from sweep.errors import SweepError
 from sweep.space import SWEEP_SETTINGS, read_space
 
 MOST_LIKELY_PORT_TAKEN = "Is the port taken? Try another --port."
@@ -267,7 +267,9 @@ def settings(name: str | None, as_json: bool) -> None:
 
 def _row(about: Setting) -> tuple[str, str, str, str, str]:
     default = (
-        ",".join(map(str, about.default)) if isinstance(about.default, tuple) else str(about.default)
+        ",".join(map(str, about.default))
+        if isinstance(about.default, tuple)
+        else str(about.default)
     )
     bounds = "list" if about.kind is tuple else about.bounds
     return about.name, default or '""', about.unit, bounds, about.meaning

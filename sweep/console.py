@@ -130,9 +130,13 @@ def describe(view: View, event: Event) -> str:
         begun = f"continues; {counts(view)}" if ended else f"begins; {event['trials']} trials"
         return f"sweep {event['name']} {begun}"
     if kind == "trial":
-        return f"{event['trial']} starts: {title(event['searched'])}"
+        last = view.trials[event["trial"]].last
+        does = f"goes on from {last['basis_points'] / 100:g} %" if last else "starts"
+        return f"{event['trial']} {does}: {title(event['searched'])}"
     if kind == "baseline":
-        points = ", ".join(f"{int(tokens):,} tokens: {loss:.4f}" for tokens, loss in event["points"])
+        points = ", ".join(
+            f"{int(tokens):,} tokens: {loss:.4f}" for tokens, loss in event["points"]
+        )
         return f"baseline measured: {points}"
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)

@@ -23,13 +23,17 @@ class Interrupt:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._on_signal)
+        self._before = self.install()
         return self
 
     def __exit__(self, *about: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def install(self) -> dict[int, Any]:
+        """Take both signals, again if a library took them meanwhile; the handlers before."""
+        caught = (signal.SIGINT, signal.SIGTERM)
+        return {number: signal.signal(number, self._on_signal) for number in caught}
 
     @property
     def exit_code(self) -> int:

@@ -24,14 +24,16 @@ def shared_trainer(config: Config, folder: Path) -> Iterator[Progress]:
 def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:
     """Run every trial of `session`, each in its own folder under `folder`."""
     while (trial := session.next_trial()) is not None:
-        try:
-            config = Config.from_settings(trial.settings)
-            evaluations = train(config, folder / trial.name)
-            while True:
+        evaluations = None
+        while True:
+            try:
+                config = Config.from_settings(trial.settings)
+                evaluations = evaluations or train(config, folder / trial.name)
                 with interrupt.allowed():
                     progress = next(evaluations)
-                if session.observe(trial, progress).stop:
-                    break
-        except Exception:
-            session.fail(trial, traceback.format_exc())
+            except Exception:
+                session.fail(trial, traceback.format_exc())
+                break
+            if session.observe(trial, progress).stop:
+                break
         interrupt.check()

@@ -6,12 +6,11 @@ Fairness lives here and the rule stays Optuna's: the study is narrowed to the pe
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Any, cast
 
 import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.progress import WHOLE
@@ -32,26 +31,30 @@ class FairPruner(BasePruner):
         self._rule, self._peers = rule, peers
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        if not self._peers:
+            return bool(self._rule.prune(study, trial))
         kind = self._stratum(trial)
         peers = [t for t in study.get_trials(deepcopy=False) if self._stratum(t) == kind]
-        return bool(self._rule.prune(cast(Study, _Peers(study.direction, peers)), trial))
+        return bool(self._rule.prune(cast(Study, _Peers(study, peers)), trial))
 
     def _stratum(self, trial: FrozenTrial) -> tuple[Any, ...]:
         settings = trial.user_attrs.get(SETTINGS_ATTR, {})
         return tuple(settings.get(name) for name in self._peers)
 
 
-@dataclass(frozen=True)
 class _Peers:
-    """As much of a study as Optuna's pruners look at."""
+    """A study that knows only some of its trials."""
 
-    direction: StudyDirection
-    trials: list[FrozenTrial]
+    def __init__(self, study: Study, trials: list[FrozenTrial]) -> None:
+        self._study, self.trials = study, trials
 
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         return [t for t in self.trials if states is None or t.state in states]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
 
 
 def make_pruner(config: PruneConfig) -> BasePruner:

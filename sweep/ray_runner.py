@@ -58,6 +58,7 @@ def run(
     signal. The cluster, or our part in it, is gone afterwards.
     """
     _connect(address)
+    interrupt.install()  # ray.init took SIGTERM
     scratch = Path(tempfile.mkdtemp(prefix=".ray-", dir=folder.parent))
     try:
         resources, at_once = _fit(session.space.trial, ray.cluster_resources())
@@ -243,4 +244,3 @@ def _worker(train: Train) -> type:
                 return {"error": traceback.format_exc()}
 
     return Worker
-

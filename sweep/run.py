@@ -234,4 +234,3 @@ def _write(path: Path, text: str) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
-

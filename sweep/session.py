@@ -6,7 +6,7 @@ Ray Tune and a plain loop both drive a Session and reach the same outcomes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from model.progress import Progress
@@ -37,7 +37,6 @@ class Session:
         self.space, self.journal = space, journal
         self._ledgers = {Role.SEARCH: search, Role.BASELINE: baseline}
         self._watch = watch
-        self._live: dict[str, Trial] = {}
         self._reported: dict[str, set[int]] = {}
         self._catch_up_journal()
         self._unfinished = deque([*baseline.unfinished(), *search.unfinished()])
@@ -64,16 +63,14 @@ class Session:
             trial = search.ask()
         else:
             return None
-        self._live[trial.name] = trial
         self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
-        if trial.name not in self.journal.view.trials:
-            self._note(
-                "trial",
-                trial=trial.name,
-                role=trial.role,
-                searched=dict(trial.searched),
-                settings=dict(trial.settings),
-            )
+        self._note(
+            "trial",
+            trial=trial.name,
+            role=trial.role,
+            searched=dict(trial.searched),
+            settings=dict(trial.settings),
+        )
         return trial
 
     def observe(self, trial: Trial, progress: Progress) -> Verdict:
@@ -107,15 +104,16 @@ class Session:
         self._note("end", reason=reason)
         self.journal.close()
 
-    def live(self) -> Iterator[Trial]:
-        """Trials given out and not finished."""
-        yield from self._live.values()
-
     def _finish(
-        self, trial: Trial, outcome: Outcome, reason: str, loss: float | None = None, error: str = ""
+        self,
+        trial: Trial,
+        outcome: Outcome,
+        reason: str,
+        loss: float | None = None,
+        error: str = "",
     ) -> Verdict:
         self._ledgers[trial.role].tell(trial, outcome, reason, loss)
-        del self._live[trial.name], self._reported[trial.name]
+        del self._reported[trial.name]
         self._note_outcome(trial, outcome, reason, error)
         return Verdict(stop=True, reason=reason)
 
@@ -147,7 +145,7 @@ class Session:
                     if t.outcome is Outcome.COMPLETE
                 ]
             )
-            self._note("baseline", points=points)
+            self._note("baseline", points=[list(point) for point in points])
 
     def _catch_up_journal(self) -> None:
         """Tell the journal of outcomes that the ledger has and a crash kept from it."""

@@ -82,7 +82,9 @@ SECTIONS: dict[str, Any] = {
     "baseline": BaselineConfig,
 }
 SWEEP_SETTINGS: dict[str, Setting] = {
-    name: about for part, config in SECTIONS.items() for name, about in describe(part, config).items()
+    name: about
+    for part, config in SECTIONS.items()
+    for name, about in describe(part, config).items()
 }
 
 
@@ -195,7 +197,9 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SweepError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise SweepError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     reader = _Reader()
     space = reader.space(text, default_name=path.stem)
     if name:
@@ -204,8 +208,7 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
         space = reader.override(space, override)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
         reader.problem(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
-    if not reader.problems:
-        reader.check_together(space)
+    reader.check_together(space)
     if reader.problems:
         count = len(reader.problems)
         raise SweepError(
@@ -243,9 +246,7 @@ class _Reader:
         axes = self._axes(parts["search"][1]) if "search" in parts else []
         if not axes and not self.problems:
             self.problem(0, "search", "nothing to search; give at least one setting with values")
-        sections = {
-            part: self._section(part, parts[part][1]) for part in SECTIONS if part in parts
-        }
+        sections = {part: self._section(part, parts[part][1]) for part in SECTIONS if part in parts}
         for axis in axes:
             if axis.setting in fixed:
                 self.problem(axis.line, axis.setting, "is both searched and fixed; keep one")

@@ -34,7 +34,9 @@ def open_storage(path: Path | None) -> BaseStorage:
     """SQLite at `path`, or memory. One driver writes; readers may look on meanwhile."""
     if path is None:
         return InMemoryStorage()
-    return RDBStorage(f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": 60}})
+    return RDBStorage(
+        f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": 60}}
+    )
 
 
 class Ledger:

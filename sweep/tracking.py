@@ -26,19 +26,19 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
-from sweep import journal  # noqa: E402
-from sweep.efficiency import multiplier  # noqa: E402
-from sweep.publisher import CURSOR, LOCK, lock  # noqa: E402
-from sweep.records import Event, Outcome, Role, TrialView, View, title  # noqa: E402
+from sweep import journal
+from sweep.efficiency import multiplier
+from sweep.publisher import CURSOR, LOCK, lock
+from sweep.records import Event, Outcome, Role, TrialView, View, title
 
 PARENT = "sweep"
 METRICS_AT_ONCE = 1000  # MLflow's limit for one batch
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_TO_DRAIN = 20.0
+SECONDS_TO_DRAIN = float(os.environ.get("SWEEP_DRAIN_SECONDS", "20"))
 # What of an observation becomes a curve; the step is the optimizer's.
 CURVES = ("train_loss", "val_loss", "bits_per_byte", "lr", "tokens", "epoch", "seconds")
 STATUS = {
@@ -146,7 +146,9 @@ class Publisher:
         self._status(PARENT, "RUNNING")
 
     def _open_trial(self, trial: TrialView) -> None:
-        if trial.name in self._cursor.runs:
+        if trial.name in self._cursor.runs:  # an earlier driver left it unfinished
+            self._client.set_tag(self._cursor.runs[trial.name], "sweep.state", "running")
+            self._status(trial.name, "RUNNING")
             return
         header = self._view.header
         tags = {

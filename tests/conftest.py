@@ -1,0 +1,102 @@
+"""Small corpora and spaces; every test has its own cache and run folders."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported; tiny matrices gain from no more
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fakes
+import pytest
+from optuna.storages import BaseStorage
+
+from sweep.journal import NAME, Journal
+from sweep.records import Event, Role
+from sweep.session import Session
+from sweep.space import Space, read_space
+from sweep.study import Ledger, open_storage
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Forty short documents, 40 KB."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for number in range(40):
+        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
+        (folder / f"{number:02}.txt").write_text("\n".join(words))
+    return folder
+
+
+@pytest.fixture
+def small(corpus: Path) -> dict[str, object]:
+    """Settings of a run that takes a fraction of a second."""
+    return {
+        "data.path": str(corpus),
+        "data.train_tokens": 2049,
+        "data.val_tokens": 1025,
+        "data.test_tokens": 1025,
+        "gpt.layers": 1,
+        "gpt.width": 16,
+        "gpt.context": 32,
+        "train.batch_tokens": 256,
+        "train.evals": 4,
+        "train.epochs": 2,
+        "train.device": "cpu",
+    }
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Space:
+    """The space of fakes.SPACE."""
+    return make_space(tmp_path, fakes.SPACE)
+
+
+def make_space(folder: Path, text: str, *overrides: str) -> Space:
+    path = folder / "space.yaml"
+    path.write_text(text)
+    return read_space(path, overrides)
+
+
+@pytest.fixture
+def storage() -> BaseStorage:
+    """A ledger that outlives its drivers."""
+    return open_storage(None)
+
+
+@pytest.fixture
+def open_session(tmp_path: Path, storage: BaseStorage) -> Iterator[Callable[..., Session]]:
+    """Open the session of a space as each new driver does, over one ledger and one journal."""
+    opened = []
+
+    def open_(space: Space, watch: Callable[[Event], None] = lambda event: None) -> Session:
+        session = session_in(tmp_path, space, storage, watch)
+        opened.append(session)
+        return session
+
+    yield open_
+    for session in opened:
+        session.journal.close()
+
+
+def session_in(
+    folder: Path,
+    space: Space,
+    storage: BaseStorage,
+    watch: Callable[[Event], None] = lambda event: None,
+) -> Session:
+    journal = Journal(folder / NAME)
+    about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
+    journal.append("sweep", train_tokens=space.train_tokens, **about)
+    search, baseline = (Ledger(storage, role, space) for role in (Role.SEARCH, Role.BASELINE))
+    return Session(space, search, baseline, journal, watch)

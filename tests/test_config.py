@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from model.config import SETTINGS, Config, ConfigError, GPTConfig
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    wrong = {"optim.lrr": 1, "train.epochs": "two", "optim.name": "muo", "gpt.dropout": 2}
+
+    with pytest.raises(
+        ConfigError, match=r"optim\.lrr: no such setting; did you mean optim\.lr\?"
+    ) as e:
+        Config.from_settings(wrong)
+
+    assert len(e.value.problems) == 4
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("0.5", 0.5), ("1_0", 10.0), (3, 3.0)])
+def test_numbers_are_understood_as_people_write_them(text: object, value: float) -> None:
+    assert Config.from_settings({"optim.lr": text}).optim.lr == value
+
+
+def test_suffixes_mean_thousands_millions_and_billions() -> None:
+    assert SETTINGS["data.train_tokens"].check("100M") == 100_000_000
+
+
+def test_settings_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match="must be a multiple of gpt.context"):
+        Config.from_settings({"train.batch_tokens": 100})
+    with pytest.raises(ConfigError, match="lower train.evals"):
+        Config.from_settings({"train.evals": 1000})
+
+
+def test_settings_survive_the_way_through_dotted_names() -> None:
+    config = Config.from_settings({"optim.lr": 0.1, "train.epochs": 3})
+
+    assert Config.from_settings(config.settings()) == config
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 1, 2, 3, 4, 8, 30])
+@pytest.mark.parametrize(("layers", "width"), [(2, 64), (3, 96), (12, 768)])
+def test_scale_multiplies_parameters_within_ten_percent(
+    scale: float, layers: int, width: int
+) -> None:
+    base = GPTConfig(layers=layers, width=width)
+
+    scaled = GPTConfig(layers=layers, width=width, scale=scale).scaled()
+
+    achieved = scaled.layers * scaled.width**2 / (base.layers * base.width**2)
+    assert achieved == pytest.approx(scale, rel=0.1)
+    assert (scaled.width / scaled.heads) % 2 == 0
+
+
+def test_the_decay_timescale_is_what_lr_decay_and_steps_make_of_it() -> None:
+    config = Config.from_settings({"optim.lr": 0.01, "optim.weight_decay_multiplier": 10})
+
+    expected = 1 / (0.01 * 1.0 * config.steps_per_epoch)
+    assert config.decay_timescale == pytest.approx(expected)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert all(setting.meaning for setting in SETTINGS.values())

@@ -1,0 +1,95 @@
+"""The floors of the house: each imports only downward, and each heavy library has one door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [
+    {"model.config", "model.progress"},
+    {"model.corpus", "model.tokenizer", "model.schedule"},
+    {"model.prepare"},
+    {"model.data", "model.gpt", "model.muon"},
+    {"model.optim", "model.checkpoint", "model.evaluate"},
+    {"model.train"},
+    {"sweep.errors", "sweep.interrupt", "sweep.publisher"},
+    {"sweep.space", "sweep.records", "sweep.efficiency"},
+    {"sweep.journal", "sweep.prune"},
+    {"sweep.study", "sweep.report"},
+    {"sweep.session", "sweep.console", "sweep.tracking"},
+    {"sweep.local_runner"},
+    {"sweep.ray_runner"},
+    {"sweep.run"},
+    {"sweep.cli"},
+    {"sweep.__main__"},
+]
+FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
+DOORS = {
+    "ray": {"sweep.ray_runner"},
+    "optuna": {"sweep.study", "sweep.prune"},
+    "mlflow": {"sweep.tracking"},
+    "click": {"sweep.cli"},
+    "rich": {"sweep.console"},
+    "yaml": {"sweep.space", "sweep.run"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that `path` imports, at the top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+MODULES = {
+    f"{package}.{path.stem}": path
+    for package in ("model", "sweep")
+    for path in (ROOT / package).glob("*.py")
+    if path.stem != "__init__"
+}
+
+
+def test_every_module_has_a_floor() -> None:
+    assert set(FLOOR) == set(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_downward(name: str) -> None:
+    above = {other for other in imports(MODULES[name]) & set(FLOOR) if FLOOR[other] >= FLOOR[name]}
+
+    assert not above
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_heavy_libraries_are_imported_where_they_belong(name: str) -> None:
+    used = {module.partition(".")[0] for module in imports(MODULES[name])}
+
+    assert not {library for library in used & set(DOORS) if name not in DOORS[library]}
+    assert "torch" not in used or name.startswith("model.")
+    assert not (name.startswith("model.") and "sweep" in used)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "search_spaces/quickstart.yaml"]])
+def test_help_and_check_import_nothing_slow(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from sweep.cli import cli\n"
+        f"cli({arguments}, standalone_mode=False)\n"
+        "slow = {'torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy', 'rich', 'tiktoken'}\n"
+        "sys.exit(repr(slow & set(sys.modules)) if slow & set(sys.modules) else 0)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,212 @@
+"""Real Ray, real kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import make_space, session_in
+from fakes import SPACE, failing_train, fake_train
+
+from sweep import local_runner
+from sweep.interrupt import Interrupt
+from sweep.journal import NAME, read_events
+from sweep.records import Outcome, TrialView
+from sweep.session import Session
+from sweep.study import open_storage
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray leaves sockets and subprocess handles to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+TINY = """
+name: tiny
+search:
+  optim.lr: {min: 1e-3, max: 1e-2, log: true}
+  train.epochs: [20, 40]
+fixed:
+  data.train_tokens: 4097
+  data.val_tokens: 1025
+  data.test_tokens: 1025
+  gpt.layers: 1
+  gpt.width: 16
+  train.batch_tokens: 256
+  train.evals: 8
+budget: {trials: 6}
+prune: {startup_trials: 2}
+baseline: {multiples: [1, 2]}
+"""
+
+
+def summary(session: Session) -> list[tuple[object, ...]]:
+    trials: dict[str, TrialView] = session.journal.view.trials
+    return [(t.name, t.outcome, t.reason, t.val_loss, t.searched) for t in trials.values()]
+
+
+@pytest.fixture
+def run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import the fakes
+
+    def run(train: local_runner.Train, *overrides: str) -> Session:
+        from sweep import ray_runner
+
+        space = make_space(tmp_path, SPACE, *overrides)
+        (tmp_path / "ray").mkdir()
+        session = session_in(tmp_path / "ray", space, open_storage(None))
+        with Interrupt() as interrupt:
+            ray_runner.run(session, train, tmp_path / "ray" / "trials", interrupt, None)
+        session.close("budget spent")
+        return session
+
+    return run
+
+
+def test_ray_and_a_plain_loop_find_the_same_trials_and_outcomes(
+    run_on_ray: Callable[..., Session], tmp_path: Path
+) -> None:
+    (tmp_path / "loop").mkdir()
+    space = make_space(tmp_path, SPACE)
+    loop = session_in(tmp_path / "loop", space, open_storage(None))
+    with Interrupt() as interrupt:
+        local_runner.run(loop, fake_train, tmp_path / "loop" / "trials", interrupt)
+    loop.close("budget spent")
+
+    ray = run_on_ray(fake_train, "trial.max_concurrent=1")
+
+    assert summary(ray) == summary(loop)
+    assert {"complete", "pruned"} <= {str(outcome) for _, outcome, *_ in summary(ray)}
+
+
+def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
+    run_on_ray: Callable[..., Session],
+) -> None:
+    session = run_on_ray(
+        failing_train, "trial.max_concurrent=2", "budget.failures=9", "budget.trials=6"
+    )
+
+    trials = session.journal.view.trials.values()
+    failed = [t for t in trials if t.outcome is Outcome.FAILED]
+    complete = [t for t in trials if t.outcome is Outcome.COMPLETE]
+    assert {t.reason for t in failed} == {"RuntimeError: no Muon today"}
+    assert all(t.searched["optim.name"] == "muon" for t in failed)
+    assert len(failed) + len(complete) == 6 + 2
+
+
+def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
+    space = folder / "tiny.yaml"
+    space.write_text(TINY)
+    command = [sys.executable, "-m", "sweep", "run", space, "--plain", "--runs", folder / "runs"]
+    return subprocess.Popen(
+        [*command, "--set", f"data.path={corpus}", "--set", "trial.cpus=1"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for_observations(journal: Path, count: int, driver: subprocess.Popen[bytes]) -> None:
+    """Return as soon as the journal has `count` observations; fails if the driver ends before."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and driver.poll() is None:
+        if journal.exists():
+            kinds = [event["event"] for event, _ in read_events(journal)]
+            if kinds.count("observation") >= count:
+                return
+        select_nothing(0.02)
+    output = driver.communicate()[0].decode()
+    raise AssertionError(f"too few observations before the driver ended:\n{output}")
+
+
+def select_nothing(seconds: float) -> None:
+    """Give the processor away while another process works: there is no event to wait for."""
+    import select
+
+    select.select([], [], [], seconds)
+
+
+def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """One sweep, four drivers: three are ended in the middle, each in another way."""
+    journal = tmp_path / "runs" / "tiny" / NAME
+    ends = [(signal.SIGKILL, -9, 10), (signal.SIGTERM, 143, 20), (signal.SIGINT, 130, 30)]
+    for number, code, after in ends:
+        driver = start(tmp_path, corpus)
+        wait_for_observations(journal, after, driver)
+        driver.send_signal(number)
+        output = driver.communicate()[0].decode()
+        assert driver.returncode == code, output
+        assert ("state saved. Continue: sweep run" in output) == (number != signal.SIGKILL)
+
+    last = start(tmp_path, corpus)
+    output = last.communicate()[0].decode()
+
+    assert last.returncode == 0, output
+    events = [event for event, _ in read_events(journal)]
+    seen = [(e["trial"], e["basis_points"]) for e in events if e["event"] == "observation"]
+    ended = [e["trial"] for e in events if e["event"] == "outcome"]
+    assert len(seen) == len(set(seen))
+    assert len(ended) == len(set(ended)) == 6 + 2
+    assert "goes on from" in output
+    assert_mlflow_agrees(tmp_path / "runs", events)
+
+
+def assert_mlflow_agrees(runs: Path, events: list[dict[str, object]]) -> None:
+    """One run per trial, one point per observation, every status an end."""
+    with sqlite3.connect(runs / "mlflow.db") as store:
+        names = [name for (name,) in store.execute("select name from runs")]
+        statuses = {status for (status,) in store.execute("select status from runs")}
+        (points,) = store.execute("select count(*) from metrics where key = 'val_loss'").fetchone()
+    store.close()
+    assert len(names) == len(set(names)) == 6 + 2 + 1
+    assert points == sum(event["event"] == "observation" for event in events)
+    assert statuses <= {"FINISHED", "KILLED"}
+
+
+def test_two_drivers_do_not_share_a_run_folder(corpus: Path, tmp_path: Path) -> None:
+    first = start(tmp_path, corpus)
+    wait_for_observations(tmp_path / "runs" / "tiny" / NAME, 1, first)
+
+    second = start(tmp_path, corpus)
+
+    assert "is being run by another process" in second.communicate()[0].decode()
+    assert second.returncode == 4
+    first.send_signal(signal.SIGINT)
+    first.communicate()
+
+
+def test_a_finished_sweep_is_kept_as_it_is(corpus: Path, tmp_path: Path) -> None:
+    """It tells where it came from, is not run again, and another space cannot take its folder."""
+    first, second = (start(tmp_path, corpus).communicate()[0].decode() for _ in range(2))
+    folder = tmp_path / "runs" / "tiny"
+    space = tmp_path / "tiny.yaml"
+    space.write_text(TINY.replace("[20, 40]", "[20, 80]"))
+    other = subprocess.run(
+        [sys.executable, "-m", "sweep", "run", space, "--runs", tmp_path / "runs"]
+        + ["--set", f"data.path={corpus}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "6/6 trials" in first
+    assert "starts" not in second
+    assert first.split("6/6 trials")[1] == second.split("6/6 trials")[-1]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert {"python", "packages", "commit", "cores"} <= environment.keys()
+    assert {path.name for path in (folder / "trials").iterdir()} >= {"0000", "baseline-1x"}
+    assert other.returncode == 4
+    assert "train.epochs was {'values': [20, 40]}, is {'values': [20, 80]}" in other.stderr
+    assert (folder / "space.yaml").read_text() == TINY

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import CliRunner
+from fakes import failing_train, fake_train
+
+from sweep import local_runner, report
+from sweep.cli import cli
+from sweep.console import PlainConsole, duration, remaining
+from sweep.interrupt import Interrupt
+from sweep.records import View
+from sweep.session import Session
+from sweep.space import Space
+
+Open = Callable[..., Session]
+
+
+def finished(session: Session, train: local_runner.Train, folder: Path) -> View:
+    with Interrupt() as interrupt:
+        local_runner.run(session, train, folder, interrupt)
+    session.close("budget spent")
+    return session.journal.view
+
+
+def test_the_result_ranks_trials_and_tells_what_the_best_is_worth(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    view = finished(open_session(space), fake_train, tmp_path)
+
+    text = report.result(view, tmp_path)
+
+    losses = [trial.val_loss for trial in view.ranked()]
+    assert losses == sorted(losses)
+    assert f"Trial {view.ranked()[0].name} does with 1x what the plain baseline needs >2x" in text
+    assert "sweep train" in text
+    assert "sweep ui" in text
+
+
+def test_the_train_command_is_understood_by_sweep_train(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    import shlex
+
+    from model.config import Config
+
+    best = finished(open_session(space), fake_train, tmp_path).ranked()[0]
+
+    words = shlex.split(report.train_command(best.settings).replace("\\\n", ""))
+
+    given = dict(word.split("=", 1) for word in words[2:] if word != "--set")
+    assert Config.from_settings(given) == Config.from_settings(best.settings)
+
+
+def test_the_first_failure_is_shown_in_full_and_the_next_in_a_line(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    session = open_session(space)
+    console = PlainConsole(session.journal.view, lines.append)
+    session._watch = console.show
+
+    finished(session, failing_train, tmp_path)
+
+    told = [line for line in lines if " failed: " in line]
+    assert len(told) == 3
+    assert "Traceback" in told[0]
+    assert "Traceback" not in "".join(told[1:])
+
+
+def test_each_trial_that_ends_is_a_line(space: Space, open_session: Open, tmp_path: Path) -> None:
+    lines: list[str] = []
+    session = open_session(space)
+    session._watch = PlainConsole(session.journal.view, lines.append).show
+
+    view = finished(session, fake_train, tmp_path)
+
+    assert sum(" complete, val loss" in line for line in lines) == 2 + len(view.ranked())
+    assert any("<- best so far" in line for line in lines)
+    assert any("baseline measured" in line for line in lines)
+
+
+def test_a_silent_minute_is_broken_by_a_heartbeat(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    view = finished(open_session(space), fake_train, tmp_path)
+    lines: list[str] = []
+    now = [0.0]
+    console = PlainConsole(view, lines.append, clock=lambda: now[0])
+    observation = view.trials["0000"].observations[0]
+
+    console.show(observation)
+    now[0] = 61.0
+    console.show(observation)
+
+    assert lines == [f"[1:01] {report.counts(view)}, {remaining(view)}"]
+
+
+def test_durations_read_as_on_a_clock() -> None:
+    assert [duration(s) for s in (42, 725, 11_220)] == ["0:42", "12:05", "3:07:00"]
+
+
+def test_status_and_best_read_the_latest_run(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "fake"
+    folder.mkdir(parents=True)
+    finished(open_session(space), fake_train, tmp_path)
+    (tmp_path / "journal.jsonl").rename(folder / "journal.jsonl")
+    runs = ["--runs", str(tmp_path / "runs")]
+
+    status = CliRunner().invoke(cli, ["status", *runs])
+    best = CliRunner().invoke(cli, ["best", "--json", *runs])
+
+    assert "fake (budget spent)  12/12 trials" in status.output
+    assert '"data_efficiency": ">2x"' in best.output

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import fakes
+import pytest
+from conftest import make_space
+
+from sweep.errors import SweepError
+from sweep.space import Choice, Range, Space
+
+
+def problems(folder: Path, text: str, *overrides: str) -> list[str]:
+    with pytest.raises(SweepError, match="problem") as caught:
+        make_space(folder, text, *overrides)
+    assert caught.value.code == 2
+    return [line.strip() for line in str(caught.value).splitlines()[1:-1]]
+
+
+def test_a_space_is_read_with_its_conditions(space: Space) -> None:
+    by_parameter = {axis.parameter: axis for axis in space.axes}
+
+    assert by_parameter["train.epochs"].domain == Choice((1, 2, 4))
+    muon = by_parameter["optim.lr [optim.name=muon]"]
+    assert muon.domain == Range(1e-2, 1e-1, log=True)
+    assert muon.active({"optim.name": "muon"})
+    assert not muon.active({"optim.name": "adamw"})
+    assert space.searched == [
+        "optim.name",
+        "optim.weight_decay_multiplier",
+        "train.epochs",
+        "optim.lr",
+    ]
+
+
+def test_every_problem_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    text = """
+serch: {}
+search:
+  optim.weight_decy: [1, 2]
+  optim.lr: {min: 0.01, max: 0.001}
+  train.epochs: [1, two]
+  gpt.dropout: {min: 0, max: 0.2, when: {gpt.layers: 3}}
+  optim.name: [adamw, mun]
+  optim.momentum: {min: 0.9, max: 0.99, wen: {optim.name: muon}}
+  gpt.scale: {min: 0.5, max: 2, log: maybe}
+  data.path: [a, b]
+fixed:
+  train.epochs: 3
+budget: {trials: lots}
+prune: {rule: mediann, peers: [train.epoch]}
+"""
+
+    found = problems(tmp_path, text)
+
+    assert found == [
+        "line 2: serch: no such section; did you mean search?",
+        "line 4: optim.weight_decy: no such setting; did you mean optim.weight_decay_multiplier?",
+        "line 5: optim.lr: a range needs min < max, got [0.01, 0.001]",
+        "line 6: train.epochs: expected a whole number, got 'two'",
+        "line 6: train.epochs: is both searched and fixed; keep one",
+        "line 7: gpt.dropout: when: gpt.layers is not searched by values",
+        "line 8: optim.name: expected one of adamw, muon, got 'mun'; did you mean muon?",
+        "line 9: optim.momentum: unknown key wen; did you mean when?",
+        "line 10: gpt.scale: log is true or false, got 'maybe'",
+        "line 11: data.path: trials that differ in it cannot be compared; fix it",
+        "line 14: budget.trials: expected a whole number, got 'lots'",
+        "line 15: prune.rule: expected one of median, none, got 'mediann'; did you mean median?",
+        "line 15: prune.peers: train.epoch is no such setting; did you mean train.epochs?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("search: {optim.lr: 0.1}", "move to fixed"),
+        ("search: {optim.lr: []}", "expected a list of values"),
+        ("search: {optim.lr: [1, 1]}", "lists a value twice"),
+        ("search: {optim.name: {min: 1, max: 2}}", "has no order"),
+        ("search: {optim.lr: {min: 0.1}}", "expected either values, or both min and max"),
+        ("search: {gpt.dropout: {min: 0, max: 0.1, log: true}}", "a log range needs min > 0"),
+        ("search: {optim.lr: [1], optim.lr: [2]}", "is given twice"),
+        ("search: [1, 2]", "expected `key: value` lines"),
+        ("search: {}", "nothing to search"),
+        ("", "expected `key: value` lines"),
+        ("search: {optim.lr: [1, 2}", "YAML"),
+        ("search: {train.batch_tokens: [64, 100]}", "must be a multiple of gpt.context"),
+        ("name: ../up\nsearch: {train.epochs: [1, 2]}", "use letters, digits"),
+        ("search: {train.epochs: [1, 2]}\nbaseline: {multiples: [1, half]}", "whole numbers"),
+        (
+            "search: {optim.name: [adamw, muon], optim.lr: [{min: 1e-3, max: 1e-2, "
+            "when: {optim.name: muon}}, {min: 1e-3, max: 1e-1}]}",
+            "may apply together",
+        ),
+        (
+            "search: {train.epochs: {values: [1], when: {gpt.layers: 1}}, "
+            "gpt.layers: {values: [1], when: {train.epochs: 1}}}",
+            "conditions go in a circle",
+        ),
+        (
+            "search: {optim.name: [adamw], optim.lr: {min: 1e-3, max: 1e-2, "
+            "when: {optim.name: muon}}}",
+            "when: optim.name is never muon here",
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_explained(text: str, expected: str, tmp_path: Path) -> None:
+    assert any(expected in problem for problem in problems(tmp_path, text))
+
+
+def test_numbers_that_yaml_takes_for_text_are_understood(tmp_path: Path) -> None:
+    text = "search: {optim.lr: {min: 1e-4, max: 1e-3, log: true}}\nfixed: {data.train_tokens: 1M}"
+
+    space = make_space(tmp_path, text)
+
+    assert space.axes[0].domain == Range(1e-4, 1e-3, log=True)
+    assert space.train_tokens == 1_000_000
+
+
+def test_fixing_a_searched_setting_decides_the_conditions_on_it(tmp_path: Path) -> None:
+    space = make_space(tmp_path, fakes.SPACE, "optim.name=muon", "budget.trials=3")
+
+    assert space.fixed == {"optim.name": "muon"}
+    assert [axis.parameter for axis in space.axes if axis.setting == "optim.lr"] == ["optim.lr"]
+    assert space.budget.trials == 3
+
+
+def test_an_unknown_override_is_told_with_a_suggestion(tmp_path: Path) -> None:
+    found = problems(tmp_path, fakes.SPACE, "optim.nam=muon", "train.epochs=many")
+
+    assert found == [
+        "--set optim.nam=muon: no such setting; did you mean optim.name?",
+        "--set train.epochs: expected a whole number, got 'many'",
+    ]
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    from sweep.space import read_space
+
+    with pytest.raises(SweepError, match="No such file"):
+        read_space(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml")),
+    ids=lambda p: p.stem,
+)
+def test_every_space_that_is_shipped_is_sound(path: Path) -> None:
+    from sweep.space import read_space
+
+    assert read_space(path).axes
+
+
+def test_the_quickstart_searches_the_four_axes_of_the_mission() -> None:
+    from sweep.space import read_space
+
+    space = read_space(Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml")
+
+    domains = {axis.parameter: axis.domain for axis in space.axes}
+    assert domains["optim.weight_decay_multiplier"] == Range(1, 32, log=True)
+    assert domains["train.epochs"] == Choice((1, 2, 4, 8))
+    assert domains["gpt.scale"] == Choice((0.5, 1, 2))
+    assert domains["optim.name"] == Choice(("adamw", "muon"))
+    assert {"optim.lr [optim.name=adamw]", "optim.lr [optim.name=muon]"} <= domains.keys()
+    assert space.baseline.multiples == (1, 2, 4, 8)
+    assert space.budget.trials >= 12

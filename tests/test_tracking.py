@@ -1,0 +1,187 @@
+"""Against a real MLflow store: SQLite through MLflow's own client."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import session_in
+from fakes import diverging_train, failing_train, fake_train
+
+from sweep import local_runner, publisher
+from sweep.interrupt import Interrupt
+from sweep.journal import NAME, Journal
+from sweep.session import Session
+from sweep.space import Space
+from sweep.study import open_storage
+
+pytestmark = pytest.mark.slow
+Open = Callable[..., Session]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "runs" / "fake"
+    path.mkdir(parents=True)
+    return path
+
+
+def drive(folder: Path, space: Space, train: local_runner.Train, end: str = "budget spent") -> None:
+    session = session_in(folder, space, open_storage(None))
+    with Interrupt() as interrupt:
+        local_runner.run(session, train, folder / "trials", interrupt)
+    session.close(end)
+
+
+def publish(folder: Path) -> None:
+    """Start the publisher as a driver does, and end it as a driver does."""
+    assert publisher.finish(publisher.start(folder)), (folder / "tracking.log").read_text()
+
+
+class Store:
+    """What MLflow holds, asked in a process of its own: importing it here would slow every test."""
+
+    def __init__(self, uri: str) -> None:
+        code = """
+import json, sys
+from mlflow import MlflowClient
+client = MlflowClient(sys.argv[1])
+experiments = client.search_experiments(filter_string="name = 'fake'")
+found = []
+for run in client.search_runs([e.experiment_id for e in experiments], max_results=1000):
+    curves = {k: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, k)]
+              for k in run.data.metrics}
+    found.append(dict(id=run.info.run_id, name=run.info.run_name, status=run.info.status,
+                      tags=run.data.tags, params=run.data.params, curves=curves))
+json.dump(found, sys.stdout)
+"""
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, uri],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.runs = {run["tags"]["sweep.trial"]: run for run in json.loads(done.stdout)}
+        self.count = len(json.loads(done.stdout))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.runs)
+
+
+def test_a_sweep_becomes_a_parent_and_a_child_per_trial(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    store = Store(publisher.store_uri(folder.parent))
+    parent = store.runs["sweep"]
+    children = [run for name, run in store.runs.items() if name != "sweep"]
+    assert parent["status"] == "FINISHED"
+    assert len(children) == 12 + 2
+    assert {run["tags"]["mlflow.parentRunId"] for run in children} == {parent["id"]}
+    statuses = {run["tags"]["sweep.state"]: run["status"] for run in children}
+    assert statuses == {"complete": "FINISHED", "pruned": "KILLED"}
+
+
+def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    run = Store(publisher.store_uri(folder.parent)).runs["0000"]
+    curves = run["curves"]
+    assert {"train_loss", "val_loss", "bits_per_byte", "data_efficiency", "tokens", "epoch"} <= set(
+        curves
+    )
+    assert len(curves["val_loss"]) == len(curves["data_efficiency"]) == 8
+    assert [step for step, _ in curves["val_loss"]] == sorted({s for s, _ in curves["val_loss"]})
+    multipliers = [value for _, value in curves["data_efficiency"]]
+    assert multipliers == sorted(multipliers)
+    assert set(run["params"]) == {
+        "optim.name",
+        "optim.lr",
+        "optim.weight_decay_multiplier",
+        "train.epochs",
+    }
+
+
+def test_publishing_twice_or_after_losing_the_cursor_leaves_one_copy(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+    publish(folder)
+    once = Store(publisher.store_uri(folder.parent)).runs
+
+    publish(folder)
+    (folder / publisher.CURSOR).unlink()
+    publish(folder)
+
+    again = Store(publisher.store_uri(folder.parent))
+    assert again.count == len(once)
+    assert again.runs == once
+
+
+def test_failed_trials_are_failed_and_diverged_ones_killed(folder: Path, space: Space) -> None:
+    drive(folder, space, failing_train)
+    publish(folder)
+    runs = Store(publisher.store_uri(folder.parent)).runs.values()
+    failed = [run for run in runs if run["tags"].get("sweep.state") == "failed"]
+
+    assert failed
+    assert {run["status"] for run in failed} == {"FAILED"}
+    assert failed[0]["tags"]["sweep.reason"] == "RuntimeError: no Muon today"
+
+    other = folder.parent / "other"
+    other.mkdir()
+    drive(other, space, diverging_train)
+    publish(other)
+    runs = Store(publisher.store_uri(folder.parent)).runs.values()
+    diverged = [run for run in runs if run["tags"].get("sweep.reason") == "diverged"]
+    assert diverged
+    assert {run["status"] for run in diverged} == {"KILLED"}
+
+
+def test_an_interrupted_sweep_is_killed_until_it_goes_on(folder: Path, space: Space) -> None:
+    journal = Journal(folder / NAME)
+    header = {"id": "7", "name": "fake", "trials": 1, "fixed": {}, "data": "0"}
+    trial = {"trial": "0000", "role": "search", "searched": {}, "settings": {}}
+    journal.append("sweep", train_tokens=1, **header)
+    journal.append("trial", **trial)
+    publish(folder)  # its driver ends without a word, as after SIGKILL
+    killed = Store(publisher.store_uri(folder.parent)).runs
+
+    journal.append("sweep", train_tokens=1, **header)
+    journal.append("trial", **trial)
+    journal.append("outcome", trial="0000", outcome="pruned", reason="diverged")
+    journal.append("end", reason="budget spent")
+    journal.close()
+    publish(folder)
+
+    gone_on = Store(publisher.store_uri(folder.parent)).runs
+    assert [killed[name]["status"] for name in ("sweep", "0000")] == ["KILLED", "KILLED"]
+    assert killed["0000"]["tags"]["sweep.state"] == "interrupted"
+    assert gone_on["sweep"]["status"] == "FINISHED"
+    assert gone_on["0000"]["tags"]["sweep.reason"] == "diverged"
+    assert gone_on["0000"]["id"] == killed["0000"]["id"]
+
+
+def test_a_store_that_is_away_costs_the_points_nothing(
+    folder: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens there: the publisher says so, and a later one sends everything."""
+    drive(folder, space, fake_train)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
+
+    assert not publisher.finish(publisher.start(folder))
+    assert "cannot be reached" in (folder / "tracking.log").read_text()
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    publish(folder)
+    assert Store(publisher.store_uri(folder.parent)).count == 15
