@@ -324,11 +324,11 @@ _PARTS: dict[str, Any] = {
 
 def describe(part: str, config: Any) -> dict[str, Setting]:
     """The settings of one config class by dotted name, in the order they are written."""
+    defaults = config()
     return {
-        f"{part}.{f.name}": Setting(
-            name=f"{part}.{f.name}", kind=type(f.default), default=f.default, **f.metadata
-        )
+        name: Setting(name=name, kind=type(default), default=default, **f.metadata)
         for f in fields(config)
+        for name, default in [(f"{part}.{f.name}", getattr(defaults, f.name))]
     }
 
 

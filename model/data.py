@@ -75,6 +75,6 @@ def epoch_order(sequences: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def windows(tokens: np.ndarray, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and next-token targets, each (B, T) int64, of the windows beginning at `starts` (B,)."""
+    """Inputs and next-token targets, each (B, T) int64, of the windows at `starts` (B,)."""
     at_BT = starts[:, None] + np.arange(context)
     return tokens[at_BT].astype(np.int64), tokens[at_BT + 1].astype(np.int64)

@@ -65,7 +65,8 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
         x_BTD = x_BTD + self.attention(rms_norm(x_BTD), cos_TK, sin_TK)
-        return x_BTD + self.mlp(rms_norm(x_BTD))
+        x_BTD = x_BTD + self.mlp(rms_norm(x_BTD))
+        return x_BTD
 
 
 class GPT(nn.Module):
@@ -80,6 +81,8 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = nn.Linear(config.width, padded, bias=False)
         cos_TK, sin_TK = rotary_tables(config.context, config.width // config.heads)
+        self.cos_TK: Tensor
+        self.sin_TK: Tensor
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
         self.initialise(config)

@@ -120,8 +120,8 @@ def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarra
     share = max(1, min(HELD_OUT_DOCUMENTS, len(documents) // 4))
     for name, size in (("val", data.val_tokens), ("test", data.test_tokens)):
         splits[name] = _hold_out(rest, size, math.ceil(size / share))
-    train = list(rest)
-    if len(splits["val"]) < data.val_tokens or len(splits["test"]) < data.test_tokens or not train:
+    left = list(rest)
+    if len(splits["val"]) < data.val_tokens or len(splits["test"]) < data.test_tokens or not left:
         raise ConfigError(
             [
                 f"data.path: {len(documents)} documents are too few to give val "
@@ -129,7 +129,7 @@ def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarra
                 "own; lower data.val_tokens and data.test_tokens"
             ]
         )
-    return {"train": np.concatenate(train), **splits}
+    return {"train": np.concatenate(left), **splits}
 
 
 def _hold_out(documents: Iterator[np.ndarray], size: int, most: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from model.optim import make_optimizers, step
 from model.progress import WHOLE, Progress
 from model.schedule import rate
 
-# A train loss this far above that of guessing uniformly has exploded: it will not come back in time.
+# A train loss this far above that of guessing uniformly has exploded, and will not come back.
 # The validation loss does not count: a run that learns its corpus by heart ends above guessing too.
 NATS_ABOVE_GUESSING = 1.0
 
@@ -65,7 +65,7 @@ def _train(config: Config, folder: Path) -> Iterator[Progress]:
             x_BT, y_BT = _batch(config, table, done_steps)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 loss = gpt.losses(x_BT.to(device), y_BT.to(device)).mean()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             step(optimizers, gpt, config.optim, (done_steps + 1) / config.steps)
             losses.append(loss.detach())
 

@@ -47,7 +47,7 @@ class Interrupt:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Inside, a signal raises Interrupted at once: for long work that writes nothing of ours."""
+        """Inside, a signal raises Interrupted at once: for long work that may be cut anywhere."""
         self.check()
         self._raise_at_once = True
         try:

@@ -20,8 +20,9 @@ class Journal:
         self.view = View()
         path.touch()
         whole = 0
-        for event, whole in read_events(path):
+        for event, after in read_events(path):
             self.view.apply(event)
+            whole = after
         self._file: IO[bytes] = path.open("r+b")
         self._file.truncate(whole)
         self._file.seek(whole)

@@ -20,7 +20,7 @@ from sweep.space import PruneConfig
 SETTINGS_ATTR = "settings"
 
 
-class FairPruner(BasePruner):
+class FairPruner(BasePruner):  # type: ignore[misc]
     """Asks `rule` about a study in which only peers exist.
 
     Peers agree in the settings named by `peers`. Steps are basis points of each trial's own

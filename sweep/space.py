@@ -300,7 +300,9 @@ class _Reader:
             if checked is not None:
                 given[key] = checked
         if part == "prune":
-            for name in given.get("peers", ()):
+            peers = given.get("peers", ())
+            assert isinstance(peers, tuple)
+            for name in peers:
                 if name not in SETTINGS:
                     line = node.start_mark.line + 1
                     hint = did_you_mean(str(name), SETTINGS)
@@ -419,7 +421,7 @@ class _Reader:
                 self.problem(b.line, b.setting, f"may apply together with that of line {a.line}")
 
     def _ordered(self, axes: list[Axis]) -> list[Axis]:
-        """Parents before children; conditions on what is not searched, and circles, are problems."""
+        """Parents before children; conditions in a circle or on nothing searched are problems."""
         choices: dict[str, set[Value]] = {}
         for axis in axes:
             if isinstance(axis.domain, Choice):

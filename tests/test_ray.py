@@ -193,9 +193,9 @@ def test_a_finished_sweep_is_kept_as_it_is(corpus: Path, tmp_path: Path) -> None
     folder = tmp_path / "runs" / "tiny"
     space = tmp_path / "tiny.yaml"
     space.write_text(TINY.replace("[20, 40]", "[20, 80]"))
+    command = [sys.executable, "-m", "sweep", "run", space, "--runs", tmp_path / "runs"]
     other = subprocess.run(
-        [sys.executable, "-m", "sweep", "run", space, "--runs", tmp_path / "runs"]
-        + ["--set", f"data.path={corpus}"],
+        [*command, "--set", f"data.path={corpus}"],
         capture_output=True,
         text=True,
         check=False,
