@@ -14,8 +14,6 @@ from model.config import SETTINGS, Config, ConfigError, Setting, did_you_mean
 from sweep.errors import SweepError
 from sweep.space import SWEEP_SETTINGS, read_space
 
-MOST_LIKELY_PORT_TAKEN = "Is the port taken? Try another --port."
-
 runs_option = click.option(
     "--runs",
     type=click.Path(path_type=Path, file_okay=False),
@@ -168,18 +166,14 @@ def ui(port: int, host: str, runs: Path) -> None:
     \b
       sweep ui --port 5001
     """
-    from sweep.publisher import artifact_root, store_uri
+    from sweep.publisher import artifact_root, curves_path, store_uri
+    from sweep.run import latest
 
-    uri = store_uri(runs)
+    uri, path = store_uri(runs), curves_path(latest(runs))
     if uri.startswith(("http://", "https://")):
-        click.echo(f"MLflow: {uri}")
+        click.echo(f"MLflow: {uri.rstrip('/')}{path}")
         return
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise SweepError(
-            f"nothing has been logged under {runs}",
-            hint="Run a sweep first: sweep run search_spaces/quickstart.yaml",
-        )
-    click.echo(f"MLflow: http://{host}:{port}  (Ctrl-C stops it)", err=True)
+    click.echo(f"Curves: http://{host}:{port}{path}\nCtrl-C stops the server.", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     if artifact_root(runs):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 CURSOR = "tracking.json"
 LOCK = "tracking.lock"
@@ -25,6 +27,22 @@ def artifact_root(runs: Path) -> str:
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return ""
     return (runs.absolute() / "mlartifacts").as_uri()
+
+
+def curves_path(folder: Path) -> str:
+    """Where in MLflow's pages the curves of the sweep in `folder` are, its best trial first."""
+    cursor = folder / CURSOR
+    if not cursor.exists():
+        return ""
+    experiment = json.loads(cursor.read_text())["experiment"]
+    # Only the search trials: MLflow hides children as long as their parent is listed too.
+    query = {
+        "searchFilter": "tags.`sweep.role` = 'search'",
+        "orderByKey": "metrics.`val_loss`",
+        "orderByAsc": "true",
+        "compareRunsMode": "CHART",
+    }
+    return f"/#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

@@ -178,8 +178,8 @@ def _refuse_if_different(folder: Path, before: dict[str, Any], now: dict[str, An
         raise SweepError(
             f"{folder} holds a sweep that is not comparable with this one",
             problems,
-            hint="Continue it as it was, or give this one another --name. Only budget and trial may "
-            "change.",
+            hint="Continue it as it was, or give this one another --name; only budget and trial "
+            "may change.",
             code=REFUSED_TO_CONTINUE,
         )
 

@@ -39,8 +39,19 @@ PARENT = "sweep"
 METRICS_AT_ONCE = 1000  # MLflow's limit for one batch
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_DRAIN = float(os.environ.get("SWEEP_DRAIN_SECONDS", "20"))
-# What of an observation becomes a curve; the step is the optimizer's.
-CURVES = ("train_loss", "val_loss", "bits_per_byte", "lr", "tokens", "epoch", "seconds")
+# What of an observation becomes a curve; the step is the optimizer's. MLflow draws one section for
+# each prefix, so that the losses are seen first.
+CURVES = {
+    "train_loss": "train_loss",
+    "val_loss": "val_loss",
+    "bits_per_byte": "bits_per_byte",
+    "epoch": "progress/epoch",
+    "tokens": "progress/tokens",
+    "seconds": "progress/seconds",
+    "lr": "progress/lr",
+}
+# Without it MLflow opens the experiment as one about language-model applications.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 STATUS = {
     None: "RUNNING",
     Outcome.COMPLETE: "FINISHED",
@@ -54,6 +65,7 @@ class Cursor:
     """How far one store has been told; kept in the run folder."""
 
     uri: str
+    experiment: str = ""
     offset: int = 0  # bytes of the journal that the store has
     runs: dict[str, str] = field(default_factory=dict)  # trial name, or PARENT -> MLflow run id
 
@@ -129,8 +141,9 @@ class Publisher:
         self._experiment = (
             found.experiment_id
             if found
-            else self._client.create_experiment(header["name"], artifact_location=self._artifacts)
+            else self._client.create_experiment(header["name"], self._artifacts, EXPERIMENT_TAGS)
         )
+        self._cursor.experiment = self._experiment
         ours = f"tags.`sweep.id` = '{header['id']}'"
         known = self._client.search_runs([self._experiment], ours, max_results=50_000)
         self._cursor.runs |= {run.data.tags["sweep.trial"]: run.info.run_id for run in known}
@@ -166,8 +179,8 @@ class Publisher:
         self._client.log_batch(run.info.run_id, params=params)
 
     def _observe(self, trial: TrialView, event: Event) -> None:
-        for name in CURVES:
-            self._metric(trial.name, name, event[name], event["time"], event["step"])
+        for key, name in CURVES.items():
+            self._metric(trial.name, name, event[key], event["time"], event["step"])
 
     def _observe_efficiency(self, trial: TrialView, event: Event) -> None:
         """How much data the baseline would need for this loss; clamped to what was measured."""
@@ -178,7 +191,9 @@ class Publisher:
 
     def _end_trial(self, trial: TrialView) -> None:
         self._flush_run(trial.name)
-        tags = {"sweep.state": str(trial.outcome), "sweep.reason": trial.reason}
+        tags = {"sweep.state": str(trial.outcome)}
+        if trial.reason:
+            tags["sweep.reason"] = trial.reason
         baseline = self._view.baseline
         if baseline and trial.role is Role.SEARCH:
             found = multiplier(trial.val_loss, baseline, self._train_tokens())

@@ -96,9 +96,8 @@ def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
 
     run = Store(publisher.store_uri(folder.parent)).runs["0000"]
     curves = run["curves"]
-    assert {"train_loss", "val_loss", "bits_per_byte", "data_efficiency", "tokens", "epoch"} <= set(
-        curves
-    )
+    losses = {"train_loss", "val_loss", "bits_per_byte", "data_efficiency"}
+    assert losses | {"progress/tokens", "progress/epoch"} <= set(curves)
     assert len(curves["val_loss"]) == len(curves["data_efficiency"]) == 8
     assert [step for step, _ in curves["val_loss"]] == sorted({s for s, _ in curves["val_loss"]})
     multipliers = [value for _, value in curves["data_efficiency"]]
