@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ os.environ.update(QUIET)
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray.exceptions import AuthenticationError  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
@@ -45,6 +47,8 @@ WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
 OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
 FORWARDED = ("SWEEP_CACHE", "TIKTOKEN_CACHE_DIR")  # to workers on other nodes
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts
+JOINING = {"RAY_gcs_server_port_wait_time_s": "1"}  # attempts to join, not 20
+SECONDS_TO_CONNECT = 5
 SECONDS_BETWEEN_SNAPSHOTS = 1e6  # Tune's own, which nothing reads
 
 
@@ -103,14 +107,24 @@ def _connect(address: str | None) -> None:
         )
         return
     variables = QUIET | {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    os.environ.update(JOINING)
     try:
+        _knock(address)
         ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         raise SweepError(
             f"cannot join the Ray cluster at {address}: {error}",
-            hint="Is it up? `ray status` tells; without --address a local one is started.",
+            hint="Is it up, and is its token known here (RAY_AUTH_MODE=token)? `ray status` tells; "
+            "without --address a local one is started.",
             code=UNREACHABLE,
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nothing listens at `address`: Ray takes a quarter of an hour to say so."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "//" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
 
 
 def _fit(trial: TrialConfig, cluster: dict[str, float]) -> tuple[dict[str, float], int]:

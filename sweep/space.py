@@ -71,7 +71,7 @@ class PruneConfig:
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig:
     multiples: tuple[int, ...] = setting((), "x", "train a plain baseline on these data budgets")
-    lr: float = setting(0.008, "", "its learning rate, tuned once on the embedded corpus", above=0)
+    lr: float = setting(0.016, "", "its learning rate, tuned once on the embedded corpus", above=0)
 
 
 SECTIONS: dict[str, Any] = {
