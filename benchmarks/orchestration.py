@@ -18,6 +18,9 @@ own    Each as people run it: `sweep` as in the YAML; OptunaSearch's TPE with an
 
 `ray` is Tune as commonly written. `ray-reused` is the strongest stock form we know: actors are
 reused and only the MLflow callback logs. Neither starts the dashboard nor copies workers' output.
+
+Columns are seconds; all but `wall` and `first step` are core-seconds and add up to wall x cores.
+Anything else that runs on these cores distorts them: use an idle machine, or --repeats for medians.
 """
 
 from __future__ import annotations

@@ -52,10 +52,10 @@ def table(rows: list[list[str]]) -> str:
 
 def counts(view: View) -> str:
     """How the search trials stand, in a line."""
-    searches = view.searches()
-    running = sum(t.outcome is None for t in searches)
-    done = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
-    return f"{len(searches)}/{view.header['trials']} trials: {done}, {running} unfinished"
+    unfinished = sum(t.outcome is None for t in view.searches())
+    parts = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
+    done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
+    return f"{done}/{view.header['trials']} trials: {parts}, {unfinished} unfinished"
 
 
 def train_command(settings: Mapping[str, Value]) -> str:

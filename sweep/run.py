@@ -9,8 +9,9 @@ import os
 import platform
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
 def drive(space: Space, folder: Path, options: Options, train: Train) -> int:
     """Drive the sweep in `folder` to its end or to an interruption; the exit code."""
     from sweep.console import open_console
-    from sweep.session import Session
+    from sweep.session import DISK_FULL, Session
     from sweep.study import Ledger, open_storage
 
     storage = open_storage(folder / "study.db")
@@ -92,12 +93,23 @@ def drive(space: Space, folder: Path, options: Options, train: Train) -> int:
             reason = "too many trials failed" if session.gave_up else "budget spent"
         except Interrupted:
             reason = "interrupted"
+        except Exception:
+            if not DISK_FULL.search(traceback.format_exc()):
+                raise
+            session.disk_full = True
         finally:
-            session.close(reason)
+            with suppress(OSError):  # on a full disk the next driver sees the end missing
+                session.close("disk full" if session.disk_full else reason)
     if not publisher.finish(publishing):
         _say(
             f"MLflow at {publisher.store_uri(options.runs)} lacks the last points; "
             "they are safe in the journal and follow when the sweep is continued."
+        )
+    if session.disk_full:
+        raise SweepError(
+            f"no space left for {folder}",
+            hint="Free some; the same command continues, each trial from its last checkpoint.",
+            code=1,
         )
     if reason == "interrupted":
         return interrupt.exit_code

@@ -5,6 +5,7 @@ Ray Tune and a plain loop both drive a Session and reach the same outcomes.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from sweep.space import Space
 from sweep.study import Ledger
 
 CONTINUE = Verdict(stop=False)
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|disk is full")
 
 
 class Session:
@@ -38,28 +40,29 @@ class Session:
         self._ledgers = {Role.SEARCH: search, Role.BASELINE: baseline}
         self._watch = watch
         self._reported: dict[str, set[int]] = {}
+        self._failures = 0
+        self.disk_full = False
         self._catch_up_journal()
         self._unfinished = deque([*baseline.unfinished(), *search.unfinished()])
 
     @property
     def gave_up(self) -> bool:
-        """True when so many trials failed that starting more would waste them too."""
-        failed = sum(t.outcome is Outcome.FAILED for t in self.journal.view.trials.values())
-        return failed >= self.space.budget.failures
+        """True when so many trials failed since we began that starting more would waste them."""
+        return self._failures >= self.space.budget.failures
 
     def next_trial(self) -> Trial | None:
         """The trial to run next, or None when the budget is spent or the sweep gave up.
 
         First those an earlier driver left unfinished, then the baseline, then new proposals.
         """
-        if self.gave_up:
+        if self.gave_up or self.disk_full:
             return None
         baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
         if self._unfinished:
             trial = self._unfinished.popleft()
         elif len(baseline) < len(self.space.baseline.multiples):
             trial = baseline.ask()
-        elif len(search) < self.space.budget.trials:
+        elif len(search) - search.failures() < self.space.budget.trials:
             trial = search.ask()
         else:
             return None
@@ -95,7 +98,14 @@ class Session:
         return CONTINUE
 
     def fail(self, trial: Trial, error: str) -> None:
-        """Record that `trial` ended by an exception or a lost worker; `error` is its traceback."""
+        """Record that `trial` ended by an exception or a lost worker; `error` is its traceback.
+
+        A full disk is not the trial's fault: it stays unfinished, and nothing new is started.
+        """
+        if DISK_FULL.search(error):
+            self.disk_full = True
+            return
+        self._failures += 1
         reason = error.strip().splitlines()[-1] if error.strip() else "no reason given"
         self._finish(trial, Outcome.FAILED, reason, error=error)
 

@@ -38,8 +38,8 @@ COMBINATIONS_CHECKED = 256
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    trials: int = setting(16, "", "search trials to run, however they end", low=1)
-    failures: int = setting(3, "", "failed trials after which the sweep gives up", low=1)
+    trials: int = setting(16, "", "search trials to end complete or pruned", low=1)
+    failures: int = setting(3, "", "failed trials after which it gives up for now", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)

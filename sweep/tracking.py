@@ -225,7 +225,7 @@ class Publisher:
                 self._end_trial(trial)
 
     def _end(self, event: Event) -> None:
-        if event["reason"] == "interrupted":
+        if self._view.running():
             self._mark_interrupted()
         else:
             self._flush()

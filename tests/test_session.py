@@ -128,6 +128,43 @@ def test_too_many_failures_end_the_sweep(space: Space, open_session: Open, tmp_p
     assert session.next_trial() is None
 
 
+def test_failed_trials_cost_no_budget_once_the_cause_is_mended(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    space = replace(space, budget=replace(space.budget, failures=2))
+    run(open_session(space), failing_train, tmp_path)
+
+    trials = run(open_session(space), fake_train, tmp_path)
+
+    ended = [t.outcome for t in trials.values() if t.name.isdigit()]
+    assert ended.count(Outcome.FAILED) == 2
+    assert len(ended) == 12 + 2
+
+
+def test_a_full_disk_leaves_trials_unfinished_and_starts_no_more(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    whole = summary(run(open_session(space), fake_train, tmp_path / "whole"))
+    (tmp_path / NAME).unlink()
+    room = iter(range(30))
+
+    def filling(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in fake_train(config, folder):
+            if next(room, None) is None:
+                raise OSError(28, "No space left on device")
+            yield progress
+
+    session = session_in(tmp_path, space, storage := open_storage(None))
+    trials = run(session, filling, tmp_path / "trials")
+    session.journal.close()
+    assert session.disk_full
+    assert [t.outcome for t in trials.values()].count(None) == 1
+
+    session = session_in(tmp_path, space, storage)
+    assert summary(run(session, fake_train, tmp_path / "trials")) == whole
+    session.journal.close()
+
+
 def test_a_continued_sweep_ends_as_one_that_never_stopped(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:
