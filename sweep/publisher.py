@@ -57,10 +57,15 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def finish(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the last points; whether the store has them all."""
+def close(process: subprocess.Popen[bytes]) -> None:
+    """Tell the process that nothing more will come."""
     assert process.stdin is not None
     process.stdin.close()
+
+
+def finish(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for the last points; whether the store has them all."""
+    close(process)
     try:
         return process.wait(SECONDS_TO_WAIT) == 0
     except subprocess.TimeoutExpired:

@@ -6,63 +6,45 @@ all that is needed to go on, and Tune would tell Optuna that a stopped trial was
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
-import socket
 import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Read by Ray when it is imported or started, so they are set before; workers inherit them.
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep.interrupt has it
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-}
-os.environ.update(QUIET)
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
 
-import ray  # noqa: E402
-from ray import tune  # noqa: E402
-from ray.exceptions import AuthenticationError  # noqa: E402
-from ray.tune.schedulers import FIFOScheduler  # noqa: E402
-from ray.tune.search import Searcher  # noqa: E402
-
-from model.config import Config  # noqa: E402
-from model.progress import Progress  # noqa: E402
-from sweep.errors import UNREACHABLE, SweepError  # noqa: E402
-from sweep.interrupt import Interrupt  # noqa: E402
-from sweep.local_runner import Train  # noqa: E402
-from sweep.records import Trial  # noqa: E402
-from sweep.session import Session  # noqa: E402
-from sweep.space import TrialConfig  # noqa: E402
+from model.config import Config
+from model.progress import Progress
+from sweep.errors import SweepError
+from sweep.interrupt import Interrupt
+from sweep.local_runner import Train
+from sweep.ray_cluster import Cluster
+from sweep.records import Trial
+from sweep.session import Session
+from sweep.space import TrialConfig
 
 WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
-OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
-FORWARDED = ("SWEEP_CACHE", "TIKTOKEN_CACHE_DIR")  # to workers on other nodes
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts
-JOINING = {"RAY_gcs_server_port_wait_time_s": "1"}  # attempts to join, not 20
-SECONDS_TO_CONNECT = 5
 SECONDS_BETWEEN_SNAPSHOTS = 1e6  # Tune's own, which nothing reads
 
 
 def run(
-    session: Session, train: Train, folder: Path, interrupt: Interrupt, address: str | None
+    session: Session, train: Train, folder: Path, interrupt: Interrupt, cluster: Cluster
 ) -> None:
-    """Run every trial of `session`, each in its own folder under `folder`.
+    """Run every trial of `session` on `cluster`, each in its own folder under `folder`.
 
-    address   of a running cluster, as `ray.init` takes it; None starts one on this machine
     Raises SweepError if the cluster cannot be reached or no trial fits in it, Interrupted on a
-    signal. The cluster, or our part in it, is gone afterwards.
+    signal.
     """
-    _connect(address)
-    interrupt.install()  # ray.init took SIGTERM
+    cluster.wait(interrupt)
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
     scratch = Path(tempfile.mkdtemp(prefix=".ray-", dir=folder.parent))
     try:
         resources, at_once = _fit(session.space.trial, ray.cluster_resources())
@@ -83,48 +65,13 @@ def run(
                 # The trainer keeps its own checkpoints; Tune's default would ask for one more.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=WORKERS_LOST),
-                callbacks=[_Watch(interrupt)],
+                stop=_Watch(interrupt),
             ),
         )
         tuner.fit()
         interrupt.check()
     finally:
-        ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _connect(address: str | None) -> None:
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
-    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is in the journal
-    if address is None:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            **quiet,
-        )
-        return
-    variables = QUIET | {name: os.environ[name] for name in FORWARDED if name in os.environ}
-    os.environ.update(JOINING)
-    try:
-        _knock(address)
-        ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
-    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
-        raise SweepError(
-            f"cannot join the Ray cluster at {address}: {error}",
-            hint="Is it up, and is its token known here (RAY_AUTH_MODE=token)? `ray status` tells; "
-            "without --address a local one is started.",
-            code=UNREACHABLE,
-        ) from None
-
-
-def _knock(address: str) -> None:
-    """Raise OSError if nothing listens at `address`: Ray takes a quarter of an hour to say so."""
-    host, colon, port = address.rpartition(":")
-    if colon and port.isdecimal() and "//" not in address:
-        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
 
 
 def _fit(trial: TrialConfig, cluster: dict[str, float]) -> tuple[dict[str, float], int]:
@@ -216,12 +163,18 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
             self._bridge.lost[trial.trial_id] = COLOURS.sub("", Path(trial.error_file).read_text())
 
 
-class _Watch(tune.Callback):  # type: ignore[misc]
+class _Watch(tune.Stopper):  # type: ignore[misc]
+    """Asked once a step. Not a callback: given one, Tune imports mlflow to count its users."""
+
     def __init__(self, interrupt: Interrupt) -> None:
         self._interrupt = interrupt
 
-    def on_step_begin(self, **about: Any) -> None:
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
         self._interrupt.check()
+        return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

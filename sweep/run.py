@@ -11,10 +11,10 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -28,6 +28,10 @@ from sweep.journal import Journal
 from sweep.local_runner import Train, shared_trainer
 from sweep.records import Event, Outcome, Role
 from sweep.space import Space
+
+if TYPE_CHECKING:
+    from sweep.ray_cluster import Cluster
+    from sweep.session import Session
 
 CHANGEABLE = ("budget", "trial")  # sections that a continued sweep may have differently
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
@@ -81,25 +85,20 @@ def drive(space: Space, folder: Path, options: Options, train: Train) -> int:
             console.show,
         )
         reason = "failed"
-        try:
-            if options.here:
-                from sweep import local_runner
-
-                local_runner.run(session, train, folder / "trials", interrupt)
-            else:
-                from sweep import ray_runner
-
-                ray_runner.run(session, train, folder / "trials", interrupt, options.address)
-            reason = "too many trials failed" if session.gave_up else "budget spent"
-        except Interrupted:
-            reason = "interrupted"
-        except Exception:
-            if not DISK_FULL.search(traceback.format_exc()):
-                raise
-            session.disk_full = True
-        finally:
-            with suppress(OSError):  # on a full disk the next driver sees the end missing
-                session.close("disk full" if session.disk_full else reason)
+        with _cluster(options) if session.has_work else nullcontext() as cluster:
+            try:
+                _run_trials(session, train, folder / "trials", interrupt, cluster)
+                reason = "too many trials failed" if session.gave_up else "budget spent"
+            except Interrupted:
+                reason = "interrupted"
+            except Exception:
+                if not DISK_FULL.search(traceback.format_exc()):
+                    raise
+                session.disk_full = True
+            finally:
+                with suppress(OSError):  # on a full disk the next driver sees the end missing
+                    session.close("disk full" if session.disk_full else reason)
+                publisher.close(publishing)  # it ends while the cluster does
     if not publisher.finish(publishing):
         _say(
             f"MLflow at {publisher.store_uri(options.runs)} lacks the last points; "
@@ -116,6 +115,27 @@ def drive(space: Space, folder: Path, options: Options, train: Train) -> int:
     if session.gave_up:
         return TOO_MANY_FAILED
     return 0 if journal.view.count(Outcome.COMPLETE) else 1
+
+
+def _cluster(options: Options) -> AbstractContextManager[Cluster | None]:
+    if options.here:
+        return nullcontext()
+    from sweep.ray_cluster import Cluster
+
+    return Cluster(options.address)
+
+
+def _run_trials(
+    session: Session, train: Train, folder: Path, interrupt: Interrupt, cluster: Cluster | None
+) -> None:
+    if cluster is None:
+        from sweep import local_runner
+
+        local_runner.run(session, train, folder, interrupt)
+    else:
+        from sweep import ray_runner
+
+        ray_runner.run(session, train, folder, interrupt, cluster)
 
 
 def latest(runs: Path) -> Path:

@@ -50,6 +50,16 @@ class Session:
         """True when so many trials failed since we began that starting more would waste them."""
         return self._failures >= self.space.budget.failures
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a trial to run; a finished sweep needs no cluster to say so."""
+        baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
+        return (
+            bool(self._unfinished)
+            or len(baseline) < len(self.space.baseline.multiples)
+            or len(search) - search.failures() < self.space.budget.trials
+        )
+
     def next_trial(self) -> Trial | None:
         """The trial to run next, or None when the budget is spent or the sweep gave up.
 

@@ -26,6 +26,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
+if __name__ == "__main__":
+    os.nice(10)  # before the slow import: training comes first
+
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
@@ -290,7 +293,6 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(filename=folder / "tracking.log", format="%(asctime)s %(message)s")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the driver decides when we end
-    os.nice(10)  # training comes first
     with lock(folder / LOCK, wait=True):
         return follow(folder, uri, artifacts)
 

@@ -18,6 +18,7 @@ FLOORS = [
     {"model.optim", "model.checkpoint", "model.evaluate"},
     {"model.train"},
     {"sweep.errors", "sweep.interrupt", "sweep.publisher"},
+    {"sweep.ray_cluster"},
     {"sweep.space", "sweep.records", "sweep.efficiency"},
     {"sweep.journal", "sweep.prune"},
     {"sweep.study", "sweep.report"},
@@ -30,7 +31,7 @@ FLOORS = [
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 DOORS = {
-    "ray": {"sweep.ray_runner"},
+    "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
     "optuna": {"sweep.study", "sweep.prune"},
     "mlflow": {"sweep.tracking"},
     "click": {"sweep.cli"},

@@ -60,12 +60,13 @@ def run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def run(train: local_runner.Train, *overrides: str) -> Session:
         from sweep import ray_runner
+        from sweep.ray_cluster import Cluster
 
         space = make_space(tmp_path, SPACE, *overrides)
         (tmp_path / "ray").mkdir()
         session = session_in(tmp_path / "ray", space, open_storage(None))
-        with Interrupt() as interrupt:
-            ray_runner.run(session, train, tmp_path / "ray" / "trials", interrupt, None)
+        with Interrupt() as interrupt, Cluster(None) as cluster:
+            ray_runner.run(session, train, tmp_path / "ray" / "trials", interrupt, cluster)
         session.close("budget spent")
         return session
 
