@@ -190,7 +190,7 @@ def ui(port: int, host: str, runs: Path) -> None:
     help="Folder of the checkpoint.  [default: runs/train/ and a digest of the settings]",
 )
 def train(overrides: tuple[str, ...], out: Path | None) -> None:
-    """Train one GPT. Ctrl-C stops; the same command continues.
+    """Train one GPT, or go on training it. Ctrl-C stops; the same command continues.
 
     \b
       sweep train --set train.epochs=4 --set optim.name=muon
@@ -205,6 +205,9 @@ def train(overrides: tuple[str, ...], out: Path | None) -> None:
         folder = out or Path("runs") / "train" / digest
         click.echo(f"training in {folder}", err=True)
         _train(config, folder)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; state saved. Continue: {_same_command()}", err=True)
+        sys.exit(130)
     except ConfigError as error:
         raise SweepError(
             "these settings cannot be trained",

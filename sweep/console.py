@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from statistics import mean
+from threading import Event, Thread
 from typing import Protocol
 
 from rich.console import Console as RichConsole
@@ -16,11 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from model.progress import WHOLE
-from sweep.records import Event, Outcome, Role, TrialView, View, title
+from sweep.records import Event as JournalEvent
+from sweep.records import Outcome, Role, TrialView, View, title
 from sweep.report import counts, efficiency_of
 
 REDRAWS_PER_SECOND = 2
 SECONDS_BETWEEN_HEARTBEATS = 60.0
+SECONDS_BETWEEN_BEATS = 5.0
 
 
 class Console(Protocol):
@@ -28,7 +31,7 @@ class Console(Protocol):
 
     def __enter__(self) -> Console: ...
     def __exit__(self, *about: object) -> None: ...
-    def show(self, event: Event) -> None: ...
+    def show(self, event: JournalEvent) -> None: ...
 
 
 def open_console(view: View, plain: bool = False) -> Console:
@@ -37,7 +40,7 @@ def open_console(view: View, plain: bool = False) -> Console:
 
 
 class PlainConsole:
-    """One line for each trial that ends, and a heartbeat when nothing else is said."""
+    """One line for each trial that starts or ends, and a heartbeat in a silent minute."""
 
     def __init__(
         self,
@@ -47,21 +50,32 @@ class PlainConsole:
     ) -> None:
         self._view, self._write, self._clock = view, write, clock
         self._started = self._spoke = clock()
+        self._ended = Event()
 
     def __enter__(self) -> PlainConsole:
+        Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *about: object) -> None:
-        pass
+        self._ended.set()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: JournalEvent) -> None:
         text = describe(self._view, event)
-        silent = self._clock() - self._spoke
-        if not text and silent > SECONDS_BETWEEN_HEARTBEATS:
-            text = f"{counts(self._view)}, {remaining(self._view)}"
         if text:
-            self._spoke = self._clock()
-            self._write(f"[{duration(self._spoke - self._started)}] {text}")
+            self._say(text)
+
+    def beat(self) -> None:
+        """Say how things stand if nothing has been said for long."""
+        if self._view.header and self._clock() - self._spoke >= SECONDS_BETWEEN_HEARTBEATS:
+            self._say(f"{counts(self._view)}, {remaining(self._view)}")
+
+    def _keep_beating(self) -> None:
+        while not self._ended.wait(SECONDS_BETWEEN_BEATS):
+            self.beat()
+
+    def _say(self, text: str) -> None:
+        self._spoke = self._clock()
+        self._write(f"[{duration(self._spoke - self._started)}] {text}")
 
 
 class LiveConsole:
@@ -85,7 +99,7 @@ class LiveConsole:
     def __exit__(self, *about: object) -> None:
         self._live.stop()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: JournalEvent) -> None:
         text = describe(self._view, event)
         if text:
             self._console.print(text, markup=False)
@@ -121,7 +135,7 @@ def best(view: View) -> str:
     return f"best so far: {ranked[0].name} with val loss {ranked[0].val_loss:.4f}{worth}"
 
 
-def describe(view: View, event: Event) -> str:
+def describe(view: View, event: JournalEvent) -> str:
     """What `event` means to a reader; empty for what only matters in bulk."""
     kind = event["event"]
     if kind == "sweep":
@@ -143,7 +157,7 @@ def describe(view: View, event: Event) -> str:
     return ""
 
 
-def _describe_outcome(view: View, trial: TrialView, event: Event) -> str:
+def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:
     reason = f": {trial.reason}" if trial.reason else ""
     text = f"{trial.name} {trial.outcome}{reason}"
     if trial.outcome is Outcome.FAILED:
@@ -161,10 +175,10 @@ def _describe_outcome(view: View, trial: TrialView, event: Event) -> str:
 
 def remaining(view: View) -> str:
     """How much longer, from how long ended trials took and how many run at once."""
-    ended = [t for t in view.searches() if t.ended is not None]
+    ended = [t for t in view.searches() if t.outcome is not None and t.last]
     if not ended:
         return "time left unknown"
-    seconds = mean((t.ended - t.started) / 1000 for t in ended if t.ended is not None)
+    seconds = mean(t.last["seconds"] for t in ended if t.last)
     running = view.running()
     progress = sum((t.last["basis_points"] if t.last else 0) / WHOLE for t in running)
     left = max(0.0, view.header["trials"] - len(ended) - progress)

@@ -115,10 +115,11 @@ class View:
             self.end = event
 
     def searches(self) -> list[TrialView]:
-        return [t for t in self.trials.values() if t.role is Role.SEARCH]
+        # Copied first: the live view reads this from its own thread while the driver adds trials.
+        return [t for t in list(self.trials.values()) if t.role is Role.SEARCH]
 
     def running(self) -> list[TrialView]:
-        return [t for t in self.trials.values() if t.outcome is None]
+        return [t for t in list(self.trials.values()) if t.outcome is None]
 
     def count(self, outcome: Outcome) -> int:
         """Search trials that ended this way."""

@@ -93,7 +93,7 @@ def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
     run_on_ray: Callable[..., Session],
 ) -> None:
     session = run_on_ray(
-        failing_train, "trial.max_concurrent=2", "budget.failures=9", "budget.trials=6"
+        failing_train, "trial.max_concurrent=2", "budget.failures=99", "budget.trials=4"
     )
 
     trials = session.journal.view.trials.values()
@@ -101,7 +101,8 @@ def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
     complete = [t for t in trials if t.outcome is Outcome.COMPLETE]
     assert {t.reason for t in failed} == {"RuntimeError: no Muon today"}
     assert all(t.searched["optim.name"] == "muon" for t in failed)
-    assert len(failed) + len(complete) == 6 + 2
+    assert failed
+    assert len(complete) == 4 + 2
 
 
 def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:

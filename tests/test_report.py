@@ -88,11 +88,11 @@ def test_a_silent_minute_is_broken_by_a_heartbeat(
     lines: list[str] = []
     now = [0.0]
     console = PlainConsole(view, lines.append, clock=lambda: now[0])
-    observation = view.trials["0000"].observations[0]
 
-    console.show(observation)
+    console.beat()
     now[0] = 61.0
-    console.show(observation)
+    console.beat()
+    console.beat()
 
     assert lines == [f"[1:01] {report.counts(view)}, {remaining(view)}"]
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import session_in
@@ -184,3 +192,54 @@ def test_a_store_that_is_away_costs_the_points_nothing(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     publish(folder)
     assert Store(publisher.store_uri(folder.parent)).count == 15
+
+
+def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+    publish(folder)
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "sweep", "ui", "--runs", folder.parent, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert server.stderr is not None
+        address = server.stderr.readline().removeprefix("Curves: ").strip()
+        found = answer(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name", server)
+        listening = listeners(port)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate()
+
+    experiment = found["experiment"]["experiment_id"]
+    assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?")
+    assert "sweep.role" in address
+    assert listening == {"0100007F"}  # 127.0.0.1, as the kernel writes it
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answer(url: str, server: subprocess.Popen[str]) -> dict[str, Any]:
+    """The server's answer about experiment `fake`, as soon as it gives one."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}?experiment_name=fake", timeout=10) as response:
+                return dict(json.load(response))
+        except (urllib.error.URLError, ConnectionError):
+            select.select([], [], [], 0.1)  # it is still starting: there is no event to wait for
+    raise AssertionError("the server did not answer")
+
+
+def listeners(port: int) -> set[str]:
+    """Addresses on which somebody listens at `port`, from the kernel's table."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    local = [row[1].split(":") for row in rows if row[3] == "0A"]
+    return {address for address, number in local if int(number, 16) == port}
