@@ -116,7 +116,9 @@ class _Asker(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> Any:
         trial = self._bridge.session.next_trial()
         if trial is None:
-            return Searcher.FINISHED  # None would make Tune poll for ten minutes
+            # While trials run, one of them may fail and be replaced: not now is not never. With
+            # none running, not now would make Tune wait for ten minutes.
+            return None if self._bridge.trials else Searcher.FINISHED
         self._bridge.trials[trial_id] = trial
         return {"settings": dict(trial.settings), "folder": str(self._bridge.folder / trial.name)}
 
