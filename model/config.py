@@ -61,7 +61,8 @@ class Setting:
                 bool: "true or false",
                 tuple: "a list",
             }
-            raise ConfigError([f"expected {expected.get(self.kind, 'text')}, got {value!r}"])
+            found = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:60]}..."
+            raise ConfigError([f"expected {expected.get(self.kind, 'text')}, got {found}"])
         if self.choices and typed not in self.choices:
             hint = did_you_mean(str(typed), self.choices)
             raise ConfigError([f"expected one of {', '.join(self.choices)}, got {typed!r}{hint}"])
@@ -77,6 +78,7 @@ class Setting:
         return typed
 
 
+LARGEST = 1e300  # leaves out infinities, and whole numbers that no float holds
 SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
@@ -104,6 +106,8 @@ def _as_kind(value: object, kind: type) -> Value | None:
     elif isinstance(value, int | float):
         number = value
     else:
+        return None
+    if not abs(number) < LARGEST:
         return None
     if kind is int:
         return int(number) if math.isfinite(number) and number == int(number) else None
@@ -146,7 +150,7 @@ class DataConfig:
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig:
     layers: int = setting(2, "", "transformer blocks at scale 1", low=1)
-    width: int = setting(64, "", "residual stream at scale 1, a multiple of 8", low=8)
+    width: int = setting(64, "", "residual stream at scale 1, a multiple of 4", low=8)
     head_width: int = setting(32, "", "about how wide one attention head is", low=2)
     context: int = setting(64, "tokens", "longest window attended over", low=2)
     scale: float = setting(
@@ -188,10 +192,13 @@ class GPTConfig:
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     name: str = setting(
-        "adamw", "", "optimizer of 2-D weights; AdamW takes the rest", choices=("adamw", "muon")
+        "adamw",
+        "",
+        "Muon leaves embedding and head to AdamW",
+        choices=("adamw", "muon"),
     )
     lr: float = setting(
-        0.004, "", "peak learning rate of the blocks' 2-D weights", above=0, high=10
+        0.004, "", "peak rate; with Muon, of the blocks' 2-D weights only", above=0, high=10
     )
     rest_lr: float = setting(
         0.004, "", "peak AdamW rate of embeddings and head beside Muon", above=0, high=10

@@ -15,15 +15,13 @@ LEFT_OUT = {"test", "tests", "idlelib", "site-packages", "dist-packages", "__pyc
 def documents(path: str) -> Iterator[str]:
     """Every document of the corpus at `path`; the embedded corpus if `path` is empty.
 
-    A text file is one document, a directory one per text file, a Parquet file one per row of its
-    `text` column. Raises ConfigError if there is nothing readable there.
+    `path` must exist. A text file is one document, a directory one per text file, a Parquet file
+    one per row of its `text` column. Raises ConfigError if there is nothing readable there.
     """
     if not path:
         yield from _text_files(Path(sysconfig.get_path("stdlib")), ".py")
         return
     source = Path(path).expanduser()
-    if not source.exists():
-        raise ConfigError([f"data.path: nothing at {path}; give a text file, directory or Parquet"])
     if source.is_dir():
         yield from _text_files(source, "")
     elif _is_parquet(source):
@@ -69,5 +67,11 @@ def _parquet(path: Path) -> Iterator[str]:
         raise ConfigError(
             [f"data.path: {path} has no column text, only {', '.join(columns)}; rename one"]
         )
-    for batch in file.iter_batches(columns=["text"]):
-        yield from (text for text in batch.column(0).to_pylist() if text is not None)
+    kind = file.schema_arrow.field("text").type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise ConfigError([f"data.path: column text of {path} holds {kind}, not text"])
+    try:
+        for batch in file.iter_batches(columns=["text"]):
+            yield from (text for text in batch.column(0).to_pylist() if text is not None)
+    except (pa.ArrowException, OSError) as error:
+        raise ConfigError([f"data.path: {path} is a damaged Parquet file: {error}"]) from None

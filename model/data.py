@@ -29,7 +29,7 @@ class TokenTable:
 
 
 def open_table(data: DataConfig) -> TokenTable:
-    """The token table for `data`, prepared if needed, with train cut to `data.train_tokens`.
+    """The token table for `data`, prepared if needed, whole: users take the first `train_tokens`.
 
     Raises ConfigError if the table's digest is not the one asked for, if the file is damaged or if
     the corpus has too few tokens.

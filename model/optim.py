@@ -20,15 +20,14 @@ def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
     matrices = list(gpt.blocks.parameters())
     rest = [*gpt.embedding.parameters(), *gpt.head.parameters()]
     decay, betas = optim.weight_decay, (optim.beta1, optim.beta2)
-    fused = matrices[0].device.type in ("cpu", "cuda")
     if optim.name == "adamw":
         everything = AdamW(
-            [*matrices, *rest], lr=optim.lr, betas=betas, weight_decay=decay, fused=fused
+            [*matrices, *rest], lr=optim.lr, betas=betas, weight_decay=decay, fused=True
         )
         optimizers: list[Optimizer] = [everything]
     else:
         muon = Muon(matrices, lr=optim.lr, momentum=optim.momentum, weight_decay=decay)
-        beside = AdamW(rest, lr=optim.rest_lr, betas=betas, weight_decay=decay, fused=fused)
+        beside = AdamW(rest, lr=optim.rest_lr, betas=betas, weight_decay=decay, fused=True)
         optimizers = [muon, beside]
     for optimizer in optimizers:
         for group in optimizer.param_groups:

@@ -58,7 +58,15 @@ def _source_identity(path: str) -> object:
         import sys
 
         return ["stdlib", sys.version]
-    root = Path(path).expanduser().resolve()
+    try:
+        root = Path(path).expanduser().resolve()
+        regular = root.is_file() or root.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError([f"data.path: cannot look at {path[:200]!r}: {error}"]) from None
+    if not regular:
+        raise ConfigError(
+            [f"data.path: nothing at {path} that is a text file, a directory or a Parquet file"]
+        )
     files = sorted(root.rglob("*")) if root.is_dir() else [root]
     return [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import click
 
 from model.config import SETTINGS, Config, ConfigError, Setting, did_you_mean
 from sweep.errors import SweepError
+from sweep.records import View
 from sweep.space import SWEEP_SETTINGS, read_space
 
 runs_option = click.option(
@@ -78,7 +81,9 @@ def run(
     from sweep.run import Options
     from sweep.run import run as run_sweep
 
-    code, folder = run_sweep(checked, space.read_text(), Options(runs, address, here, plain))
+    code, folder = run_sweep(
+        checked, space.read_text(encoding="utf-8"), Options(runs, address, here, plain)
+    )
     view = read_view(folder / NAME)
     if code >= 128:
         click.echo(f"stopped; state saved. Continue: {_same_command()}", err=True)
@@ -113,13 +118,14 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep status runs/quickstart --json
     """
     from sweep import report
+    from sweep.run import is_driven
 
-    view = _view(folder, runs)
+    folder, view = _view(folder, runs)
+    driven = is_driven(folder)
     if as_json:
-        click.echo(json.dumps(report.as_data(view), indent=2))
+        click.echo(json.dumps(report.as_data(view, driven), indent=2, allow_nan=False))
         return
-    state = "no driver has ended it" if view.end is None else view.end["reason"]
-    click.echo(f"{view.header['name']} ({state})  {report.counts(view)}")
+    click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
     for trial in view.running():
         last = trial.last
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
@@ -140,13 +146,14 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
     """
     from sweep import report
 
-    view = _view(folder, runs)
+    folder, view = _view(folder, runs)
     ranked = view.ranked()
     if not ranked:
         raise SweepError(f"{view.header['name']} has no complete trial yet", code=1)
     if as_json:
-        data = report.as_data(view)["trials"]
-        click.echo(json.dumps(next(t for t in data if t["trial"] == ranked[0].name), indent=2))
+        trials = report.as_data(view, driven=False)["trials"]
+        found_trial = next(trial for trial in trials if trial["trial"] == ranked[0].name)
+        click.echo(json.dumps(found_trial, indent=2, allow_nan=False))
         return
     found = report.efficiency_of(view, ranked[0])
     worth = f", {found} data" if found else ""
@@ -205,9 +212,8 @@ def train(overrides: tuple[str, ...], out: Path | None) -> None:
         folder = out or Path("runs") / "train" / digest
         click.echo(f"training in {folder}", err=True)
         _train(config, folder)
-    except KeyboardInterrupt:
-        click.echo(f"stopped; state saved. Continue: {_same_command()}", err=True)
-        sys.exit(130)
+    except OSError as error:
+        raise SweepError(f"cannot train in {folder}: {error.strerror or error}") from None
     except ConfigError as error:
         raise SweepError(
             "these settings cannot be trained",
@@ -283,7 +289,7 @@ def _setting_as_data(about: Setting) -> dict[str, object]:
     }
 
 
-def _view(folder: Path | None, runs: Path):  # type: ignore[no-untyped-def]
+def _view(folder: Path | None, runs: Path) -> tuple[Path, View]:
     from sweep.journal import NAME, read_view
     from sweep.run import latest
 
@@ -293,17 +299,31 @@ def _view(folder: Path | None, runs: Path):  # type: ignore[no-untyped-def]
     view = read_view(folder / NAME)
     if not view.header:
         raise SweepError(f"the sweep in {folder} has not begun", code=1)
-    return view
+    return folder, view
 
 
 def _same_command() -> str:
-    return " ".join(["sweep", *sys.argv[1:]])
+    return shlex.join(["sweep", *sys.argv[1:]])
 
 
 def main() -> None:
     """Entry point: one message for what the user can mend, a traceback for what we must."""
+    signal.signal(signal.SIGTERM, _stop)  # before there is anything to save
     try:
-        cli()
+        sys.exit(cli.main(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except SweepError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(f"stopped; nothing is lost. Continue: {_same_command()}", err=True)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left early
+        sys.exit(1)
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(128 + number)

@@ -181,7 +181,8 @@ def remaining(view: View) -> str:
     seconds = mean(t.last["seconds"] for t in ended if t.last)
     running = view.running()
     progress = sum((t.last["basis_points"] if t.last else 0) / WHOLE for t in running)
-    left = max(0.0, view.header["trials"] - len(ended) - progress)
+    done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
+    left = max(0.0, view.header["trials"] - done - progress)
     return f"about {duration(left * seconds / max(1, len(running)))} left"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from sweep.errors import SweepError
 from sweep.records import Event, View
 
 NAME = "journal.jsonl"
@@ -35,19 +37,32 @@ class Journal:
         self.view.apply(record)
         return record
 
+    def sync(self) -> None:
+        """Return once what was appended is on the disk."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._file.close()
 
 
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
-    """Whole events from byte `offset` on, each with the offset after it."""
+    """Whole events from byte `offset` on, each with the offset after it.
+
+    Raises SweepError at a line that is no event.
+    """
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
+            try:
+                event = json.loads(line)
+            except ValueError:
+                event = None
+            if not isinstance(event, dict) or "event" not in event:
+                raise SweepError(f"{path} is damaged at byte {offset}", code=1)
             offset += len(line)
-            yield json.loads(line), offset
+            yield event, offset
 
 
 def read_view(path: Path) -> View:

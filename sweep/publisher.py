@@ -34,7 +34,10 @@ def curves_path(folder: Path) -> str:
     cursor = folder / CURSOR
     if not cursor.exists():
         return ""
-    experiment = json.loads(cursor.read_text())["experiment"]
+    try:
+        experiment = json.loads(cursor.read_text())["experiment"]
+    except (ValueError, TypeError, KeyError):
+        return ""
     # Only the search trials: MLflow hides children as long as their parent is listed too.
     query = {
         "searchFilter": "tags.`sweep.role` = 'search'",

@@ -47,7 +47,8 @@ def run(
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
     scratch = Path(tempfile.mkdtemp(prefix=".ray-", dir=folder.parent))
     try:
-        resources, at_once = _fit(session.space.trial, ray.cluster_resources())
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        resources, at_once = fit(session.space.trial, nodes)
         bridge = _Bridge(session, folder.absolute())
         tuner = tune.Tuner(
             tune.with_resources(_worker(train), resources),
@@ -74,21 +75,32 @@ def run(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fit(trial: TrialConfig, cluster: dict[str, float]) -> tuple[dict[str, float], int]:
-    """What one trial is given, and how many run at once."""
-    gpus = trial.gpus if trial.gpus >= 0 else float(cluster.get("GPU", 0) >= 1)
-    wanted = {"CPU": trial.cpus, "GPU": gpus}
-    fits = min(int(cluster.get(kind, 0) / n + 1e-9) for kind, n in wanted.items() if n > 0)
+def fit(trial: TrialConfig, nodes: list[dict[str, float]]) -> tuple[dict[str, float], int]:
+    """What one trial is given, and how many run at once on `nodes`: a trial stays on one node.
+
+    Raises SweepError if none fits on any node.
+    """
+    has_gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
+    wanted = {"CPU": trial.cpus, "GPU": trial.gpus if trial.gpus >= 0 else float(has_gpus)}
+    wanted = {kind: amount for kind, amount in wanted.items() if amount > 0}
+    fits = sum(
+        min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items())
+        for node in nodes
+    )
     if trial.max_concurrent:
         # More than fit now is fine: an autoscaling cluster grows to what is asked of it.
         fits = trial.max_concurrent
     if fits < 1:
-        has = ", ".join(f"{cluster.get(kind, 0):g} {kind}" for kind in wanted)
-        raise SweepError(
-            f"no trial fits: trial.cpus asks {trial.cpus:g}, trial.gpus {gpus:g}; there are {has}",
-            hint="Lower them, or set trial.max_concurrent if the cluster will grow.",
+        asked = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+        there = "; ".join(
+            f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes
         )
-    return {kind.lower(): n for kind, n in wanted.items() if n > 0}, fits
+        raise SweepError(
+            f"no trial fits on any node: each asks {asked}; the nodes have {there}",
+            hint="Lower trial.cpus or trial.gpus, or set trial.max_concurrent if the cluster will "
+            "grow.",
+        )
+    return {kind.lower(): amount for kind, amount in wanted.items()}, fits
 
 
 class _Bridge:

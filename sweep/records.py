@@ -11,6 +11,7 @@ from model.config import Value
 
 Event = dict[str, Any]
 MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets
+ATTEMPT = "attempt"  # from 2 on, when those before failed
 
 
 class Outcome(StrEnum):
@@ -41,7 +42,8 @@ class Trial:
     def name(self) -> str:
         """Names the trial everywhere: its folder, its MLflow run, the leaderboard."""
         if self.role is Role.BASELINE:
-            return f"baseline-{self.searched[MULTIPLE]}x"
+            again = f"-{self.searched[ATTEMPT]}" if ATTEMPT in self.searched else ""
+            return f"baseline-{self.searched[MULTIPLE]}x{again}"
         return f"{self.number:04d}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,24 +86,36 @@ def result(view: View, folder: Path) -> str:
                 f"needs {found} the data for."
             )
         parts.append(
-            "The lowest of several validation losses flatters itself: differences within the "
-            "standard error are ties.\nTo train the best settings again:\n\n"
+            "The lowest of several validation losses flatters itself, and one seed is one seed: "
+            "small differences may be luck.\nTo train the best settings again:\n\n"
             f"  {train_command(best.settings)}"
         )
     parts.append(f"Curves: sweep ui --runs {folder.parent}    Everything else: {folder}")
     return "\n\n".join(parts)
 
 
-def as_data(view: View) -> dict[str, Any]:
+def state(view: View, driven: bool) -> str:
+    """What the sweep does now, or why it stopped."""
+    if driven:
+        return "running"
+    return "its driver vanished" if view.end is None else str(view.end["reason"])
+
+
+def as_data(view: View, driven: bool) -> dict[str, Any]:
     """The sweep as plain data, for --json."""
     return {
         "name": view.header["name"],
-        "state": "running" if view.end is None else view.end["reason"],
+        "state": state(view, driven),
         "budget": view.header["trials"],
         "data": view.header["data"],
         "baseline": view.baseline,
         "trials": [_trial_as_data(view, trial) for trial in view.trials.values()],
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no word for what a diverged trial reports."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _trial_as_data(view: View, trial: TrialView) -> dict[str, Any]:
@@ -115,8 +128,6 @@ def _trial_as_data(view: View, trial: TrialView) -> dict[str, Any]:
         "reason": trial.reason,
         "settings": trial.settings,
         "progress": last.get("basis_points", 0) / 10_000,
-        "val_loss": last.get("val_loss"),
-        "val_loss_error": last.get("val_loss_error"),
-        "bits_per_byte": last.get("bits_per_byte"),
+        **{key: _finite(last.get(key)) for key in ("val_loss", "val_loss_error", "bits_per_byte")},
         "data_efficiency": str(found) if found else None,
     }

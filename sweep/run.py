@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sweep.session import Session
 
 CHANGEABLE = ("budget", "trial")  # sections that a continued sweep may have differently
+DRIVER_LOCK = "driver.lock"
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
 
 
@@ -138,6 +139,15 @@ def _run_trials(
         ray_runner.run(session, train, folder, interrupt, cluster)
 
 
+def is_driven(folder: Path) -> bool:
+    """Whether a driver is at work in `folder`."""
+    try:
+        with publisher.lock(folder / DRIVER_LOCK):
+            return False
+    except publisher.Locked:
+        return True
+
+
 def latest(runs: Path) -> Path:
     """The run folder under `runs` that was written to last. Raises SweepError if there is none."""
     journals = sorted(runs.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
@@ -171,7 +181,7 @@ def _with_data(space: Space) -> Space:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:
-        with publisher.lock(folder / "driver.lock"):
+        with publisher.lock(folder / DRIVER_LOCK):
             yield
     except publisher.Locked:
         raise SweepError(
@@ -186,16 +196,30 @@ def _write_or_compare(folder: Path, space: Space, source: str) -> None:
     now = {**space.resolved(), "trainer": _digest_of_trainer()}
     resolved = folder / "resolved.yaml"
     if resolved.exists():
-        before = yaml.safe_load(resolved.read_text())
+        before = _read_resolved(resolved)
         _refuse_if_different(folder, before, now)
     _write(folder / "environment.json", json.dumps(_environment(), indent=2))
     _write(folder / "space.yaml", source)
     _write(resolved, yaml.safe_dump(now, sort_keys=False))
 
 
+def _read_resolved(path: Path) -> dict[str, Any]:
+    try:
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError):
+        before = None
+    if not isinstance(before, dict):
+        raise SweepError(
+            f"{path} is damaged, so whether this sweep is the same cannot be told",
+            hint="Restore it, or begin anew with --name.",
+            code=REFUSED_TO_CONTINUE,
+        )
+    return before
+
+
 def _refuse_if_different(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     problems = []
-    for part in sorted(now.keys() | before.keys() - set(CHANGEABLE)):
+    for part in sorted(now.keys() | before.keys()):
         old, new = before.get(part), now.get(part)
         if old == new or part in CHANGEABLE:
             continue
@@ -243,18 +267,20 @@ def _digest_of_trainer() -> str:
 
 
 def _environment() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    commit = ""
+    with suppress(OSError):  # git is not installed everywhere
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
     return {
         "python": sys.version,
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "commit": commit.stdout.strip() or None,
+        "commit": commit or None,
         "cores": len(os.sched_getaffinity(0)),
     }
 

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from model.progress import Progress
+from model.progress import WHOLE, Progress
 from sweep.efficiency import measured
+from sweep.errors import SweepError
 from sweep.journal import Journal
 from sweep.records import Event, Outcome, Role, Trial, Verdict
 from sweep.space import Space
@@ -56,7 +57,7 @@ class Session:
         baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
         return (
             bool(self._unfinished)
-            or len(baseline) < len(self.space.baseline.multiples)
+            or len(baseline) - baseline.failures() < len(self.space.baseline.multiples)
             or len(search) - search.failures() < self.space.budget.trials
         )
 
@@ -70,7 +71,7 @@ class Session:
         baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
         if self._unfinished:
             trial = self._unfinished.popleft()
-        elif len(baseline) < len(self.space.baseline.multiples):
+        elif len(baseline) - baseline.failures() < len(self.space.baseline.multiples):
             trial = baseline.ask()
         elif len(search) - search.failures() < self.space.budget.trials:
             trial = search.ask()
@@ -132,6 +133,7 @@ class Session:
         loss: float | None = None,
         error: str = "",
     ) -> Verdict:
+        self.journal.sync()  # even after a power cut the ledger must not know more
         self._ledgers[trial.role].tell(trial, outcome, reason, loss)
         del self._reported[trial.name]
         self._note_outcome(trial, outcome, reason, error)
@@ -154,7 +156,7 @@ class Session:
         """Once every baseline run has ended, their losses become the curve to measure against."""
         view = self.journal.view
         runs = [t for t in view.trials.values() if t.role is Role.BASELINE]
-        ended = [t for t in runs if t.outcome is not None]
+        ended = [t for t in runs if t.outcome in (Outcome.COMPLETE, Outcome.PRUNED)]
         if view.baseline is not None or not runs:
             return
         if len(ended) == len(self.space.baseline.multiples):
@@ -172,6 +174,14 @@ class Session:
         for ledger in self._ledgers.values():
             for trial, outcome, reason in ledger.finished():
                 noted = self.journal.view.trials.get(trial.name)
-                if noted is not None and noted.outcome is None:
+                whole = noted is not None and noted.last and noted.last["basis_points"] == WHOLE
+                if noted is None or (outcome is Outcome.COMPLETE and not whole):
+                    raise SweepError(
+                        f"the journal lacks what the ledger has of trial {trial.name}",
+                        hint="journal.jsonl was changed or lost; restore it, or begin anew with "
+                        "--name.",
+                        code=1,
+                    )
+                if noted.outcome is None:
                     self._note_outcome(trial, outcome, reason)
         self._note_baseline()

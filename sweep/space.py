@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import combinations, product
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,12 @@ NOT_SEARCHABLE = {
     "data.val_tokens",
     "data.test_tokens",
     "data.digest",
+    "data.train_tokens",  # data efficiency is measured against it
     "train.evals",
     "train.device",
 }
+# Most values in a range of these cannot be trained with: they must be multiples of something.
+LISTED_ONLY = {"gpt.width", "gpt.context", "train.batch_tokens"}
 COMBINATIONS_CHECKED = 256
 
 
@@ -208,6 +211,8 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
         space = reader.override(space, override)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
         reader.problem(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
+    if not space.axes and not reader.problems:
+        reader.problem(0, "search", "nothing is left to search; `sweep train` trains one model")
     reader.check_together(space)
     if reader.problems:
         count = len(reader.problems)
@@ -232,16 +237,21 @@ class _Reader:
     def space(self, text: str, default_name: str) -> Space:
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
+            if root is not None:
+                _plain(root)  # what cannot be constructed is told here; merge keys are resolved
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             self.problem(line, "YAML", str(error.problem or error.context))
+            return Space(default_name, ())
+        except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
+            self.problem(0, "YAML", str(error).splitlines()[0])
             return Space(default_name, ())
         known = ("name", "search", "fixed", *SECTIONS)
         parts = dict(self._entries(root, "the file"))
         for key, (line, _) in parts.items():
             if key not in known:
                 self.problem(line, key, f"no such section{did_you_mean(key, known)}")
-        name = _plain(parts["name"][1]) if "name" in parts else default_name
+        name = _plain(parts["name"][1]) if "name" in parts else None
         fixed = self._fixed(parts["fixed"][1]) if "fixed" in parts else {}
         axes = self._axes(parts["search"][1]) if "search" in parts else []
         if not axes and not self.problems:
@@ -250,13 +260,16 @@ class _Reader:
         for axis in axes:
             if axis.setting in fixed:
                 self.problem(axis.line, axis.setting, "is both searched and fixed; keep one")
-        return Space(str(name), tuple(self._ordered(axes)), fixed, **sections)
+        return Space(str(name or default_name), tuple(self._ordered(axes)), fixed, **sections)
 
     def override(self, space: Space, text: str) -> Space:
         """Apply one `key=value` of the command line."""
         name, equals, raw = text.partition("=")
         about = SETTINGS.get(name) or SWEEP_SETTINGS.get(name)
-        if not equals or about is None:
+        if not equals:
+            self.problem(0, f"--set {text}", "expected KEY=VALUE")
+            return space
+        if about is None:
             known = [*SETTINGS, *SWEEP_SETTINGS]
             self.problem(0, f"--set {text}", f"no such setting{did_you_mean(name, known)}")
             return space
@@ -268,6 +281,10 @@ class _Reader:
         if name in SETTINGS:
             return space.pinned(name, value)
         part, _, key = name.partition(".")
+        if name == "baseline.multiples":
+            value = self._multiples(value, 0)
+        if name == "prune.peers":
+            self._check_peers(value, 0)
         return replace(space, **{part: replace(getattr(space, part), **{key: value})})
 
     def _entries(self, node: yaml.Node | None, where: str) -> Iterator[tuple[str, tuple[int, Any]]]:
@@ -300,21 +317,21 @@ class _Reader:
             if checked is not None:
                 given[key] = checked
         if part == "prune":
-            peers = given.get("peers", ())
-            assert isinstance(peers, tuple)
-            for name in peers:
-                if name not in SETTINGS:
-                    line = node.start_mark.line + 1
-                    hint = did_you_mean(str(name), SETTINGS)
-                    self.problem(line, "prune.peers", f"{name} is no such setting{hint}")
+            self._check_peers(given.get("peers", ()), node.start_mark.line + 1)
         if part == "baseline":
-            given["multiples"] = self._multiples(given.get("multiples", ()), node)
+            line = node.start_mark.line + 1
+            given["multiples"] = self._multiples(given.get("multiples", ()), line)
         return SECTIONS[part](**given)
 
-    def _multiples(self, found: Any, node: yaml.Node) -> tuple[int, ...]:
-        whole = [int(m) for m in found if str(m).isdigit() and int(m) >= 1]
+    def _check_peers(self, peers: Any, line: int) -> None:
+        for name in map(str, peers):
+            if name not in SETTINGS:
+                hint = did_you_mean(name, SETTINGS)
+                self.problem(line, "prune.peers", f"{name} is no such setting{hint}")
+
+    def _multiples(self, found: Any, line: int) -> tuple[int, ...]:
+        whole = [int(m) for m in found if str(m).isdecimal() and int(m) >= 1]
         if len(whole) != len(found) or len(set(whole)) < len(whole):
-            line = node.start_mark.line + 1
             self.problem(
                 line, "baseline.multiples", f"expected different whole numbers, got {list(found)}"
             )
@@ -388,6 +405,9 @@ class _Reader:
         if kind not in (int, float):
             self.problem(line, name, "has no order, so no range; list its values")
             return None
+        if name in LISTED_ONLY:
+            self.problem(line, name, "must be a multiple, so no range; list its values")
+            return None
         if not isinstance(log, bool):
             self.problem(line, name, f"log is true or false, got {log!r}")
             return None
@@ -409,8 +429,10 @@ class _Reader:
         conditions = []
         for parent, values in found.items():
             listed = values if isinstance(values, list) else [values]
-            checked = [self._check(SETTINGS, parent, line, value) for value in listed]
-            conditions.append((parent, tuple(v for v in checked if v is not None)))
+            checked = [self._check(SETTINGS, str(parent), line, value) for value in listed]
+            if not listed:
+                self.problem(line, name, f"when: {parent} has no values")
+            conditions.append((str(parent), tuple(v for v in checked if v is not None)))
         return tuple(conditions)
 
     def _check_disjoint(self, alternatives: list[Axis]) -> None:
@@ -453,22 +475,28 @@ class _Reader:
 
     def check_together(self, space: Space) -> None:
         """Try combinations of extreme values, so that impossible ones surface before any GPU."""
-        ends = {
-            axis.setting: axis.domain.values
-            if isinstance(axis.domain, Choice)
-            else (axis.domain.low, axis.domain.high)
-            for axis in space.axes
-        }
         found: dict[str, None] = {}
-        for count, values in enumerate(product(*ends.values())):
-            if count == COMBINATIONS_CHECKED:
-                break
-            chosen = dict(zip(ends, values, strict=True))
+        for chosen in islice(_corners(space.axes, {}), COMBINATIONS_CHECKED):
             found |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
         for multiple in space.baseline.multiples:
             found |= dict.fromkeys(_impossible(space.baseline_settings(multiple)))
         for text in found:
             self.problem(0, *text.split(": ", 1))
+
+
+def _corners(axes: Sequence[Axis], chosen: dict[str, Value]) -> Iterator[dict[str, Value]]:
+    """Combinations of listed values and ends of ranges, as far as conditions let them meet."""
+    if not axes:
+        yield chosen
+        return
+    axis, rest = axes[0], axes[1:]
+    if not axis.active(chosen):
+        yield from _corners(rest, chosen)
+        return
+    domain = axis.domain
+    ends = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+    for value in ends:
+        yield from _corners(rest, {**chosen, axis.setting: value})
 
 
 def _impossible(settings: Mapping[str, object]) -> tuple[str, ...]:

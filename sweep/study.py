@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.config import Value
 from sweep.prune import SETTINGS_ATTR, make_pruner
-from sweep.records import MULTIPLE, Outcome, Role, Trial
+from sweep.records import ATTEMPT, MULTIPLE, Outcome, Role, Trial
 from sweep.space import Axis, Choice, SamplerConfig, Space
 
 REASON_ATTR = "reason"
@@ -99,7 +99,7 @@ class Ledger:
         ]
 
     def _adopt(self, frozen: FrozenTrial) -> Trial:
-        # A crash may have come between the proposal's parameters: the rest are drawn as before.
+        # A crash may have come between the proposal's parameters: the rest are drawn now.
         self._study.sampler = make_sampler(self._space.sampler, frozen.number)
         return self._settle(optuna.Trial(self._study, frozen._trial_id))
 
@@ -107,14 +107,29 @@ class Ledger:
         """Draw the trial's parameters, or get back what was drawn, and note its settings."""
         self._live[live.number] = live
         if self.role is Role.BASELINE:
-            # Largest first: the longest run of the phase must not be the last to start.
-            multiples = sorted(self._space.baseline.multiples, reverse=True)
-            searched: dict[str, Value] = {MULTIPLE: multiples[live.number]}
+            noted = live.user_attrs.get(SETTINGS_ATTR)
+            searched: dict[str, Value] = noted or self._missing_multiple()
         else:
             searched = suggest(live, self._space.axes)
         if live.user_attrs.get(SETTINGS_ATTR) != searched:
             live.set_user_attr(SETTINGS_ATTR, searched)
         return self._as_trial(live.number, searched)
+
+    def _missing_multiple(self) -> dict[str, Value]:
+        """The largest data budget that no trial has measured or is measuring.
+
+        Largest first: the longest run of the phase must not be the last to start.
+        """
+        attempts = dict.fromkeys(self._space.baseline.multiples, 1)
+        for frozen in self._study.get_trials(deepcopy=False):
+            noted = frozen.user_attrs.get(SETTINGS_ATTR)
+            if noted and frozen.state is TrialState.FAIL:
+                attempts[noted[MULTIPLE]] += 1
+            elif noted:
+                del attempts[noted[MULTIPLE]]
+        multiple = max(attempts)
+        again = {ATTEMPT: attempts[multiple]} if attempts[multiple] > 1 else {}
+        return {MULTIPLE: multiple, **again}
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         return self._as_trial(frozen.number, frozen.user_attrs[SETTINGS_ATTR])

@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ from mlflow.exceptions import MlflowException
 
 from sweep import journal
 from sweep.efficiency import multiplier
+from sweep.errors import SweepError
 from sweep.publisher import CURSOR, LOCK, lock
 from sweep.records import Event, Outcome, Role, TrialView, View, title
 
 PARENT = "sweep"
+STORE_LOCK = "mlflow.lock"
 METRICS_AT_ONCE = 1000  # MLflow's limit for one batch
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_DRAIN = float(os.environ.get("SWEEP_DRAIN_SECONDS", "20"))
@@ -94,17 +97,28 @@ class Publisher:
     def publish(self) -> None:
         """Bring the store up to date with the journal. Raises MlflowException if it cannot."""
         path = self._folder / journal.NAME
+        if not self._experiment and self._cursor.offset and not self._is_complete(path):
+            self._cursor.offset = 0  # somebody deleted runs of ours: they are made again
         for event, offset in journal.read_events(path, self._read):
             self._view.apply(event)
             self._read = offset
             if offset > self._cursor.offset:
                 if not self._experiment:
-                    self._learn_runs()
+                    self._learn_runs(self._view)
                 self._take(event)
         if self._read > self._cursor.offset:
             self._flush()
             self._cursor.offset = self._read
             self._cursor.save(self._folder)
+
+    def _is_complete(self, path: Path) -> bool:
+        """Whether the store still has a run for each trial it was told of."""
+        told = View()
+        for event, offset in journal.read_events(path):
+            if offset <= self._cursor.offset:
+                told.apply(event)
+        self._learn_runs(told)
+        return {PARENT, *told.trials} <= set(self._cursor.runs)
 
     def leave_interrupted(self) -> None:
         """The driver is gone without a word: show no run as running."""
@@ -114,9 +128,10 @@ class Publisher:
     def _load_cursor(self, uri: str) -> Cursor:
         path = self._folder / CURSOR
         if path.exists():
-            cursor = Cursor(**json.loads(path.read_text()))
-            if cursor.uri == uri:
-                return cursor
+            with suppress(ValueError, TypeError):  # a damaged cursor is none: all is sent again
+                cursor = Cursor(**json.loads(path.read_text()))
+                if cursor.uri == uri:
+                    return cursor
         return Cursor(uri)
 
     def _take(self, event: Event) -> None:
@@ -137,9 +152,9 @@ class Publisher:
         elif kind == "end":
             self._end(event)
 
-    def _learn_runs(self) -> None:
+    def _learn_runs(self, view: View) -> None:
         """Find or make the experiment, and learn which of our runs it has, whoever made them."""
-        header = self._view.header
+        header = view.header
         found = self._client.get_experiment_by_name(header["name"])
         self._experiment = (
             found.experiment_id
@@ -148,8 +163,10 @@ class Publisher:
         )
         self._cursor.experiment = self._experiment
         ours = f"tags.`sweep.id` = '{header['id']}'"
+        if found and found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
         known = self._client.search_runs([self._experiment], ours, max_results=50_000)
-        self._cursor.runs |= {run.data.tags["sweep.trial"]: run.info.run_id for run in known}
+        self._cursor.runs = {run.data.tags["sweep.trial"]: run.info.run_id for run in known}
 
     def _open(self, event: Event) -> None:
         if PARENT not in self._cursor.runs:
@@ -226,6 +243,8 @@ class Publisher:
                 self._observe_efficiency(trial, observation)
             if trial.outcome is not None:
                 self._end_trial(trial)
+        for best in self._view.ranked()[:1]:
+            self._note_best(best)
 
     def _end(self, event: Event) -> None:
         if self._view.running():
@@ -275,13 +294,17 @@ def follow(folder: Path, uri: str, artifacts: str | None) -> int:
             if readable and not os.read(sys.stdin.fileno(), 1):
                 driver_lives, deadline = False, time.monotonic() + SECONDS_TO_DRAIN
         try:
-            publisher = publisher or Publisher(folder, uri, artifacts)
+            if publisher is None:
+                # Two processes that make one fresh database at once would break it.
+                with lock(folder.parent / STORE_LOCK, wait=True):
+                    publisher = Publisher(folder, uri, artifacts)
+                    publisher.publish()
             publisher.publish()
             if not driver_lives:
                 publisher.leave_interrupted()
                 return 0
-        except (MlflowException, OSError) as error:
-            logging.warning("the store at %s cannot be reached: %s", uri, error)
+        except (MlflowException, OSError, SweepError) as error:
+            logging.warning("the store at %s did not take it: %s", uri, error)
             publisher = None  # what it had in hand is read from the journal again
             if not driver_lives:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
