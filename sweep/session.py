@@ -14,10 +14,11 @@ from model.progress import WHOLE, Progress
 from sweep.efficiency import measured
 from sweep.errors import SweepError
 from sweep.journal import Journal
-from sweep.records import Event, Outcome, Role, Trial, Verdict
+from sweep.records import ATTEMPT, MULTIPLE, Event, Outcome, Role, Trial, Verdict
 from sweep.space import Space
 from sweep.study import Ledger
 
+SETTLED = (Outcome.COMPLETE, Outcome.PRUNED)
 CONTINUE = Verdict(stop=False)
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|disk is full")
 
@@ -44,6 +45,9 @@ class Session:
         self._failures = 0
         self.disk_full = False
         self._catch_up_journal()
+        # A baseline run that fails is made up for by the next driver, when its cause may be gone.
+        measured_or_begun = len(baseline) - baseline.failures()
+        self._baselines_left = len(space.baseline.multiples) - measured_or_begun
         self._unfinished = deque([*baseline.unfinished(), *search.unfinished()])
 
     @property
@@ -54,10 +58,10 @@ class Session:
     @property
     def has_work(self) -> bool:
         """Whether there is a trial to run; a finished sweep needs no cluster to say so."""
-        baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
+        search = self._ledgers[Role.SEARCH]
         return (
             bool(self._unfinished)
-            or len(baseline) - baseline.failures() < len(self.space.baseline.multiples)
+            or self._baselines_left > 0
             or len(search) - search.failures() < self.space.budget.trials
         )
 
@@ -71,7 +75,8 @@ class Session:
         baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
         if self._unfinished:
             trial = self._unfinished.popleft()
-        elif len(baseline) - baseline.failures() < len(self.space.baseline.multiples):
+        elif self._baselines_left:
+            self._baselines_left -= 1
             trial = baseline.ask()
         elif len(search) - search.failures() < self.space.budget.trials:
             trial = search.ask()
@@ -153,20 +158,18 @@ class Session:
         self._note_baseline()
 
     def _note_baseline(self) -> None:
-        """Once every baseline run has ended, their losses become the curve to measure against."""
+        """Once every baseline run has ended, their losses become the curve to measure against.
+
+        A point that failed twice is left out.
+        """
         view = self.journal.view
         runs = [t for t in view.trials.values() if t.role is Role.BASELINE]
-        ended = [t for t in runs if t.outcome in (Outcome.COMPLETE, Outcome.PRUNED)]
-        if view.baseline is not None or not runs:
-            return
-        if len(ended) == len(self.space.baseline.multiples):
-            points = measured(
-                [
-                    (t.settings["data.train_tokens"], t.val_loss)  # type: ignore[misc]
-                    for t in ended
-                    if t.outcome is Outcome.COMPLETE
-                ]
-            )
+        complete = [t for t in runs if t.outcome is Outcome.COMPLETE]
+        settled = {t.searched[MULTIPLE] for t in runs if t.outcome in SETTLED}
+        settled |= {t.searched[MULTIPLE] for t in runs if ATTEMPT in t.searched and t.outcome}
+        if view.baseline is None and runs and settled == set(self.space.baseline.multiples):
+            tokens = [int(t.settings["data.train_tokens"]) for t in complete]  # type: ignore[arg-type]
+            points = measured([(n, t.val_loss) for n, t in zip(tokens, complete, strict=True)])
             self._note("baseline", points=[list(point) for point in points])
 
     def _catch_up_journal(self) -> None:

@@ -116,9 +116,9 @@ class Ledger:
         return self._as_trial(live.number, searched)
 
     def _missing_multiple(self) -> dict[str, Value]:
-        """The largest data budget that no trial has measured or is measuring.
+        """A data budget that no trial has measured or is measuring.
 
-        Largest first: the longest run of the phase must not be the last to start.
+        Those that failed least, then the largest: the longest run must not be the last to start.
         """
         attempts = dict.fromkeys(self._space.baseline.multiples, 1)
         for frozen in self._study.get_trials(deepcopy=False):
@@ -127,7 +127,7 @@ class Ledger:
                 attempts[noted[MULTIPLE]] += 1
             elif noted:
                 del attempts[noted[MULTIPLE]]
-        multiple = max(attempts)
+        multiple = min(attempts, key=lambda m: (attempts[m], -m))
         again = {ATTEMPT: attempts[multiple]} if attempts[multiple] > 1 else {}
         return {MULTIPLE: multiple, **again}
 

@@ -13,6 +13,7 @@ import fakes
 import pytest
 from optuna.storages import BaseStorage
 
+from sweep.errors import SweepError
 from sweep.journal import NAME, Journal
 from sweep.records import Event, Role
 from sweep.session import Session
@@ -99,4 +100,8 @@ def session_in(
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
     search, baseline = (Ledger(storage, role, space) for role in (Role.SEARCH, Role.BASELINE))
-    return Session(space, search, baseline, journal, watch)
+    try:
+        return Session(space, search, baseline, journal, watch)
+    except SweepError:
+        journal.close()
+        raise

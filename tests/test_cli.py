@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +90,43 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     assert re.fullmatch(r"[A-Z][^.]*\.( .*)?", first_line)
     assert f"sweep {name}" in command.help
     assert f"`sweep {name}" in (ROOT / "README.md").read_text()
+
+
+def test_a_machine_without_git_can_run_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep.run import _environment
+
+    monkeypatch.setenv("PATH", "")
+
+    assert _environment()["commit"] is None
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_stopped_at_any_moment_says_so_by_its_exit_code(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """Here while it reads a corpus that never comes: a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "space.yaml")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "sweep", "check", tmp_path / "space.yaml"],
+        stderr=subprocess.PIPE,
+    )
+    with (tmp_path / "space.yaml").open("wb"):  # returns once the command has opened it to read
+        run.send_signal(number)
+        run.communicate()
+
+    assert run.returncode == code
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "sweep", "settings"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert listing.stdout is not None
+    assert listing.stderr is not None
+    listing.stdout.close()
+
+    assert listing.stderr.read() == b""
+    listing.stderr.close()
+    listing.wait()

@@ -17,10 +17,12 @@ from conftest import make_space, session_in
 from fakes import SPACE, failing_train, fake_train
 
 from sweep import local_runner
+from sweep.errors import SweepError
 from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_events
 from sweep.records import Outcome, TrialView
 from sweep.session import Session
+from sweep.space import TrialConfig
 from sweep.study import open_storage
 
 pytestmark = [
@@ -103,6 +105,18 @@ def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
     assert all(t.searched["optim.name"] == "muon" for t in failed)
     assert failed
     assert len(others) == 4 + 2
+
+
+def test_a_trial_has_to_fit_on_one_node() -> None:
+    from sweep.ray_runner import fit
+
+    nodes = [{"CPU": 1.0}, {"CPU": 1.0}]
+
+    assert fit(TrialConfig(), nodes) == ({"CPU".lower(): 1.0}, 2)
+    with pytest.raises(SweepError, match="no trial fits on any node: each asks 2 CPU"):
+        fit(TrialConfig(cpus=2), nodes)
+    assert fit(TrialConfig(cpus=0.5, gpus=0.5), [{"CPU": 4, "GPU": 1}])[1] == 2
+    assert fit(TrialConfig(gpus=1, max_concurrent=4), nodes)[1] == 4
 
 
 def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:

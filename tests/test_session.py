@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage
 from model.config import Config
 from model.progress import Progress
 from sweep import local_runner
+from sweep.errors import SweepError
 from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_view
 from sweep.records import Outcome, TrialView
@@ -302,3 +303,52 @@ def test_islice_of_a_trial_costs_nothing_later(tmp_path: Path) -> None:
     list(islice(fake_train(Config(), tmp_path), 3))
 
     assert json.loads((tmp_path / "memory.json").read_text()) == 3
+
+
+def test_failed_baseline_runs_are_made_up_for_once_the_cause_is_mended(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    def broken(config: Config, folder: Path) -> Iterator[Progress]:
+        raise RuntimeError("no data on this machine")
+        yield
+
+    run(open_session(space), broken, tmp_path)
+
+    trials = run(open_session(space), fake_train, tmp_path)
+
+    assert {"baseline-2x", "baseline-1x", "baseline-2x-2", "baseline-1x-2"} <= set(trials)
+    session = open_session(space)
+    assert session.journal.view.baseline == [(65_536, 3.2), (131_072, 3.0)]
+    assert not session.has_work
+
+
+def test_the_baseline_is_plain_whatever_the_space_fixes(space: Space) -> None:
+    fixed = {"gpt.scale": 2.0, "gpt.dropout": 0.2, "optim.name": "muon", "train.batch_tokens": 512}
+
+    settings = replace(space, fixed=fixed).baseline_settings(4)
+
+    assert (settings["gpt.scale"], settings["gpt.dropout"]) == (1.0, 0.0)
+    assert settings["optim.name"] == "adamw"
+    assert settings["train.batch_tokens"] == 512
+
+
+def test_a_journal_that_lost_what_the_ledger_has_is_refused(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    """A complete trial must not come back with the loss it had in the middle."""
+    run(open_session(space), fake_train, tmp_path)
+    lines = (tmp_path / NAME).read_text().splitlines(keepends=True)
+    (tmp_path / NAME).write_text("".join(lines[: len(lines) // 2]))
+
+    with pytest.raises(SweepError, match="the journal lacks what the ledger has of trial"):
+        open_session(space)
+
+
+def test_a_damaged_journal_is_told(space: Space, open_session: Open, tmp_path: Path) -> None:
+    run(open_session(space), fake_train, tmp_path)
+    whole = (tmp_path / NAME).read_text()
+
+    for wrong in ("[1]\n", "{]\n"):
+        (tmp_path / NAME).write_text(wrong + whole)
+        with pytest.raises(SweepError, match="is damaged at byte 0"):
+            read_view(tmp_path / NAME)

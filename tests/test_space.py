@@ -74,6 +74,19 @@ prune: {rule: mediann, peers: [train.epoch]}
     ("text", "expected"),
     [
         ("search: {optim.lr: 0.1}", "move to fixed"),
+        ("search: {gpt.width: {min: 32, max: 64}}", "must be a multiple, so no range"),
+        ("search: {data.train_tokens: [32K, 64K]}", "cannot be compared"),
+        ("search: {optim.lr: !!python/name:os.system []}", "YAML"),
+        ("search: &a {optim.lr: *a}", "YAML"),
+        ("search: {train.epochs: [2020-13-45]}", "YAML"),
+        ("search: {train.epochs: [" + "9" * 400 + "]}", "expected a whole number"),
+        ("search: {train.epochs: [1]}\nprune: {peers: [[a]]}", "is no such setting"),
+        ("search: {train.epochs: [1]}\nbaseline: {multiples: [²]}", "whole numbers"),
+        ("search: {optim.name: [adamw], optim.lr: {values: [1], when: {1: 2}}}", "no such setting"),
+        (
+            "search: {optim.name: [adamw], optim.lr: {values: [1], when: {optim.name: []}}}",
+            "has no values",
+        ),
         ("search: {optim.lr: []}", "expected a list of values"),
         ("search: {optim.lr: [1, 1]}", "lists a value twice"),
         ("search: {optim.name: {min: 1, max: 2}}", "has no order"),
@@ -165,3 +178,41 @@ def test_the_quickstart_searches_the_four_axes_of_the_mission() -> None:
     assert {"optim.lr [optim.name=adamw]", "optim.lr [optim.name=muon]"} <= domains.keys()
     assert space.baseline.multiples == (1, 2, 4, 8)
     assert space.budget.trials >= 12
+
+
+def test_settings_that_conditions_keep_apart_are_not_tried_together(tmp_path: Path) -> None:
+    text = """
+search:
+  gpt.context: [64, 96]
+  train.batch_tokens:
+    - {when: {gpt.context: 64}, values: [512, 1024]}
+    - {when: {gpt.context: 96}, values: [480, 960]}
+"""
+
+    assert len(make_space(tmp_path, text).axes) == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lr", "expected KEY=VALUE"),
+        ("baseline.multiples=1,half", "expected different whole numbers"),
+        ("prune.peers=train.epoch", "did you mean train.epochs?"),
+        ("data.val_tokens=1", "must be >= 2"),
+    ],
+)
+def test_overrides_are_checked_like_the_file(override: str, message: str, tmp_path: Path) -> None:
+    assert any(message in problem for problem in problems(tmp_path, fakes.SPACE, override))
+
+
+def test_a_space_with_everything_fixed_has_nothing_to_search(tmp_path: Path) -> None:
+    found = problems(tmp_path, "search: {train.epochs: [1, 2]}", "train.epochs=2")
+
+    assert found == ["search: nothing is left to search; `sweep train` trains one model"]
+
+
+def test_lists_on_the_command_line_are_separated_by_commas(tmp_path: Path) -> None:
+    space = make_space(tmp_path, fakes.SPACE, "baseline.multiples=4,1", "prune.peers=train.epochs")
+
+    assert space.baseline.multiples == (1, 4)
+    assert space.prune.peers == ("train.epochs",)

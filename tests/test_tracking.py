@@ -187,11 +187,43 @@ def test_a_store_that_is_away_costs_the_points_nothing(
     monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
 
     assert not publisher.finish(publisher.start(folder))
-    assert "cannot be reached" in (folder / "tracking.log").read_text()
+    assert "did not take it" in (folder / "tracking.log").read_text()
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     publish(folder)
     assert Store(publisher.store_uri(folder.parent)).count == 15
+
+
+def test_two_sweeps_that_begin_together_share_a_fresh_store(folder: Path, space: Space) -> None:
+    other = folder.parent / "other"
+    other.mkdir()
+    for each in (folder, other):
+        drive(each, space, fake_train)
+
+    both = [publisher.start(each) for each in (folder, other)]
+
+    assert [publisher.finish(process) for process in both] == [True, True]
+
+
+def test_runs_that_somebody_deleted_are_made_again(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+    publish(folder)
+    uri = publisher.store_uri(folder.parent)
+    before = Store(uri)
+    delete = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).delete_run(sys.argv[2])"
+    gone = [before.runs["sweep"]["id"], before.runs["0003"]["id"]]
+    for run in gone:
+        subprocess.run([sys.executable, "-W", "ignore", "-c", delete, uri, run], check=True)
+
+    journal = Journal(folder / NAME)
+    journal.append("end", reason="budget spent")
+    journal.close()
+    publish(folder)
+
+    after = Store(uri)
+    assert set(after.runs) == set(before.runs)
+    assert after.runs["0003"]["curves"] == before.runs["0003"]["curves"]
+    assert not {run["id"] for run in after.runs.values()} & set(gone)
 
 
 def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space) -> None:

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from model import checkpoint
-from model.config import Config, ConfigError
-from model.data import open_table
+from model.config import Config, ConfigError, GPTConfig
+from model.data import TokenTable, open_table
 from model.evaluate import evaluate
 from model.gpt import GPT
 from model.progress import Progress
-from model.train import train
+from model.train import _batch, train
 
 
 def values(run: list[Progress]) -> list[Progress]:
@@ -195,3 +195,37 @@ def test_losses_after_twenty_steps_are_what_they_were(
     }
 
     assert finals == pytest.approx({"adamw": 4.6465, "muon": 5.1590}, abs=2e-3)
+
+
+def test_validation_is_without_dropout() -> None:
+    gpt = GPT(GPTConfig(dropout=0.5), vocabulary=257)
+    for parameter in gpt.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    tokens = np.arange(1025, dtype=np.uint16) % 257
+    lengths = np.ones(257, dtype=np.int64)
+
+    a, b = (evaluate(gpt, tokens, lengths, 64, torch.float32).loss for _ in range(2))
+
+    assert a == b
+    assert gpt.training
+
+
+def test_each_epoch_reads_every_sequence_of_the_budget_once_in_its_own_order(
+    small: dict[str, object],
+) -> None:
+    config = Config.from_settings(small)
+    tokens = np.arange(10_000, dtype=np.uint16)  # more than the budget: the rest is not read
+    table = TokenTable("", 257, np.ones(257), train=tokens, val=tokens, test=tokens)
+
+    epochs = [
+        torch.cat(
+            [
+                _batch(config, table, epoch * config.steps_per_epoch + step)[0][:, 0]
+                for step in range(config.steps_per_epoch)
+            ]
+        ).tolist()
+        for epoch in range(2)
+    ]
+
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(0, 2048, 32))
+    assert epochs[0] != epochs[1]
