@@ -179,8 +179,10 @@ class Publisher:
         self._status(PARENT, "RUNNING")
 
     def _open_trial(self, trial: TrialView) -> None:
+        parent = self._cursor.runs[PARENT]
         if trial.name in self._cursor.runs:  # an earlier driver left it unfinished
-            self._client.set_tag(self._cursor.runs[trial.name], "sweep.state", "running")
+            again = [RunTag("sweep.state", "running"), RunTag("mlflow.parentRunId", parent)]
+            self._client.log_batch(self._cursor.runs[trial.name], tags=again)
             self._status(trial.name, "RUNNING")
             return
         header = self._view.header
@@ -190,7 +192,7 @@ class Publisher:
             "sweep.role": trial.role,
             "sweep.state": "running",
             "sweep.data": header["data"],
-            "mlflow.parentRunId": self._cursor.runs[PARENT],
+            "mlflow.parentRunId": parent,
             "mlflow.note.content": title(trial.searched),
         }
         run = self._client.create_run(self._experiment, trial.started, tags, trial.name)
@@ -251,7 +253,8 @@ class Publisher:
             self._mark_interrupted()
         else:
             self._flush()
-            self._status(PARENT, "FINISHED", event["time"])
+            done = event["reason"] == "budget spent"
+            self._status(PARENT, "FINISHED" if done else "FAILED", event["time"])
 
     def _mark_interrupted(self) -> None:
         self._flush()

@@ -224,6 +224,8 @@ def test_runs_that_somebody_deleted_are_made_again(folder: Path, space: Space) -
     assert set(after.runs) == set(before.runs)
     assert after.runs["0003"]["curves"] == before.runs["0003"]["curves"]
     assert not {run["id"] for run in after.runs.values()} & set(gone)
+    parents = {run["tags"].get("mlflow.parentRunId") for run in after.runs.values()}
+    assert parents == {None, after.runs["sweep"]["id"]}
 
 
 def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space) -> None:
