@@ -41,7 +41,7 @@ def curves_path(folder: Path) -> str:
     # Only the search trials: MLflow hides children as long as their parent is listed too.
     query = {
         "searchFilter": "tags.`sweep.role` = 'search'",
-        "orderByKey": "metrics.`val_loss`",
+        "orderByKey": "metrics.`curves/val_loss`",
         "orderByAsc": "true",
         "compareRunsMode": "CHART",
     }

@@ -46,16 +46,18 @@ METRICS_AT_ONCE = 1000  # MLflow's limit for one batch
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_DRAIN = float(os.environ.get("SWEEP_DRAIN_SECONDS", "20"))
 # What of an observation becomes a curve; the step is the optimizer's. MLflow draws one section for
-# each prefix, so that the losses are seen first.
+# each prefix and those without one last, so that what people compare is seen first. Its compare page
+# begins with the metric that was logged first.
 CURVES = {
-    "train_loss": "train_loss",
-    "val_loss": "val_loss",
-    "bits_per_byte": "bits_per_byte",
-    "epoch": "progress/epoch",
-    "tokens": "progress/tokens",
-    "seconds": "progress/seconds",
-    "lr": "progress/lr",
+    "val_loss": "curves/val_loss",
+    "train_loss": "curves/train_loss",
+    "bits_per_byte": "curves/bits_per_byte",
+    "epoch": "epoch",
+    "tokens": "tokens",
+    "seconds": "seconds",
+    "lr": "lr",
 }
+EFFICIENCY = "curves/data_efficiency"
 # Without it MLflow opens the experiment as one about language-model applications.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 STATUS = {
@@ -209,7 +211,7 @@ class Publisher:
         baseline = self._view.baseline
         if baseline and trial.role is Role.SEARCH:
             value = multiplier(event["val_loss"], baseline, self._train_tokens()).value
-            self._metric(trial.name, "data_efficiency", value, event["time"], event["step"])
+            self._metric(trial.name, EFFICIENCY, value, event["time"], event["step"])
 
     def _end_trial(self, trial: TrialView) -> None:
         self._flush_run(trial.name)

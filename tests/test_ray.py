@@ -184,7 +184,9 @@ def assert_mlflow_agrees(runs: Path, events: list[dict[str, object]]) -> None:
     with sqlite3.connect(runs / "mlflow.db") as store:
         names = [name for (name,) in store.execute("select name from runs")]
         statuses = {status for (status,) in store.execute("select status from runs")}
-        (points,) = store.execute("select count(*) from metrics where key = 'val_loss'").fetchone()
+        (points,) = store.execute(
+            "select count(*) from metrics where key = 'curves/val_loss'"
+        ).fetchone()
     store.close()
     assert len(names) == len(set(names)) == 6 + 2 + 1
     assert points == sum(event["event"] == "observation" for event in events)

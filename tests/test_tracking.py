@@ -104,11 +104,13 @@ def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
 
     run = Store(publisher.store_uri(folder.parent)).runs["0000"]
     curves = run["curves"]
-    losses = {"train_loss", "val_loss", "bits_per_byte", "data_efficiency"}
-    assert losses | {"progress/tokens", "progress/epoch"} <= set(curves)
-    assert len(curves["val_loss"]) == len(curves["data_efficiency"]) == 8
-    assert [step for step, _ in curves["val_loss"]] == sorted({s for s, _ in curves["val_loss"]})
-    multipliers = [value for _, value in curves["data_efficiency"]]
+    compared = ("train_loss", "val_loss", "bits_per_byte", "data_efficiency")
+    assert {f"curves/{name}" for name in compared} | {"tokens", "epoch"} <= set(curves)
+    assert len(curves["curves/val_loss"]) == len(curves["curves/data_efficiency"]) == 8
+    assert [step for step, _ in curves["curves/val_loss"]] == sorted(
+        {s for s, _ in curves["curves/val_loss"]}
+    )
+    multipliers = [value for _, value in curves["curves/data_efficiency"]]
     assert multipliers == sorted(multipliers)
     assert set(run["params"]) == {
         "optim.name",
