@@ -46,8 +46,8 @@ METRICS_AT_ONCE = 1000  # MLflow's limit for one batch
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_DRAIN = float(os.environ.get("SWEEP_DRAIN_SECONDS", "20"))
 # What of an observation becomes a curve; the step is the optimizer's. MLflow draws one section for
-# each prefix and those without one last, so that what people compare is seen first. Its compare page
-# begins with the metric that was logged first.
+# each prefix and those without one last, so that what people compare is seen first. Its page for
+# comparing runs begins with the metric that was logged first.
 CURVES = {
     "val_loss": "curves/val_loss",
     "train_loss": "curves/train_loss",
