@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 CURSOR = "tracking.json"
 LOCK = "tracking.lock"
-SECONDS_TO_WAIT = 30  # for the last points, once the sweep is over
+SECONDS_TO_WAIT = 60  # for the last points; making a fresh database takes ten on a busy machine
 
 
 def store_uri(runs: Path) -> str:

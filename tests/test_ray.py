@@ -119,6 +119,27 @@ def test_a_trial_has_to_fit_on_one_node() -> None:
     assert fit(TrialConfig(gpus=1, max_concurrent=4), nodes)[1] == 4
 
 
+def test_a_worker_that_is_given_no_gpu_sees_none() -> None:
+    """Else a sweep with trial.gpus=0 would put every trial on the first GPU of the machine."""
+    code = """
+import os
+from sweep import ray_cluster
+import ray
+ray.init(address="local", num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
+Seen = ray.remote(type("Seen", (), {"gpus": lambda self: os.environ["CUDA_VISIBLE_DEVICES"]}))
+print(repr(ray.get(Seen.remote().gpus.remote())))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "0,1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "''"
+
+
 def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
     space = folder / "tiny.yaml"
     space.write_text(TINY)
