@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,10 +32,19 @@ pytestmark = pytest.mark.slow
 Open = Callable[..., Session]
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as MLflow makes it, which takes seconds: made once, copied for each test."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Store(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, empty_store: Path) -> Path:
     path = tmp_path / "runs" / "fake"
     path.mkdir(parents=True)
+    shutil.copy(empty_store, path.parent)
     return path
 
 
@@ -197,6 +207,7 @@ def test_a_store_that_is_away_costs_the_points_nothing(
 
 
 def test_two_sweeps_that_begin_together_share_a_fresh_store(folder: Path, space: Space) -> None:
+    (folder.parent / "mlflow.db").unlink()
     other = folder.parent / "other"
     other.mkdir()
     for each in (folder, other):
