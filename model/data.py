@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,15 @@ def _read(path: Path) -> TokenTable:
     return TokenTable(about["digest"], about["vocabulary"], lengths, **splits)
 
 
+@lru_cache(maxsize=1)
 def epoch_order(sequences: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of range(sequences) that depends on nothing but the arguments."""
-    return np.random.default_rng([seed, epoch]).permutation(sequences)
+    """A permutation of range(sequences) that depends on nothing but the arguments.
+
+    Read-only, and remembered: every step of an epoch asks for the same one.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(sequences)
+    order.flags.writeable = False
+    return order
 
 
 def windows(tokens: np.ndarray, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:

@@ -46,8 +46,7 @@ class Session:
         self.disk_full = False
         self._catch_up_journal()
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
-        measured_or_begun = len(baseline) - baseline.failures()
-        self._baselines_left = len(space.baseline.multiples) - measured_or_begun
+        self._baselines_left = len(space.baseline.multiples) - baseline.spent()
         self._unfinished = deque([*baseline.unfinished(), *search.unfinished()])
 
     @property
@@ -58,12 +57,11 @@ class Session:
     @property
     def has_work(self) -> bool:
         """Whether there is a trial to run; a finished sweep needs no cluster to say so."""
-        search = self._ledgers[Role.SEARCH]
-        return (
-            bool(self._unfinished)
-            or self._baselines_left > 0
-            or len(search) - search.failures() < self.space.budget.trials
-        )
+        return bool(self._unfinished) or self._baselines_left > 0 or self._budget_left
+
+    @property
+    def _budget_left(self) -> bool:
+        return self._ledgers[Role.SEARCH].spent() < self.space.budget.trials
 
     def next_trial(self) -> Trial | None:
         """The trial to run next, or None when the budget is spent or the sweep gave up.
@@ -72,14 +70,13 @@ class Session:
         """
         if self.gave_up or self.disk_full:
             return None
-        baseline, search = self._ledgers[Role.BASELINE], self._ledgers[Role.SEARCH]
         if self._unfinished:
             trial = self._unfinished.popleft()
         elif self._baselines_left:
             self._baselines_left -= 1
-            trial = baseline.ask()
-        elif len(search) - search.failures() < self.space.budget.trials:
-            trial = search.ask()
+            trial = self._ledgers[Role.BASELINE].ask()
+        elif self._budget_left:
+            trial = self._ledgers[Role.SEARCH].ask()
         else:
             return None
         self._reported[trial.name] = self._ledgers[trial.role].reported(trial)

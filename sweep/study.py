@@ -56,9 +56,10 @@ class Ledger:
         """Trials ever proposed."""
         return len(self._study.get_trials(deepcopy=False))
 
-    def failures(self) -> int:
-        """Trials that failed: they tell nothing about their settings and cost no budget."""
-        return len(self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+    def spent(self) -> int:
+        """Trials that count against the budget: failed ones told nothing about their settings."""
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(trial.state is not TrialState.FAIL for trial in trials)
 
     def unfinished(self) -> list[Trial]:
         """Trials that an earlier driver left running, with the numbers and settings they had."""
