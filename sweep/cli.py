@@ -212,6 +212,8 @@ def train(overrides: tuple[str, ...], out: Path | None) -> None:
         folder = out or Path("runs") / "train" / digest
         click.echo(f"training in {folder}", err=True)
         _train(config, folder)
+    except BrokenPipeError:
+        raise  # an OSError too, but of whoever reads what we print
     except OSError as error:
         raise SweepError(f"cannot train in {folder}: {error.strerror or error}") from None
     except ConfigError as error:

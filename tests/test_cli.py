@@ -130,3 +130,21 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert listing.stderr.read() == b""
     listing.stderr.close()
     listing.wait()
+
+
+def test_training_whose_reader_leaves_early_is_not_called_impossible(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    sets = [word for item in small.items() for word in ("--set", "=".join(map(str, item)))]
+    training = subprocess.Popen(
+        [sys.executable, "-m", "sweep", "train", *sets, "--out", tmp_path / "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert training.stdout is not None
+    assert training.stderr is not None
+    training.stdout.close()
+
+    assert b"Error" not in training.stderr.read()
+    training.stderr.close()
+    assert training.wait() == 1
