@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from model.config import ConfigError
 from model.gpt import GPT
 from model.progress import Progress
+from model.setting import ConfigError
 
 NAME = "checkpoint.safetensors"
 LOCK = "lock"

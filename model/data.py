@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from model.config import ConfigError, DataConfig
+from model.config import Config, DataConfig
 from model.prepare import SPLITS, prepare
+from model.setting import ConfigError
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,16 @@ def _read(path: Path) -> TokenTable:
         ) from None
     lengths = np.array(about["token_lengths"], dtype=np.int64)
     return TokenTable(about["digest"], about["vocabulary"], lengths, **splits)
+
+
+def batch(config: Config, table: TokenTable, done_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets (B, T) of the step after `done_steps`."""
+    context, per_epoch = config.gpt.context, config.steps_per_epoch
+    sequences = (config.data.train_tokens - 1) // context
+    order = epoch_order(sequences, config.train.data_seed, done_steps // per_epoch)
+    size = config.train.batch_tokens // context
+    first = done_steps % per_epoch * size
+    return windows(table.train, order[first : first + size] * context, context)
 
 
 @lru_cache(maxsize=1)

@@ -21,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 import tiktoken
 
-from model.config import ConfigError, DataConfig
+from model.config import DataConfig
 from model.corpus import documents
+from model.setting import ConfigError
 from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
 
 FORMAT = 1  # raise it when the same input would give another table

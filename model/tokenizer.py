@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tiktoken
 
-from model.config import ConfigError
+from model.setting import ConfigError
 
 END_OF_TEXT = "<|endoftext|>"
 

@@ -17,13 +17,14 @@ import torch
 
 from model import checkpoint
 from model.checkpoint import RunState
-from model.config import Config, ConfigError
-from model.data import TokenTable, epoch_order, open_table, windows
+from model.config import Config
+from model.data import batch, open_table
 from model.evaluate import evaluate
 from model.gpt import GPT
 from model.optim import make_optimizers, step
 from model.progress import WHOLE, Progress
 from model.schedule import rate
+from model.setting import ConfigError
 
 # A train loss this far above that of guessing uniformly has exploded, and will not come back.
 # The validation loss does not count: a run that learns its corpus by heart ends above guessing too.
@@ -62,7 +63,7 @@ def _train(config: Config, folder: Path) -> Iterator[Progress]:
         last_step = round(config.steps * mark / config.train.evals)
         losses = []
         for done_steps in range(state.step, last_step):
-            x_BT, y_BT = _batch(config, table, done_steps)
+            x_BT, y_BT = map(torch.from_numpy, batch(config, table, done_steps))
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 loss = gpt.losses(x_BT.to(device), y_BT.to(device)).mean()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -90,17 +91,6 @@ def _train(config: Config, folder: Path) -> Iterator[Progress]:
         yield progress
         if progress.diverged:
             return
-
-
-def _batch(config: Config, table: TokenTable, done_steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and targets (B, T) of the step after `done_steps`."""
-    context, per_epoch = config.gpt.context, config.steps_per_epoch
-    sequences = (config.data.train_tokens - 1) // context
-    order = epoch_order(sequences, config.train.data_seed, done_steps // per_epoch)
-    size = config.train.batch_tokens // context
-    first = done_steps % per_epoch * size
-    x_BT, y_BT = windows(table.train, order[first : first + size] * context, context)
-    return torch.from_numpy(x_BT), torch.from_numpy(y_BT)
 
 
 def _read_state(config: Config, folder: Path) -> RunState:

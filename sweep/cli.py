@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from model.config import SETTINGS, Config, ConfigError, Setting, did_you_mean
+from model.config import SETTINGS, Config
+from model.setting import ConfigError, Setting, did_you_mean
 from sweep.errors import SweepError
 from sweep.records import View
 from sweep.space import SWEEP_SETTINGS, read_space

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from model.config import Value
+from model.setting import Value
 
 Event = dict[str, Any]
 MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model.config import Value
+from model.setting import Value
 from sweep.efficiency import Multiplier, multiplier
 from sweep.records import Outcome, Role, TrialView, View, short
 

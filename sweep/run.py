@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import model
-from model.config import Config, ConfigError
+from model.config import Config
+from model.setting import ConfigError
 from sweep import publisher
 from sweep.errors import REFUSED_TO_CONTINUE, TOO_MANY_FAILED, SweepError
 from sweep.interrupt import Interrupt, Interrupted

@@ -11,16 +11,8 @@ from typing import Any
 
 import yaml
 
-from model.config import (
-    SETTINGS,
-    Config,
-    ConfigError,
-    Setting,
-    Value,
-    describe,
-    did_you_mean,
-    setting,
-)
+from model.config import SETTINGS, Config
+from model.setting import ConfigError, Setting, Value, describe, did_you_mean, setting
 from sweep.errors import SweepError
 
 # Settings that decide what is measured, or when: trials that differ in them cannot be compared.

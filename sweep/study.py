@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from model.config import Value
+from model.setting import Value
 from sweep.prune import SETTINGS_ATTR, make_pruner
 from sweep.records import ATTEMPT, MULTIPLE, Outcome, Role, Trial
 from sweep.space import Axis, Choice, SamplerConfig, Space

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from model.config import SETTINGS, Config, ConfigError, GPTConfig
+from model.config import SETTINGS, Config, GPTConfig
+from model.setting import ConfigError
 
 
 def test_every_problem_is_reported_at_once() -> None:

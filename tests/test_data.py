@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.config import ConfigError, DataConfig
+from model.config import DataConfig
 from model.data import epoch_order, open_table, windows
 from model.prepare import prepare, table_path
+from model.setting import ConfigError
 from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
 
 SMALL = {"val_tokens": 512, "test_tokens": 512, "train_tokens": 1024}

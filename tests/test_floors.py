@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"model.config", "model.progress"},
+    {"model.setting", "model.progress"},
+    {"model.config"},
     {"model.corpus", "model.tokenizer", "model.schedule"},
     {"model.prepare"},
     {"model.data", "model.gpt", "model.muon"},

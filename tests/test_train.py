@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from model import checkpoint
-from model.config import Config, ConfigError, GPTConfig
-from model.data import TokenTable, open_table
+from model.config import Config, GPTConfig
+from model.data import TokenTable, batch, open_table
 from model.evaluate import evaluate
 from model.gpt import GPT
 from model.progress import Progress
-from model.train import _batch, train
+from model.setting import ConfigError
+from model.train import train
 
 
 def values(run: list[Progress]) -> list[Progress]:
@@ -218,9 +219,9 @@ def test_each_epoch_reads_every_sequence_of_the_budget_once_in_its_own_order(
     table = TokenTable("", 257, np.ones(257), train=tokens, val=tokens, test=tokens)
 
     epochs = [
-        torch.cat(
+        np.concatenate(
             [
-                _batch(config, table, epoch * config.steps_per_epoch + step)[0][:, 0]
+                batch(config, table, epoch * config.steps_per_epoch + step)[0][:, 0]
                 for step in range(config.steps_per_epoch)
             ]
         ).tolist()
