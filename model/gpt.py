@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import GPTConfig
+from model.size import scaled
 
 MLP_EXPANSION = 4
 ROTARY_BASE = 10_000.0
@@ -74,7 +75,7 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig, vocabulary: int) -> None:
         super().__init__()
-        config = config.scaled()
+        config = scaled(config)
         self.vocabulary = vocabulary
         padded = math.ceil(vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
         self.embedding = nn.Embedding(padded, config.width)

@@ -82,7 +82,9 @@ def _as_kind(value: object, kind: type) -> Value | None:
         return value if isinstance(value, str) else None
     if kind is tuple:
         parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-        return tuple(part for part in parts if part != "") if isinstance(parts, list) else None
+        if not isinstance(parts, list | tuple):
+            return None
+        return tuple(part for part in parts if part != "")
     if kind is bool:
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"

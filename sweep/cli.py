@@ -14,6 +14,7 @@ import click
 
 from model.config import SETTINGS, Config
 from model.setting import ConfigError, Setting, did_you_mean
+from model.size import scaled
 from sweep.errors import SweepError
 from sweep.records import View
 from sweep.space import SWEEP_SETTINGS, read_space
@@ -228,9 +229,9 @@ def train(overrides: tuple[str, ...], out: Path | None) -> None:
 def _train(config: Config, folder: Path) -> None:
     from model.train import train as train_model
 
-    scaled, timescale = config.gpt.scaled(), config.decay_timescale
+    shape, timescale = scaled(config.gpt), config.optim.decay_timescale
     click.echo(
-        f"{scaled.layers} layers, width {scaled.width}; {config.steps} steps; "
+        f"{shape.layers} layers, width {shape.width}; {config.steps} steps; "
         f"decay timescale {timescale:.3g} epochs",
         err=True,
     )

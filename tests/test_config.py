@@ -4,6 +4,7 @@ import pytest
 
 from model.config import SETTINGS, Config, GPTConfig
 from model.setting import ConfigError
+from model.size import block_parameters, scaled
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -46,18 +47,17 @@ def test_scale_multiplies_parameters_within_ten_percent(
 ) -> None:
     base = GPTConfig(layers=layers, width=width)
 
-    scaled = GPTConfig(layers=layers, width=width, scale=scale).scaled()
+    shape = scaled(GPTConfig(layers=layers, width=width, scale=scale))
 
-    achieved = scaled.layers * scaled.width**2 / (base.layers * base.width**2)
-    assert achieved == pytest.approx(scale, rel=0.1)
-    assert (scaled.width / scaled.heads) % 2 == 0
+    assert block_parameters(shape) / block_parameters(base) == pytest.approx(scale, rel=0.1)
+    assert (shape.width / shape.heads) % 2 == 0
 
 
 def test_the_decay_timescale_is_what_lr_decay_and_steps_make_of_it() -> None:
     config = Config.from_settings({"optim.lr": 0.01, "optim.weight_decay_multiplier": 10})
 
     expected = 1 / (0.01 * 1.0 * config.steps_per_epoch)
-    assert config.decay_timescale == pytest.approx(expected)
+    assert config.optim.decay_timescale == pytest.approx(expected)
 
 
 def test_every_setting_says_what_it_means() -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"model.setting", "model.progress"},
     {"model.config"},
-    {"model.corpus", "model.tokenizer", "model.schedule"},
+    {"model.corpus", "model.tokenizer", "model.schedule", "model.size"},
     {"model.prepare"},
     {"model.data", "model.gpt", "model.muon"},
     {"model.optim", "model.checkpoint", "model.evaluate"},
