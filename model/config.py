@@ -209,6 +209,10 @@ class GPTConfig:
                 f"{self.replay_last:g} of {self.layers}; lower gpt.replay_first or set "
                 "gpt.replay_passes to 0"
             )
+        if self.replay_passes and not self.replay_gradient and not self.x0:
+            found.append(
+                "gpt.replay_gradient: false needs gpt.x0 true, or the embedding would not learn"
+            )
         if self.replay_passes and not self.replay_gradient and self.replay_first > 0:
             found.append(
                 "gpt.replay_first: must be 0 with gpt.replay_gradient false, or the layers before "

@@ -1,32 +1,113 @@
+"""The network: what each option does, shown where it would show if it were left out."""
+
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+from model.attention import Attention, rms_norm
+from model.block import MLP, Block
 from model.config import GPTConfig
-from model.gpt import GPT
+from model.gpt import GPT, cross_entropy, offset_weights
+from model.size import block_parameters, flops_per_token, parameters
 
-TINY = GPTConfig(layers=2, width=16, head_width=8, context=12)
+VOCABULARY = 50
+TINY = GPTConfig(layers=4, width=32, head_width=8, context=12)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "LayerNorm": {"norm": "layer"},
+    "LayerNorm with biases": {"norm": "layer", "bias": True},
+    "plain embedding": {"embedding_norm": False},
+    "half rotary": {"positions": "half_rotary"},
+    "learned positions": {"positions": "learned"},
+    "no QK-norm": {"qk_norm": False},
+    "grouped heads": {"queries_per_kv": 2},
+    "windows": {"windows": "SSL", "short_window": 0.25},
+    "shifted keys": {"positions": "half_rotary", "key_offset": True},
+    "head gates": {"head_gates": True},
+    "head mixing": {"head_mixing": True},
+    "fixed exclusion": {"exclusive": "fixed"},
+    "learned exclusion": {"exclusive": "learned"},
+    "value tables": {"value_residual": "table"},
+    "value projections": {"value_residual": "projection"},
+    "GELU": {"mlp": "gelu"},
+    "ReLU": {"mlp": "relu"},
+    "SwiGLU": {"mlp": "swiglu"},
+    "expansion": {"mlp_expansion": 8 / 3, "mlp_multiple": 16},
+    "x0": {"x0": True},
+    "x0 with strong residual": {"x0": True, "residual_init": 1.1},
+    "U-Net": {"unet": True},
+    "replay": {"replay_passes": 2, "replay_start": 0.0, "replay_first": 0.5, "replay_last": 0.75},
+    "whole replay": {
+        "replay_passes": 1,
+        "replay_start": 0.0,
+        "replay_first": 0.0,
+        "replay_last": 1.0,
+        "replay_gradient": False,
+        "x0": True,
+    },
+    "tied head": {"tied_head": True},
+    "soft cap": {"softcap": 2.0},
+}
+BUILT_OTHERWISE = {"output_init": "normal"}
+TRAINING_ONLY: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.5},
+    "stochastic depth": {"stochastic_depth": 0.9},
+    "offsets": {"mtp": "offsets"},
+    "block": {"mtp": "block"},
+}
+EVERYTHING: dict[str, Any] = {
+    **VARIANTS["LayerNorm with biases"],
+    **VARIANTS["shifted keys"],
+    **VARIANTS["grouped heads"],
+    **VARIANTS["windows"],
+    **VARIANTS["replay"],
+    "head_gates": True,
+    "head_mixing": True,
+    "exclusive": "learned",
+    "value_residual": "projection",
+    "mlp": "swiglu",
+    "x0": True,
+    "unet": True,
+    "softcap": 15.0,
+    "dropout": 0.1,
+    "stochastic_depth": 0.1,
+    "mtp": "block",
+}
+ALL = {"default": {}, **VARIANTS, **TRAINING_ONLY, "everything": EVERYTHING}
 
 
-@pytest.fixture
-def gpt() -> GPT:
+def build(change: dict[str, Any], manual_attention: bool = False) -> GPT:
+    """A network whose weights are away from the zeros and ones they start with."""
     torch.manual_seed(0)
-    gpt = GPT(TINY, vocabulary=50)
-    for weight in gpt.parameters():  # away from the zeros it starts with
-        torch.nn.init.normal_(weight, std=0.2)
+    gpt = GPT(replace(TINY, **change), VOCABULARY, manual_attention)
+    for name, parameter in sorted(gpt.named_parameters()):
+        torch.manual_seed(sum(name.encode()))  # weights of the same name are the same everywhere
+        torch.nn.init.normal_(parameter, std=0.3)
+    gpt.enter(done=1.0, seed=0, step=0)
     return gpt
 
 
-def test_no_position_sees_a_later_token(gpt: GPT) -> None:
-    """Shown by gradient: the loss at a position does not move with later embeddings."""
-    tokens = torch.randint(0, 50, (1, 12))
-    seen: list[torch.Tensor] = []
+@pytest.fixture
+def tokens() -> Tensor:
+    torch.manual_seed(1)
+    return torch.randint(0, VOCABULARY, (2, 12))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_position_sees_a_later_token(name: str, tokens: Tensor) -> None:
+    """Shown by gradient: a position's logits do not move with later embeddings."""
+    gpt = build(ALL[name]).eval()
+    seen: list[Tensor] = []
     gpt.embedding.register_forward_hook(lambda module, args, output: seen.append(output))
 
-    logits = gpt(tokens)
+    logits = gpt(tokens[:1])
     seen[0].retain_grad()
     logits[0, 5].sum().backward()
 
@@ -36,36 +117,401 @@ def test_no_position_sees_a_later_token(gpt: GPT) -> None:
     assert (per_position[:6] > 0).all()
 
 
-def test_positions_matter(gpt: GPT) -> None:
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_option_changes_what_the_network_computes(name: str, tokens: Tensor) -> None:
+    plain, changed = build({}).eval(), build(VARIANTS[name]).eval()
+
+    assert not torch.allclose(plain(tokens), changed(tokens), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", TRAINING_ONLY)
+def test_every_option_of_training_changes_the_objective_alone(name: str, tokens: Tensor) -> None:
+    plain, changed = build({}), build(TRAINING_ONLY[name])
+    changed.enter(done=0.0, seed=0, step=0)
+    torch.manual_seed(0)
+
+    assert plain.objective(tokens, tokens)[0] != changed.objective(tokens, tokens)[0]
+    assert torch.equal(plain.eval()(tokens), changed.eval()(tokens))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_first_loss_is_about_that_of_guessing(name: str, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    gpt = GPT(replace(TINY, **ALL[name]), VOCABULARY).eval()
+
+    assert gpt.losses(tokens, tokens.roll(1)).mean().item() == pytest.approx(
+        math.log(VOCABULARY), abs=0.05 if name == "tied head" else 1e-5
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_parameters_are_counted_without_building_the_network(name: str) -> None:
+    config = replace(TINY, **ALL[name])
+    with torch.device("meta"):
+        gpt = GPT(config, vocabulary=64)  # no padding
+
+    assert gpt.parameter_count() == block_parameters(config)
+    assert sum(p.numel() for p in gpt.parameters()) == parameters(config, 64)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_parameter_is_of_one_kind_and_learns(name: str, tokens: Tensor) -> None:
+    gpt = build(ALL[name])
+    gpt.enter(done=0.0, seed=0, step=0)
+    gpt.keep_L.fill_(1.0)
+    owned = [id(p) for group in gpt.groups().values() for p in group]
+
+    gpt.objective(tokens, tokens.roll(-1, dims=1))[0].backward()
+
+    assert sorted(owned) == sorted(id(p) for p in gpt.parameters())
+    idle = [n for n, p in gpt.named_parameters() if p.grad is None or not p.grad.any()]
+    assert idle == []
+
+
+@pytest.mark.parametrize("name", ["default", "windows", "grouped heads", "everything"])
+def test_manual_attention_computes_the_same(name: str, tokens: Tensor) -> None:
+    fused, manual = build(ALL[name]).eval(), build(ALL[name], manual_attention=True).eval()
+
+    assert torch.allclose(fused(tokens), manual(tokens), atol=1e-4)
+
+
+@pytest.mark.parametrize("positions", ["rotary", "half_rotary", "learned"])
+def test_positions_matter(positions: str) -> None:
+    gpt = build({"positions": positions}).eval()
+
     forward = gpt(torch.tensor([[1, 2, 3, 4]]))[0, -1]
     swapped = gpt(torch.tensor([[2, 1, 3, 4]]))[0, -1]
 
     assert not torch.allclose(forward, swapped, atol=1e-3)
 
 
-def test_the_first_loss_is_that_of_guessing() -> None:
-    tokens = torch.randint(0, 50, (2, 12))
+def test_half_rotary_leaves_half_of_each_head_unturned() -> None:
+    gpt = build({"positions": "half_rotary"})
 
-    loss = GPT(TINY, vocabulary=50).losses(tokens, tokens).mean()
-
-    assert loss.item() == pytest.approx(math.log(50), abs=1e-5)
-
-
-def test_dropout_acts_in_training_only(gpt: GPT) -> None:
-    torch.manual_seed(0)
-    dropping = GPT(GPTConfig(layers=2, width=16, head_width=8, context=12, dropout=0.5), 50)
-    dropping.load_state_dict(gpt.state_dict())
-    tokens = torch.randint(0, 50, (1, 12))
-
-    assert not torch.equal(dropping(tokens), gpt(tokens))
-    assert torch.equal(dropping.eval()(tokens), gpt.eval()(tokens))
+    assert gpt.sin_TK.shape == (12, 4)
+    assert (gpt.sin_TK[1:, :2] != 0).all()
+    assert (gpt.sin_TK[:, 2:] == 0).all()
 
 
-def test_scale_counts_the_blocks_parameters() -> None:
-    counts = [
-        GPT(GPTConfig(scale=scale), vocabulary=257).parameter_count() for scale in (0.5, 1, 2)
-    ]
+def attention(change: dict[str, Any], layer: int = 0) -> Attention:
+    block = build(change).blocks[layer]
+    assert isinstance(block, Block)
+    return block.attention
 
-    assert counts[1] == 12 * 2 * 64**2
-    assert counts[0] / counts[1] == pytest.approx(0.5, rel=0.1)
-    assert counts[2] / counts[1] == pytest.approx(2, rel=0.1)
+
+def attended(layer: Attention, x_BTD: Tensor, residual_BTV: Tensor | None = None) -> Tensor:
+    gpt = build({})
+    output: Tensor = layer(x_BTD, gpt.cos_TK, gpt.sin_TK, residual_BTV)
+    return output
+
+
+@pytest.fixture
+def x_BTD() -> Tensor:
+    torch.manual_seed(2)
+    return rms_norm(torch.randn(2, 12, 32))
+
+
+@pytest.mark.parametrize(("layer", "reach"), [(0, 3), (1, 3), (2, 12), (3, 12)])
+def test_a_short_window_reaches_no_further_back(layer: int, reach: int) -> None:
+    """SSL, repeated, and the last layer sees all."""
+    layer_attention = attention(VARIANTS["windows"], layer)
+    x_BTD = torch.randn(1, 12, 32, requires_grad=True)
+
+    attended(layer_attention, x_BTD)[0, -1].sum().backward()
+
+    assert x_BTD.grad is not None
+    assert (x_BTD.grad[0].abs().sum(-1) > 0).tolist() == [False] * (12 - reach) + [True] * reach
+
+
+def test_grouped_heads_are_heads_that_share_keys_and_values(x_BTD: Tensor) -> None:
+    grouped, single = attention({"queries_per_kv": 2}), attention({})
+    state = grouped.state_dict()
+    for name in ("key.weight", "value.weight"):
+        state[name] = state[name].view(2, 8, 32).repeat_interleave(2, dim=0).reshape(32, 32)
+    single.load_state_dict(state)
+
+    assert torch.allclose(attended(grouped, x_BTD), attended(single, x_BTD), atol=1e-5)
+
+
+def test_head_gates_start_half_open(x_BTD: Tensor) -> None:
+    gated, plain = attention({"head_gates": True}), attention({})
+    torch.nn.init.zeros_(gated.head_gate.weight)
+
+    assert torch.allclose(attended(gated, x_BTD), attended(plain, x_BTD) / 2, atol=1e-5)
+
+
+def test_head_mixing_by_a_permutation_permutes_heads(x_BTD: Tensor) -> None:
+    """With the same permutation for queries, keys and values, and undone on the way out."""
+    mixed, plain = attention({"head_mixing": True}), attention({})
+    order = torch.tensor([2, 0, 3, 1])
+    for mix in (mixed.mix_query, mixed.mix_key, mixed.mix_value):
+        mix.data = torch.eye(4)[order]
+    by_head_DHK = plain.out.weight.detach().view(32, 4, 8)
+    mixed.out.weight.data = by_head_DHK[:, order].reshape(32, 32)
+
+    assert torch.allclose(attended(mixed, x_BTD), attended(plain, x_BTD), atol=1e-5)
+
+
+def test_head_mixing_starts_as_no_mixing() -> None:
+    gpt = GPT(replace(TINY, head_mixing=True), VOCABULARY)
+
+    mixes = [p for name, p in gpt.named_parameters() if ".mix_" in name]
+    assert len(mixes) == 12
+    assert all(torch.equal(mix, torch.eye(4)) for mix in mixes)
+
+
+def test_exclusion_takes_the_own_value_out_of_the_output(x_BTD: Tensor) -> None:
+    layer = attention({"exclusive": "fixed"})
+    layer.out.weight.data = torch.eye(32)
+    value_BTHK = layer.value(x_BTD).view(2, 12, 4, 8)
+
+    output_BTHK = attended(layer, x_BTD).view(2, 12, 4, 8)
+
+    along = (output_BTHK * value_BTHK).sum(-1)
+    assert along.abs().max() < 1e-4
+    assert output_BTHK.abs().max() > 0.1
+
+
+def test_learned_exclusion_starts_at_none(x_BTD: Tensor) -> None:
+    learned, plain = attention({"exclusive": "learned"}), attention({})
+    torch.nn.init.zeros_(learned.exclusion_H)
+
+    assert torch.allclose(attended(learned, x_BTD), attended(plain, x_BTD), atol=1e-6)
+
+
+def test_a_value_residual_is_added_once_its_gate_is_at_its_start(x_BTD: Tensor) -> None:
+    """Layers alternate and the last has one: 1 and 3 of 0 to 3."""
+    layer, plain = attention({"value_residual": "projection"}, 3), attention({}, 3)
+    torch.nn.init.zeros_(layer.value_gate.weight)
+    extra_BTV = torch.randn(2, 12, 32)
+    own_BTV = layer.value(x_BTD)
+    layer.value.weight.data.zero_()
+
+    together_BTD = attended(layer, x_BTD, own_BTV + extra_BTV)
+
+    layer.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.allclose(attended(layer, x_BTD, extra_BTV), together_BTD, atol=1e-5)
+    gpt = build({"value_residual": "projection"})
+    has = [hasattr(block.attention, "value_gate") for block in gpt.blocks]
+    assert has == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "activation"),
+    [
+        ("gelu", F.gelu),
+        ("relu", F.relu),
+        ("relu2", lambda x: F.relu(x) ** 2),
+    ],
+)
+def test_the_mlp_applies_its_activation(kind: str, activation: Any, x_BTD: Tensor) -> None:
+    mlp = MLP(replace(TINY, mlp=kind))
+
+    expected = activation(x_BTD @ mlp.expand.weight.T) @ mlp.project.weight.T
+    assert torch.allclose(mlp(x_BTD), expected, atol=1e-5)
+
+
+def test_swiglu_gates_its_hidden_units(x_BTD: Tensor) -> None:
+    mlp = MLP(replace(TINY, mlp="swiglu", mlp_expansion=8 / 3, mlp_multiple=16))
+
+    assert mlp.expand.weight.shape == (96, 32)
+    gate = x_BTD @ mlp.gate.weight.T
+    expected = (gate * torch.sigmoid(gate) * (x_BTD @ mlp.expand.weight.T)) @ mlp.project.weight.T
+    assert torch.allclose(mlp(x_BTD), expected, atol=1e-5)
+
+
+def test_layer_norm_normalises_and_shifts(x_BTD: Tensor) -> None:
+    norm = build(VARIANTS["LayerNorm with biases"]).norm
+    centred = x_BTD - x_BTD.mean(-1, keepdim=True)
+    expected = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    assert torch.allclose(norm(x_BTD), expected * norm.gain + norm.shift, atol=1e-5)
+    assert build(VARIANTS["LayerNorm"]).norm.shift is None
+
+
+def test_branch_outputs_start_at_zero_or_as_asked() -> None:
+    zero, normal = (GPT(replace(TINY, output_init=init), 50) for init in ("zeros", "normal"))
+
+    for gpt, deviation in ((zero, 0.0), (normal, 32**-0.5)):
+        outputs = [gpt.blocks[0].attention.out, gpt.blocks[0].mlp.project]  # type: ignore[union-attr]
+        for out in outputs:
+            assert out.weight.std().item() == pytest.approx(deviation, rel=0.1)  # type: ignore[union-attr]
+
+
+def test_x0_reaches_every_layer(tokens: Tensor) -> None:
+    gpt = build({"x0": True}).eval()
+    with torch.no_grad():
+        gpt.input_scale_L.fill_(0.0)
+        gpt.x0_scale_L.fill_(0.0)
+        gpt.x0_scale_L[-1] = 2.0
+    block = gpt.blocks[-1]
+    x0_BTD = rms_norm(gpt.embedding(tokens))
+
+    expected = gpt.logits(gpt.norm(block(2 * x0_BTD, gpt.cos_TK, gpt.sin_TK)))
+    assert torch.allclose(gpt(tokens), expected, atol=1e-5)
+
+
+def test_late_layers_add_what_early_layers_gave_in_mirrored_order(tokens: Tensor) -> None:
+    gpt = build({"unet": True}).eval()
+    a, b, c, d = gpt.blocks
+    tables = gpt.cos_TK, gpt.sin_TK
+
+    first = a(rms_norm(gpt.embedding(tokens)), *tables)
+    second = b(first, *tables)
+    third = c(second + gpt.skip_L[0] * second, *tables)
+    fourth = d(third + gpt.skip_L[1] * first, *tables)
+
+    assert torch.allclose(gpt(tokens), gpt.logits(gpt.norm(fourth)), atol=1e-4)
+
+
+def test_replay_runs_its_layers_again_from_its_start_on(tokens: Tensor) -> None:
+    gpt = build(VARIANTS["replay"] | {"replay_start": 0.5}).eval()
+    a, b, c, d = gpt.blocks
+    tables = gpt.cos_TK, gpt.sin_TK
+    x_BTD = b(a(rms_norm(gpt.embedding(tokens)), *tables), *tables)
+    for _ in range(3):
+        x_BTD = c(x_BTD, *tables)
+    expected = gpt.logits(gpt.norm(d(x_BTD, *tables)))
+
+    assert torch.allclose(gpt(tokens), expected, atol=1e-4)
+    gpt.enter(done=0.4, seed=0, step=0)
+    assert torch.allclose(gpt(tokens), build({}).eval()(tokens), atol=1e-5)
+
+
+def test_whole_replay_learns_in_its_last_pass_alone(tokens: Tensor) -> None:
+    """Gradients are those of a network that starts from the first pass's output as a constant."""
+    gpt = build(VARIANTS["whole replay"])
+    gpt.losses(tokens, tokens).mean().backward()
+    found = gpt.blocks[0].mlp.expand.weight.grad.clone()  # type: ignore[union-attr]
+    gpt.zero_grad()
+
+    gpt.replaying = False
+    outputs: dict[int, Tensor] = {}
+    x0_BTD = x_BTD = rms_norm(gpt.embedding(tokens))
+    for layer in range(4):
+        x_BTD = gpt._layer(layer, x_BTD, x0_BTD, tokens, outputs)
+    x_BTD = rms_norm(x_BTD).detach()
+    for layer in range(4):
+        x_BTD = gpt._layer(layer, x_BTD, x0_BTD, tokens, outputs)
+    cross_entropy(gpt.logits(gpt.norm(x_BTD)), tokens).mean().backward()
+
+    expected = gpt.blocks[0].mlp.expand.weight.grad  # type: ignore[union-attr]
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_the_soft_cap_bounds_logits(tokens: Tensor) -> None:
+    plain, capped = build({}).eval()(tokens), build({"softcap": 2.0}).eval()(tokens)
+
+    assert plain.abs().max() > 2
+    assert torch.allclose(capped, 2 * torch.tanh(plain / 2), atol=1e-5)
+
+
+def test_a_tied_head_is_the_embedding() -> None:
+    gpt = build({"tied_head": True})
+
+    assert not hasattr(gpt, "head")
+    assert gpt.groups()["head"] == []
+
+
+@pytest.mark.parametrize("on", ["attention", "mlp", "both"])
+def test_dropout_acts_on_the_branches_it_names(on: str, x_BTD: Tensor) -> None:
+    gpt = build({"dropout": 0.5, "dropout_on": on})
+    block = gpt.blocks[0]
+    assert isinstance(block, Block)
+
+    def zeros(output: Tensor) -> float:
+        return (output == 0).float().mean().item()
+
+    mlp, attention_out = block.mlp(x_BTD), attended(block.attention, x_BTD)
+    assert zeros(attention_out) == pytest.approx(0.5 if on != "mlp" else 0, abs=0.1)
+    assert zeros(mlp) == pytest.approx(0.5 if on != "attention" else 0, abs=0.1)
+
+
+def test_stochastic_depth_skips_later_layers_more_often_by_step_alone(tokens: Tensor) -> None:
+    gpt = build({"stochastic_depth": 0.6})
+    kept = []
+    for step in range(1000):
+        gpt.enter(done=0.0, seed=7, step=step)
+        kept.append(gpt.keep_L.clone())
+    gpt.enter(done=0.5, seed=7, step=3)
+
+    assert torch.equal(gpt.keep_L, kept[3])
+    mean_L = torch.stack(kept).mean(dim=0)
+    assert mean_L.tolist() == pytest.approx([1.0, 0.8, 0.6, 0.4], abs=0.05)
+
+    gpt.keep_L.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    shallow = build({})
+    shallow.blocks = torch.nn.ModuleList([shallow.blocks[0], shallow.blocks[3]])
+    shallow.config = replace(shallow.config, layers=2)
+    assert torch.allclose(gpt(tokens), shallow(tokens), atol=1e-5)
+
+
+def test_later_tokens_count_until_they_fade_out(tokens: Tensor) -> None:
+    gpt = build({"mtp": "offsets", "mtp_weight": 0.5})
+    targets = tokens.roll(-1, dims=1)
+    gpt.enter(done=0.0, seed=0, step=0)
+    logits = gpt(tokens)
+
+    total, plain = gpt.objective(tokens, targets)
+
+    assert torch.allclose(plain, F.cross_entropy(logits.flatten(0, 1), targets.flatten()))
+    second = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten())
+    third = F.cross_entropy(logits[:, :-2].flatten(0, 1), targets[:, 2:].flatten())
+    assert torch.allclose(total, plain + 0.5 * second + 0.25 * third)
+
+
+@pytest.mark.parametrize(
+    ("done", "weights"),
+    [(0, [0.5, 0.25]), (0.165, [0.5, 0.125]), (0.495, [0.25, 0]), (0.66, [0, 0])],
+)
+def test_the_farthest_token_fades_out_first(done: float, weights: list[float]) -> None:
+    config = GPTConfig(mtp="offsets", mtp_weight=0.5, mtp_until=0.66)
+
+    assert offset_weights(config, done) == pytest.approx(weights, abs=1e-9)
+
+
+def test_the_block_beyond_the_next_token_sees_just_that_one_more(tokens: Tensor) -> None:
+    """Its loss for the token after next moves with the next token, not with what it predicts."""
+    gpt = build({"mtp": "block", "mtp_weight": 1.0})
+    seen: list[Tensor] = []
+    gpt.next_but_one.register_forward_hook(lambda module, args, output: seen.append(output))
+
+    def at_five(changed: int) -> Tensor:
+        known = torch.arange(13)[None] % VOCABULARY
+        known[0, changed] = 49
+        gpt.objective(known[:, :-1], known[:, 1:])
+        return seen.pop()[0, 5]
+
+    gpt.eval()
+    assert not torch.allclose(at_five(6), at_five(12))
+    assert torch.allclose(at_five(7), at_five(12), atol=1e-6)
+
+
+def test_the_objective_adds_the_loss_of_the_token_after_next(tokens: Tensor) -> None:
+    half, full = (build({"mtp": "block", "mtp_weight": weight}) for weight in (0.5, 1.0))
+
+    a, plain = half.objective(tokens, tokens)
+    b, _ = full.objective(tokens, tokens)
+
+    assert (b - plain).item() == pytest.approx(2 * (a - plain).item(), rel=1e-4)
+    assert a > plain
+
+
+@pytest.mark.parametrize(
+    "name", ["default", "SwiGLU", "grouped heads", "value projections", "replay", "block"]
+)
+def test_operations_are_those_that_torch_counts(name: str) -> None:
+    """Attention aside (bmm), of which torch counts all pairs and we those a causal mask leaves."""
+    config = replace(TINY, **ALL[name], context=512)
+    with torch.device("meta"):
+        gpt = GPT(config, vocabulary=64)
+        tokens = torch.zeros(1, 512, dtype=torch.long)
+    gpt.enter(done=1.0, seed=0, step=0)
+    with FlopCounterMode(display=False) as counter:
+        gpt.objective(tokens, tokens)[0].backward()
+
+    counted = counter.get_flop_counts()["Global"]
+    dense = sum(count for op, count in counted.items() if "bmm" not in str(op)) / 512
+    layers = config.layers + (name == "block") + len(config.replayed) * config.replay_passes
+    pairs = layers * 3 * 4 * config.width * 513 / 2
+    assert flops_per_token(config, 64, done=1.0) - pairs == pytest.approx(dense, rel=0.01)

@@ -1,0 +1,89 @@
+"""One layer of the network: attention and MLP, each behind a norm and added to the stream.
+
+Shapes: B sequences, T tokens, D width, K head width, V width of all value heads together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention import Attention, rms_norm
+from model.config import GPTConfig
+
+
+class Norm(nn.Module):
+    """Before each branch: RMSNorm without parameters, or LayerNorm."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        if config.norm == "layer":
+            self.gain = nn.Parameter(torch.ones(config.width))
+            self.shift = nn.Parameter(torch.zeros(config.width)) if config.bias else None
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        if not hasattr(self, "gain"):
+            return rms_norm(x_BTD)
+        return F.layer_norm(x_BTD, self.gain.shape, self.gain, self.shift)
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.kind = config.mlp
+        self.dropout = 0.0 if config.dropout_on == "attention" else config.dropout
+        self.expand = nn.Linear(config.width, config.hidden, bias=config.bias)
+        if config.mlp == "swiglu":
+            self.gate = nn.Linear(config.width, config.hidden, bias=config.bias)
+        self.project = nn.Linear(config.hidden, config.width, bias=config.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        hidden = self.expand(x_BTD)
+        match self.kind:
+            case "swiglu":
+                hidden = F.silu(self.gate(x_BTD)) * hidden
+            case "gelu":
+                hidden = F.gelu(hidden)
+            case "relu":
+                hidden = F.relu(hidden)
+            case "relu2":
+                hidden = F.relu(hidden).square()
+        return F.dropout(self.project(hidden), self.dropout, self.training)
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig, layer: int, manual_attention: bool) -> None:
+        super().__init__()
+        self.attention_norm, self.mlp_norm = Norm(config), Norm(config)
+        self.attention = Attention(config, layer, manual_attention)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, residual_BTV: Tensor | None = None
+    ) -> Tensor:
+        normed_BTD = self.attention_norm(x_BTD)
+        x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV)
+        x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        return x_BTD
+
+
+class NextButOne(nn.Module):
+    """Predicts the token after next from a hidden state and the next token (slowrun #65)."""
+
+    def __init__(self, config: GPTConfig, manual_attention: bool) -> None:
+        super().__init__()
+        self.join = nn.Linear(2 * config.width, config.width, bias=False)
+        # A layer that would have no value residual: this block is not part of the stack.
+        alone = replace(config, value_residual="no")
+        self.block = Block(alone, config.layers - 1, manual_attention)
+        self.norm = Norm(config)
+
+    def forward(
+        self, hidden_BTD: Tensor, next_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor
+    ) -> Tensor:
+        x_BTD = self.join(torch.cat([hidden_BTD, next_BTD], dim=-1))
+        result_BTD: Tensor = self.norm(self.block(x_BTD, cos_TK, sin_TK))
+        return result_BTD
