@@ -13,15 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import GPTConfig
+from model.norm import rms_norm
 from model.size import HEAD_GATE_INPUTS, VALUE_GATE_INPUTS
 
 ROTARY_BASE = 10_000.0
 TINY = 1e-4  # shortest value vector that has a direction
-
-
-def rms_norm(x_BTD: Tensor) -> Tensor:
-    """Scale each vector to unit root mean square; no parameters (arXiv 1910.07467)."""
-    return F.rms_norm(x_BTD, x_BTD.shape[-1:])
 
 
 class Attention(nn.Module):
@@ -55,7 +51,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Output (B, T, D) for normalised input (B, T, D).
 
-        Tables are (T, K/2). `residual_BTV` is what a value residual adds, if this layer has one.
+        Tables are (T, K). `residual_BTV` is what a value residual adds, if this layer has one.
         """
         B, T, D = x_BTD.shape
         q_BHTK = self._heads(x_BTD, self.query, "mix_query", self.heads)
@@ -124,9 +120,11 @@ def visible(T: int, window: int, device: torch.device) -> Tensor:
 
 
 def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (T, K/2) each, of rotary positions (arXiv 2104.09864); empty if learned.
+    """Cosines and sines, (T, K) each, of rotary positions (arXiv 2104.09864); empty if learned.
 
-    With half_rotary the slower half of the frequencies is zero: those features never turn.
+    A head's features turn in pairs, one of the first half with one of the second; sines carry the
+    sign of their half. With half_rotary the slower half of the frequencies is zero: those features
+    never turn.
     """
     if config.positions == "learned":
         return torch.empty(0), torch.empty(0)
@@ -135,14 +133,14 @@ def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
     frequency_K = torch.zeros(head_width // 2)
     frequency_K[: turning // 2] = ROTARY_BASE ** (-torch.arange(0, turning, 2) / turning)
     angle_TK = torch.arange(config.context)[:, None] * frequency_K
-    return angle_TK.cos(), angle_TK.sin()
+    cos_TK, sin_TK = angle_TK.cos(), angle_TK.sin()
+    return torch.cat([cos_TK, cos_TK], dim=-1), torch.cat([-sin_TK, sin_TK], dim=-1)
 
 
 def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-    """Turn each pair (first half, second half) of a head by its position's angle."""
-    a, b = x_BHTK.float().chunk(2, dim=-1)
-    turned = torch.cat([a * cos_TK - b * sin_TK, a * sin_TK + b * cos_TK], dim=-1)
-    return turned.type_as(x_BHTK)
+    """Turn each pair of features by its position's angle, in fp32."""
+    partner_BHTK = x_BHTK.roll(x_BHTK.shape[-1] // 2, dims=-1)
+    return (x_BHTK * cos_TK + partner_BHTK * sin_TK).type_as(x_BHTK)
 
 
 def offset_unrotated(k_BGTK: Tensor) -> Tensor:

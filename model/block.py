@@ -11,23 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.attention import Attention, rms_norm
+from model.attention import Attention
 from model.config import GPTConfig
-
-
-class Norm(nn.Module):
-    """Before each branch: RMSNorm without parameters, or LayerNorm."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        if config.norm == "layer":
-            self.gain = nn.Parameter(torch.ones(config.width))
-            self.shift = nn.Parameter(torch.zeros(config.width)) if config.bias else None
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        if not hasattr(self, "gain"):
-            return rms_norm(x_BTD)
-        return F.layer_norm(x_BTD, self.gain.shape, self.gain, self.shift)
+from model.norm import Norm
 
 
 class MLP(nn.Module):
@@ -50,7 +36,8 @@ class MLP(nn.Module):
             case "relu":
                 hidden = F.relu(hidden)
             case "relu2":
-                hidden = F.relu(hidden).square()
+                positive = F.relu(hidden)
+                hidden = positive * positive  # square() takes five times as long backward on a CPU
         return F.dropout(self.project(hidden), self.dropout, self.training)
 
 

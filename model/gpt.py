@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.attention import rms_norm, rotary_tables
-from model.block import Block, NextButOne, Norm
+from model.attention import rotary_tables
+from model.block import Block, NextButOne
 from model.config import GPTConfig
+from model.norm import Norm, rms_norm
 from model.size import scaled
 
 # The head is a matrix product; sizes off this grid leave tensor cores idle.
