@@ -6,6 +6,7 @@ Shapes: B sequences, T tokens, D width, K head width, V width of all value heads
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,28 @@ from torch import Tensor, nn
 from model.attention import Attention
 from model.config import GPTConfig
 from model.norm import Norm
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """ReLU^2 (arXiv 2109.08668), with its own gradient on a CPU, where passes over memory count."""
+    if x.is_cuda or torch.compiler.is_compiling():
+        return F.relu(x).square()
+    result: Tensor = _SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SquaredReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = F.relu(x)
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        change: Tensor = (grad * positive).mul_(2)
+        return change
 
 
 class MLP(nn.Module):
@@ -36,8 +59,7 @@ class MLP(nn.Module):
             case "relu":
                 hidden = F.relu(hidden)
             case "relu2":
-                positive = F.relu(hidden)
-                hidden = positive * positive  # square() takes five times as long backward on a CPU
+                hidden = squared_relu(hidden)
         return F.dropout(self.project(hidden), self.dropout, self.training)
 
 
