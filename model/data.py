@@ -1,33 +1,17 @@
-"""A token table as batches. The order of an epoch is a pure function of (seed, epoch).
+"""A token table as batches.
 
 B sequences, T tokens each.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
 
 from model.config import Config, DataConfig
-from model.prepare import SPLITS, prepare
+from model.order import epoch_order, shuffled_documents
+from model.prepare import prepare
 from model.setting import ConfigError
-
-
-@dataclass(frozen=True)
-class TokenTable:
-    """Memory-mapped splits and what was recorded about them."""
-
-    digest: str
-    vocabulary: int
-    token_lengths: np.ndarray  # bytes of text per token id
-    train: np.ndarray  # uint16, all the corpus has left for training
-    val: np.ndarray
-    test: np.ndarray
+from model.table import TokenTable, read_table
 
 
 def open_table(data: DataConfig) -> TokenTable:
@@ -37,7 +21,7 @@ def open_table(data: DataConfig) -> TokenTable:
     the corpus has too few tokens.
     """
     path = prepare(data)
-    table = _read(path)
+    table = read_table(path)
     if data.digest and table.digest != data.digest:
         raise ConfigError(
             [
@@ -55,41 +39,25 @@ def open_table(data: DataConfig) -> TokenTable:
     return table
 
 
-def _read(path: Path) -> TokenTable:
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        about = json.loads(reader.schema.metadata[b"sweep"])
-        splits = {
-            name: reader.get_batch(index).column(0).to_numpy(zero_copy_only=True)
-            for index, name in enumerate(SPLITS)
-        }
-    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise ConfigError(
-            [f"the token table {path} is damaged ({error}); delete it and it is made again"]
-        ) from None
-    lengths = np.array(about["token_lengths"], dtype=np.int64)
-    return TokenTable(about["digest"], about["vocabulary"], lengths, **splits)
-
-
 def batch(config: Config, table: TokenTable, done_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets (B, T) of the step after `done_steps`."""
-    context, per_epoch = config.gpt.context, config.steps_per_epoch
-    sequences = (config.data.train_tokens - 1) // context
-    order = epoch_order(sequences, config.train.data_seed, done_steps // per_epoch)
-    size = config.train.batch_tokens // context
-    first = done_steps % per_epoch * size
-    return windows(table.train, order[first : first + size] * context, context)
+    """Inputs and targets (B, T) of the step after `done_steps`: a pure function, as is the order.
 
-
-@lru_cache(maxsize=1)
-def epoch_order(sequences: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of range(sequences) that depends on nothing but the arguments.
-
-    Read-only, and remembered: every step of an epoch asks for the same one.
+    Each epoch reads the first `data.train_tokens` at most once. `train.shuffle` says how: as they
+    lie; their sequences in another order; or their documents (slowrun #76), which are joined and
+    cut into sequences anew, in another order too.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(sequences)
-    order.flags.writeable = False
-    return order
+    context, tokens, seed = config.gpt.context, config.data.train_tokens, config.train.data_seed
+    epoch, step = divmod(done_steps, config.steps_per_epoch)
+    size = config.train.batch_tokens // context
+    sequences_B = np.arange(step * size, (step + 1) * size)
+    if config.train.shuffle != "no":
+        sequences_B = epoch_order((tokens - 1) // context, seed, epoch)[sequences_B]
+    starts_B = sequences_B * context
+    if config.train.shuffle != "documents":
+        return windows(table.train, starts_B, context)
+    stream = shuffled_documents(table, tokens, seed, epoch)
+    rows = table.train[stream.positions(starts_B, context + 1)]
+    return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
 
 
 def windows(tokens: np.ndarray, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,21 +13,19 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import tiktoken
 
 from model.config import DataConfig
 from model.corpus import documents
 from model.setting import ConfigError
+from model.table import SPLITS, digest_of, write_table
 from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
 
-FORMAT = 1  # raise it when the same input would give another table
-SPLITS = ("train", "val", "test")
+FORMAT = 2  # raise it when the same input would give another table
 HELD_OUT_DOCUMENTS = 32  # a held-out split has at least so many, if the corpus can spare them
 
 
@@ -84,9 +82,18 @@ def prepare(data: DataConfig) -> Path:
     """
     path = table_path(data)
     if not path.exists():
-        splits, encoding = _tokenize(data)
+        cut, encoding = _tokenize(data)
+        splits = {name: np.concatenate(cut[name]) for name in SPLITS}
+        documents = {name: np.cumsum([0, *map(len, cut[name])]) for name in SPLITS}
+        about = {
+            "digest": digest_of(splits),
+            "source": data.path or "Python standard library",
+            "tokenizer": data.tokenizer,
+            "vocabulary": encoding.n_vocab,
+            "token_lengths": token_lengths(encoding),
+        }
         try:
-            _write(path, splits, encoding, data)
+            write_table(path, splits, documents, about)
         except OSError as error:
             raise ConfigError(
                 [
@@ -97,7 +104,8 @@ def prepare(data: DataConfig) -> Path:
     return path
 
 
-def _tokenize(data: DataConfig) -> tuple[dict[str, np.ndarray], tiktoken.Encoding]:
+def _tokenize(data: DataConfig) -> tuple[dict[str, list[np.ndarray]], tiktoken.Encoding]:
+    """The documents of each split, and what their tokens stand for."""
     encoding = get_encoding(data.tokenizer)
     if encoding.n_vocab > 2**16:
         raise ConfigError([f"data.tokenizer: {data.tokenizer} has more than 65,536 tokens"])
@@ -110,7 +118,7 @@ def _tokenize(data: DataConfig) -> tuple[dict[str, np.ndarray], tiktoken.Encodin
     return _split(tokens, data), encoding
 
 
-def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarray]:
+def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, list[np.ndarray]]:
     """val, then test, then train from `documents`; what a held-out cut leaves over is dropped."""
     total = sum(map(len, documents))
     needed = data.val_tokens + data.test_tokens
@@ -124,13 +132,17 @@ def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarra
     if len(documents) == 1:
         (only,) = documents
         train, val, test = np.split(only, [total - needed, total - data.test_tokens])
-        return {"train": train, "val": val, "test": test}
+        return {"train": [train], "val": [val], "test": [test]}
     splits, rest = {}, iter(documents)
     share = max(1, min(HELD_OUT_DOCUMENTS, len(documents) // 4))
     for name, size in (("val", data.val_tokens), ("test", data.test_tokens)):
         splits[name] = _hold_out(rest, size, math.ceil(size / share))
     left = list(rest)
-    if len(splits["val"]) < data.val_tokens or len(splits["test"]) < data.test_tokens or not left:
+    short = (
+        sum(map(len, splits["val"])) < data.val_tokens
+        or sum(map(len, splits["test"])) < data.test_tokens
+    )
+    if short or not left:
         raise ConfigError(
             [
                 f"data.path: {len(documents)} documents are too few to give val "
@@ -138,10 +150,10 @@ def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, np.ndarra
                 "own; lower data.val_tokens and data.test_tokens"
             ]
         )
-    return {"train": np.concatenate(left), **splits}
+    return {"train": left, **splits}
 
 
-def _hold_out(documents: Iterator[np.ndarray], size: int, most: int) -> np.ndarray:
+def _hold_out(documents: Iterator[np.ndarray], size: int, most: int) -> list[np.ndarray]:
     """`size` tokens, at most `most` of each document, or all there are."""
     taken: list[np.ndarray] = []
     missing = size
@@ -150,39 +162,4 @@ def _hold_out(documents: Iterator[np.ndarray], size: int, most: int) -> np.ndarr
         start = (len(document) - length) // 2
         taken.append(document[start : start + length])
         missing -= length
-    return np.concatenate(taken) if taken else np.array([], dtype=np.uint16)
-
-
-def digest_of(splits: dict[str, np.ndarray]) -> str:
-    """SHA-256 over the token bytes of train, val and test, whatever file they came in."""
-    digest = hashlib.sha256()
-    for name in SPLITS:
-        digest.update(f"{name}:{len(splits[name])}:".encode())
-        digest.update(np.ascontiguousarray(splits[name], dtype="<u2").tobytes())
-    return digest.hexdigest()
-
-
-def _write(
-    path: Path, splits: dict[str, np.ndarray], encoding: tiktoken.Encoding, data: DataConfig
-) -> None:
-    about = {
-        "digest": digest_of(splits),
-        "source": data.path or "Python standard library",
-        "tokenizer": data.tokenizer,
-        "vocabulary": encoding.n_vocab,
-        "token_lengths": token_lengths(encoding),
-        "tokens": {name: len(splits[name]) for name in SPLITS},
-    }
-    schema = pa.schema([("tokens", pa.uint16())], metadata={"sweep": json.dumps(about)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as beside:
-        try:
-            with pa.ipc.new_file(beside, schema) as writer:
-                for name in SPLITS:
-                    writer.write_batch(pa.record_batch([pa.array(splits[name])], schema=schema))
-            beside.flush()
-            os.fsync(beside.fileno())
-            os.replace(beside.name, path)
-        except BaseException:
-            os.unlink(beside.name)
-            raise
+    return taken

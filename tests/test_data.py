@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.config import DataConfig
-from model.data import epoch_order, open_table, windows
+from model.data import open_table, windows
 from model.prepare import prepare, table_path
 from model.setting import ConfigError
 from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
@@ -162,16 +162,18 @@ def test_a_damaged_table_is_explained(corpus: Path) -> None:
     path.unlink()
 
 
-def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
-    orders = [epoch_order(50, seed, epoch).tolist() for seed in (0, 1) for epoch in (0, 1)]
-
-    assert epoch_order(50, 1, 1).tolist() == orders[3]
-    assert len({tuple(order) for order in orders}) == 4
-    assert all(sorted(order) == list(range(50)) for order in orders)
-
-
 def test_targets_are_the_next_tokens() -> None:
     x_BT, y_BT = windows(np.arange(100, dtype=np.uint16), np.array([0, 40]), 8)
 
     assert np.array_equal(y_BT, x_BT + 1)
     assert x_BT[1, 0] == 40
+
+
+def test_each_document_of_a_split_begins_with_the_separator(corpus: Path) -> None:
+    table = open_table(DataConfig(path=str(corpus), **SMALL))
+
+    starts = table.documents["train"][:-1]
+
+    assert np.array_equal(starts, np.flatnonzero(table.train == 256))
+    assert table.documents["train"][-1] == len(table.train)
+    assert table.documents["val"][-1] == 512

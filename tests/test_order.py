@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.config import Config
+from model.data import batch
+from model.order import Stream, epoch_order, shuffled_documents
+from model.table import TokenTable
+
+CONTEXT = 16
+
+
+def table_of(lengths: list[int]) -> TokenTable:
+    """Token n of the split is n, so that what is read says where it lay."""
+    offsets = np.cumsum([0, *lengths])
+    tokens = np.arange(offsets[-1], dtype=np.uint16)
+    return TokenTable("", 1 << 16, np.ones(1), tokens, tokens, tokens, documents={"train": offsets})
+
+
+def config_of(tokens: int, shuffle: str, seed: int = 0) -> Config:
+    return Config.from_settings(
+        {
+            "data.train_tokens": tokens,
+            "gpt.context": CONTEXT,
+            "train.batch_tokens": 4 * CONTEXT,
+            "train.shuffle": shuffle,
+            "train.data_seed": seed,
+            "train.evals": 1,
+        }
+    )
+
+
+def read_epoch(config: Config, table: TokenTable, epoch: int) -> np.ndarray:
+    """Every row of an epoch, (sequences, T + 1)."""
+    per_epoch = config.steps_per_epoch
+    steps = range(epoch * per_epoch, (epoch + 1) * per_epoch)
+    pairs = [batch(config, table, step) for step in steps]
+    assert all(np.array_equal(x_BT[:, 1:], y_BT[:, :-1]) for x_BT, y_BT in pairs)
+    return np.concatenate([np.concatenate([x, y[:, -1:]], axis=1) for x, y in pairs])
+
+
+LENGTHS = [int(n) for n in np.random.default_rng(0).integers(1, 90, 60)]
+TABLE = table_of(LENGTHS)
+BUDGET = 1 + 4 * CONTEXT * (sum(LENGTHS) // (5 * CONTEXT))  # whole batches; a document is cut
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone() -> None:
+    orders = [epoch_order(50, seed, epoch).tolist() for seed in (0, 1) for epoch in (0, 1)]
+
+    assert epoch_order(50, 1, 1).tolist() == orders[3]
+    assert len({tuple(order) for order in orders}) == 4
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+def test_without_shuffling_every_epoch_is_the_file() -> None:
+    config = config_of(BUDGET, "no")
+
+    for epoch in range(2):
+        assert read_epoch(config, TABLE, epoch)[:, :-1].ravel().tolist() == list(range(BUDGET - 1))
+
+
+def test_shuffled_sequences_are_the_files_windows() -> None:
+    """Bit for bit what every run before this setting read."""
+    config = config_of(BUDGET, "sequences", seed=7)
+    rows = read_epoch(config, TABLE, 3)
+
+    order = np.random.default_rng([7, 3]).permutation((BUDGET - 1) // CONTEXT)
+
+    assert rows[:, 0].tolist() == (order * CONTEXT).tolist()
+    assert (np.diff(rows) == 1).all()
+
+
+def test_shuffled_documents_stay_whole_and_no_token_is_read_twice() -> None:
+    config = config_of(BUDGET, "documents")
+    stream = shuffled_documents(TABLE, BUDGET, 0, 0)
+    joined = TABLE.train[stream.positions(np.array([0]), BUDGET)][0]
+
+    starts = set(np.cumsum([0, *LENGTHS]).tolist())
+    breaks = np.flatnonzero(np.diff(joined.astype(int)) != 1) + 1
+
+    assert {int(joined[at]) for at in breaks} <= starts  # a jump lands where a document begins
+    assert {int(joined[at - 1]) + 1 for at in breaks} <= starts | {BUDGET}
+    assert sorted(joined.tolist()) == list(range(BUDGET))
+    rows = read_epoch(config, TABLE, 0)
+    assert sorted(rows[:, :-1].ravel().tolist()) == sorted(joined[:-1].tolist())
+
+
+def test_documents_are_cut_anew_in_every_epoch_and_for_every_seed() -> None:
+    """As many sequences as without; which tokens share one differs, so memorising helps less."""
+    epochs = [
+        read_epoch(config_of(BUDGET, "documents", seed), TABLE, epoch)
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    ]
+
+    assert {len(rows) for rows in epochs} == {(BUDGET - 1) // CONTEXT}
+    assert len({frozenset(map(tuple, rows.tolist())) for rows in epochs}) == 4
+    again = read_epoch(config_of(BUDGET, "documents", 1), TABLE, 1)
+    assert np.array_equal(again, epochs[3])
+
+
+def test_sequences_of_shuffled_documents_are_shuffled_too() -> None:
+    rows = read_epoch(config_of(BUDGET, "documents"), TABLE, 0)
+    stream = shuffled_documents(TABLE, BUDGET, 0, 0)
+    joined = TABLE.train[stream.positions(np.array([0]), BUDGET)][0]
+
+    assert rows[:, 0].tolist() != joined[:-1:CONTEXT].tolist()
+
+
+@pytest.mark.parametrize("tokens", [BUDGET, sum(LENGTHS)])
+def test_a_smaller_budget_reads_nothing_beyond_it(tokens: int) -> None:
+    rows = read_epoch(config_of(tokens, "documents"), TABLE, 0)
+
+    assert rows.max() < tokens
+
+
+@given(st.data())
+def test_a_stretch_of_a_stream_is_that_stretch_of_its_documents_joined(data: st.DataObject) -> None:
+    lengths = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+    starts = data.draw(st.lists(st.integers(0, 99), min_size=len(lengths), max_size=len(lengths)))
+    total = sum(lengths)
+    length = data.draw(st.integers(1, max(1, total)))
+    first = data.draw(st.lists(st.integers(0, max(0, total - length)), max_size=5 * (total > 0)))
+    joined = np.array([s + i for s, n in zip(starts, lengths, strict=True) for i in range(n)])
+    stream = Stream(np.array(starts), np.cumsum([0, *lengths]))
+
+    found = stream.positions(np.array(first, dtype=np.int64), length)
+
+    assert found.tolist() == [joined[at : at + length].tolist() for at in first]
