@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.optim import Optimizer
 
-from model.gpt import GPT
+from model.files import replaced
 from model.progress import Progress
 from model.setting import ConfigError
 
 NAME = "checkpoint.safetensors"
 LOCK = "lock"
+FORMAT = 2  # of the file; one that another version wrote is not guessed at
 SECONDS_TO_WAIT = 30.0  # for a process that is being ended to let go of its folder
+TENSOR = "tensor "  # marks where in the skeleton of a tree a tensor was taken out
+
+# Dicts with text keys and lists of these, with tensors, numbers, text and None for leaves.
+Tree = Any
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class RunState:
     @property
     def seconds(self) -> float:
         return self.history[-1].seconds if self.history else 0.0
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.history) and (self.history[-1].done or self.history[-1].diverged)
 
 
 @contextmanager
@@ -64,67 +71,105 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def save(folder: Path, state: RunState, gpt: GPT, optimizers: list[Optimizer]) -> None:
-    """Replace the checkpoint in `folder`. A crash at any moment leaves the old one or the new."""
-    tensors = {f"gpt.{name}": value for name, value in gpt.state_dict().items()}
-    groups = []
-    for index, optimizer in enumerate(optimizers):
-        saved = optimizer.state_dict()
-        groups.append(saved["param_groups"])
-        for parameter, values in saved["state"].items():
-            tensors |= {f"optim.{index}.{parameter}.{key}": v for key, v in values.items()}
-    tensors["rng.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+def save(folder: Path, state: RunState, tree: Tree) -> None:
+    """Replace the checkpoint in `folder`. A crash at any moment leaves the old one or the new.
+
+    What is not a tensor goes as JSON into the file's header, where floats keep every bit.
+    """
+    tensors: dict[str, Tensor] = {}
     about = {
         "settings": state.settings,
         "history": [progress.to_dict() for progress in state.history],
-        "groups": groups,
+        "tree": _take_out({**tree, "rng": _random_state()}, "", tensors),
     }
-    beside = folder / f"{NAME}.part"
-    save_file(
-        {name: value.contiguous() for name, value in tensors.items()},
-        beside,
-        metadata={"run": json.dumps(about)},
-    )
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, folder / NAME)
+    with replaced(folder / NAME) as beside:
+        save_file(_apart(tensors), beside, {"version": str(FORMAT), "run": json.dumps(about)})
 
 
 def read_state(folder: Path) -> RunState | None:
-    """The state saved in `folder`, or None if there is no checkpoint."""
-    path = folder / NAME
-    if not path.exists():
+    """The state saved in `folder`, or None if there is no checkpoint.
+
+    Raises ConfigError if the checkpoint is damaged or of another version.
+    """
+    if not (folder / NAME).exists():
         return None
-    about = _open(path)[0]
+    about, _ = _open(folder / NAME, with_tensors=False)
     return RunState(about["settings"], tuple(Progress(**p) for p in about["history"]))
 
 
-def restore(folder: Path, gpt: GPT, optimizers: list[Optimizer]) -> None:
-    """Put tensors and random state of the checkpoint in `folder` back where they came from."""
-    about, tensors = _open(folder / NAME)
-    gpt.load_state_dict(
-        {name.removeprefix("gpt."): v for name, v in tensors.items() if name.startswith("gpt.")}
-    )
-    for index, optimizer in enumerate(optimizers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(f"optim.{index}."):
-                _, _, parameter, key = name.split(".")
-                state.setdefault(int(parameter), {})[key] = value
-        optimizer.load_state_dict({"state": state, "param_groups": about["groups"][index]})
-    torch.set_rng_state(tensors["rng.cpu"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+def restore(folder: Path) -> Tree:
+    """The tree that was saved in `folder`, on the CPU; sets torch's random state as it was."""
+    about, tensors = _open(folder / NAME, with_tensors=True)
+    tree = _put_back(about["tree"], tensors)
+    torch.set_rng_state(tree["rng"]["cpu"])
+    if tree["rng"]["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tree["rng"]["cuda"])
+    return tree
 
 
-def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _random_state() -> Tree:
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _take_out(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
+    """`tree` with names for tensors, which go into `tensors`."""
+    if isinstance(tree, Tensor):
+        tensors[name] = tree.detach()
+        return TENSOR + name
+    if isinstance(tree, dict):
+        assert all(isinstance(key, str) for key in tree), f"{name} has keys JSON would change"
+        return {key: _take_out(value, f"{name}.{key}", tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_take_out(value, f"{name}.{at}", tensors) for at, value in enumerate(tree)]
+    assert tree is None or isinstance(tree, bool | int | float | str), f"{name} is a {type(tree)}"
+    assert not (isinstance(tree, str) and tree.startswith(TENSOR)), f"{name} reads as a tensor"
+    return tree
+
+
+def _put_back(skeleton: Tree, tensors: dict[str, Tensor]) -> Tree:
+    if isinstance(skeleton, str) and skeleton.startswith(TENSOR):
+        return tensors[skeleton.removeprefix(TENSOR)]
+    if isinstance(skeleton, dict):
+        return {key: _put_back(value, tensors) for key, value in skeleton.items()}
+    if isinstance(skeleton, list):
+        return [_put_back(value, tensors) for value in skeleton]
+    return skeleton
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor in memory of its own, in order: the file format has no views.
+
+    One that others share memory with is copied; when it is read back, each has its own.
+    """
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if memory in seen else tensor
+        found[name] = found[name].contiguous()
+        seen.add(memory)
+    return found
+
+
+def _open(path: Path, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["run"])
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+            about = json.loads(metadata["run"])
+            names = file.keys() if with_tensors else []
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             [f"{path} is damaged ({error}); delete it and the run starts over"]
         ) from None
+    version = metadata.get("version", "1")
+    if version != str(FORMAT):
+        raise ConfigError(
+            [
+                f"{path} has format {version}, but this version of sweep reads format {FORMAT}; "
+                f"delete {path.parent} and the run starts over, or go on with the version of "
+                "sweep that began it"
+            ]
+        )
+    return about, tensors

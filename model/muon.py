@@ -1,8 +1,11 @@
 """Muon (Jordan et al. 2024): momentum whose matrix is made orthogonal before each update.
 
 Why not torch.optim.Muon: it orthogonalises in bf16, which on a CPU without bf16 instructions took
-fifty times as long as the same iterations in fp32, and one matrix at a time. This one takes fp32 on
-CPU and all matrices of one shape together; its updates agree with torch's to bf16 rounding.
+fifty times as long as the same iterations in fp32, one matrix at a time, and it has none of the
+changes that moved records since. This one takes fp32 on CPU and all matrices of one shape together;
+its plain updates agree with torch's to bf16 rounding.
+
+Shapes: N matrices of R rows and C columns.
 """
 
 from __future__ import annotations
@@ -15,20 +18,48 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # steepest at zero, so that few iterations are enough
-ITERATIONS = 5
+Coefficients = tuple[tuple[float, float, float], ...]
+QUINTIC: Coefficients = ((3.4445, -4.7750, 2.0315),) * 5  # steepest at zero: few steps are enough
+# Each step's optimal polynomial given those before it (arXiv 2505.16932, as slowrun has them).
+POLAR_EXPRESS: Coefficients = (
+    (8.157, -22.483, 15.879),
+    (4.043, -2.809, 0.500),
+    (3.892, -2.772, 0.506),
+    (3.286, -2.368, 0.464),
+    (2.347, -1.710, 0.423),
+)
+POLAR_MARGIN = 1.02  # keeps singular values below one, where its polynomials hold
+SECOND_BETA = 0.95  # of NorMuon's mean square
+TINY = 1e-7
 
 
 class Muon(Optimizer):
     """Nesterov momentum, orthogonalised, with decoupled decay: each step shrinks by lr x decay.
 
-    Takes 2-D parameters only. The update's root mean square is matched to AdamW's (arXiv
-    2502.16982), so that learning rates mean the same for both.
+    scale           rms: updates have AdamW's root mean square (arXiv 2502.16982), so that rates
+                    mean the same for both; shape: singular values of one (the group's rate should
+                    then carry sqrt(rows / columns) of tall matrices)
+    iteration       quintic or polar_express
+    row_normalised  rows of the update to unit length first (MuonEq-R)
+    normuon         updates evened out by row, or by column of wide matrices (arXiv 2510.05491)
+
+    Takes 2-D parameters only.
     """
 
     def __init__(
-        self, params: Iterable[Tensor], *, lr: float, momentum: float, weight_decay: float
+        self,
+        params: Iterable[Any],
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        scale: str = "rms",
+        iteration: str = "quintic",
+        row_normalised: bool = False,
+        normuon: bool = False,
     ) -> None:
+        self.scale, self.row_normalised, self.normuon = scale, row_normalised, normuon
+        self.polar = iteration == "polar_express"
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -52,22 +83,43 @@ class Muon(Optimizer):
             assert parameter.grad is not None
             state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
             directions.append(parameter.grad.lerp(state["momentum_buffer"], momentum))
+        x_NRC = torch.stack(directions)
+        if self.row_normalised:
+            x_NRC = x_NRC / x_NRC.norm(dim=-1, keepdim=True).clamp(min=TINY)
+        updates_NRC = orthogonalise(x_NRC, POLAR_EXPRESS if self.polar else QUINTIC)
+        if self.normuon:
+            updates_NRC = self._evened_out(updates_NRC.float(), parameters)
         rows, columns = parameters[0].shape
-        scale = 0.2 * math.sqrt(max(rows, columns))
-        updates_NRC = orthogonalise(torch.stack(directions))
+        scale = 0.2 * math.sqrt(max(rows, columns)) if self.scale == "rms" else 1.0
         for parameter, update_RC in zip(parameters, updates_NRC, strict=True):
             parameter.mul_(1 - lr * group["weight_decay"])
             parameter.add_(update_RC.type_as(parameter), alpha=-lr * scale)
 
+    def _evened_out(self, updates_NRC: Tensor, parameters: list[Tensor]) -> Tensor:
+        """Updates over the root of each row's (or column's) mean square so far; norms as before."""
+        tall = updates_NRC.shape[-2] >= updates_NRC.shape[-1]
+        new_N = updates_NRC.square().mean(dim=-1 if tall else -2, keepdim=True)
+        for parameter, new in zip(parameters, new_N, strict=True):
+            state = self.state[parameter]
+            if "mean_square" not in state:
+                state["mean_square"] = torch.zeros_like(new)
+            state["mean_square"].lerp_(new, 1 - SECOND_BETA)
+        mean_N = torch.stack([self.state[parameter]["mean_square"] for parameter in parameters])
+        evened_NRC = updates_NRC / mean_N.sqrt().clamp(min=TINY)
+        norms = (x.norm(dim=(-2, -1), keepdim=True) for x in (updates_NRC, evened_NRC))
+        before, after = norms
+        result: Tensor = evened_NRC * (before / after.clamp(min=TINY))
+        return result
 
-def orthogonalise(x_NRC: Tensor) -> Tensor:
+
+def orthogonalise(x_NRC: Tensor, coefficients: Coefficients = QUINTIC) -> Tensor:
     """N matrices with their singular values pushed towards one, by Newton-Schulz iteration."""
     tall = x_NRC.shape[-2] > x_NRC.shape[-1]
     y = x_NRC.mT if tall else x_NRC
     y = y.float() if y.device.type == "cpu" else y.bfloat16()
-    y = y / y.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    a, b, c = QUINTIC
-    for _ in range(ITERATIONS):
+    margin = POLAR_MARGIN if coefficients is POLAR_EXPRESS else 1.0
+    y = y / (margin * y.norm(dim=(-2, -1), keepdim=True)).clamp(min=TINY)
+    for a, b, c in coefficients:
         gram = y @ y.mT
         y = a * y + (b * gram + c * gram @ gram) @ y
     result: Tensor = y.mT if tall else y

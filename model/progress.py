@@ -10,24 +10,42 @@ WHOLE = 10_000  # basis points in a finished schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One evaluation, taken at a fixed fraction of the run's own schedule."""
+    """One evaluation, taken at a fixed fraction of the run's own schedule.
+
+    Losses are nats per token. Those of averages are None where no such average was asked for, or
+    none exists yet.
+    """
 
     basis_points: int  # how much of the schedule is done, in 1/10,000: the step trials compare at
     step: int  # optimizer steps done
     epoch: float  # passes over the training tokens
     tokens: int  # training tokens seen, repeats counted
-    train_loss: float  # nats per token, mean since the last evaluation, with dropout
-    val_loss: float  # nats per token
-    val_loss_error: float  # its standard error over validation sequences
-    bits_per_byte: float  # on validation
+    train_loss: float  # mean since the last evaluation, with dropout
+    val_loss: float  # of what train.evaluate names; of the last weights until that exists
+    val_loss_error: float  # its standard error over validation windows
+    bits_per_byte: float  # of val_loss
+    raw_loss: float  # on validation, of the last weights
+    ema_loss: float | None = None  # of their exponential moving average
+    weights_loss: float | None = None  # of the averaged weights of epoch ends
+    probabilities_loss: float | None = None  # of the averaged probabilities of epoch ends
     lr: float  # learning rate of the last step
     seconds: float  # spent in this run so far, over all its continuations
-    diverged: bool = False  # a loss is not a number, or that of training exploded
+    diverged_step: int | None = None  # where the train loss exploded or was not a number
 
     @property
     def done(self) -> bool:
         """True for the last evaluation of the schedule."""
         return self.basis_points == WHOLE
+
+    @property
+    def diverged(self) -> bool:
+        """True for the last evaluation of a run that has no hope left."""
+        return self.diverged_step is not None
+
+    @property
+    def gap(self) -> float:
+        """How much worse the last weights do on validation than in training, nats per token."""
+        return self.raw_loss - self.train_loss
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

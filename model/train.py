@@ -3,30 +3,40 @@
 for progress in train(config, Path("runs/one")):
     if progress.val_loss > hopeless:
         break
+
+Shapes: B sequences, T tokens each.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
-from model import checkpoint
-from model.checkpoint import RunState
+from model import checkpoint, memory, predictions
+from model.average import EMA, PROBABILITIES, RAW, WEIGHTS, Averages
+from model.checkpoint import RunState, Tree
 from model.config import Config
 from model.data import batch, open_table
-from model.evaluate import evaluate
+from model.device import Runtime, runtime
+from model.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
 from model.gpt import GPT
-from model.optim import make_optimizers, step
+from model.optim import make_optimizers, step, swap_in_averages
+from model.optim_state import load_state_tree, state_tree
 from model.progress import WHOLE, Progress
 from model.schedule import rate
 from model.setting import ConfigError
+from model.table import TokenTable
 
-# A train loss this far above that of guessing uniformly has exploded, and will not come back.
+# A step's train loss this far above that of guessing uniformly has exploded. Such a run may come
+# back as its rate falls, but none that did ended near one that never got there.
 # The validation loss does not count: a run that learns its corpus by heart ends above guessing too.
 NATS_ABOVE_GUESSING = 1.0
 
@@ -36,66 +46,175 @@ def train(config: Config, folder: Path) -> Iterator[Progress]:
 
     Evaluations already made in `folder` are yielded first, from its checkpoint, then training goes
     on bit for bit (on CPU). Each evaluation is on disk before it is yielded. A run that diverges
-    yields that evaluation as its last. Raises ConfigError if `folder` holds a run with other
-    settings, or another process trains there.
+    stops there, and that evaluation is its last. Raises ConfigError if `folder` holds a run with
+    other settings, if another process trains there, or if memory runs out.
     """
-    with checkpoint.locked(folder):
-        yield from _train(config, folder)
-
-
-def _train(config: Config, folder: Path) -> Iterator[Progress]:
-    table = open_table(config.data)
-    state = _read_state(config, folder)
-    yield from state.history
-    if state.history and (state.history[-1].done or state.history[-1].diverged):
-        return
-
-    device = _device(config)
-    precision = _precision(config, device)
-    torch.manual_seed(config.train.seed)
-    gpt = GPT(config.gpt, table.vocabulary).to(device)
-    optimizers = make_optimizers(gpt, config.optim)
-    if state.history:
-        checkpoint.restore(folder, gpt, optimizers)
-
-    for mark in range(len(state.history) + 1, config.train.evals + 1):
-        started = time.perf_counter()
-        last_step = round(config.steps * mark / config.train.evals)
-        losses = []
-        for done_steps in range(state.step, last_step):
-            x_BT, y_BT = map(torch.from_numpy, batch(config, table, done_steps))
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                loss = gpt.losses(x_BT.to(device), y_BT.to(device)).mean()
-            loss.backward()  # type: ignore[no-untyped-call]
-            step(optimizers, gpt, config.optim, (done_steps + 1) / config.steps)
-            losses.append(loss.detach())
-
-        result = evaluate(gpt, table.val, table.token_lengths, config.gpt.context, precision)
-        train_loss = float(torch.stack(losses).mean())
-        hopeless = math.log(table.vocabulary) + NATS_ABOVE_GUESSING
-        progress = Progress(
-            basis_points=round(WHOLE * mark / config.train.evals),
-            step=last_step,
-            epoch=last_step / config.steps_per_epoch,
-            tokens=last_step * config.train.batch_tokens,
-            train_loss=train_loss,
-            val_loss=result.loss,
-            val_loss_error=result.standard_error,
-            bits_per_byte=result.bits_per_byte,
-            lr=config.optim.lr * rate(config.optim, last_step / config.steps),
-            seconds=state.seconds + time.perf_counter() - started,
-            diverged=not (train_loss < hopeless and math.isfinite(result.loss)),
-        )
-        state = RunState(state.settings, (*state.history, progress))
-        checkpoint.save(folder, state, gpt, optimizers)
-        yield progress
-        if progress.diverged:
+    with checkpoint.locked(folder), memory.explained(config):
+        table = open_table(config.data)
+        state = _read_state(config, folder)
+        yield from state.history
+        if state.ended:
             return
+        run = _begin(config, table, folder, state)
+
+        for mark in range(len(state.history) + 1, config.train.evals + 1):
+            started = time.perf_counter()
+            losses: list[float] = []
+            raw = None
+            for done in range(state.step, round(config.steps * mark / config.train.evals)):
+                run.gpt.enter(done / config.steps, config.train.seed, done)
+                losses.append(_add_gradients(run, *batch(config, run.table, done)))
+                share = (done + 1) / config.steps
+                step(run.optimizers, run.gpt, config.optim, share, config.train.epochs)
+                raw = _take_in(run, done + 1, folder)
+                if not losses[-1] < run.hopeless:
+                    break
+
+            with swap_in_averages(run.optimizers):
+                found = run.averages.evaluate(raw or run.evaluate(), run.evaluate, run.score)
+            progress = _progress(run, mark, state, losses, found, time.perf_counter() - started)
+            if progress.done and not progress.diverged and config.train.log_probs != "no":
+                predictions.add(folder, predictions.FINAL, _named(config, found).log_probs_N)
+            state = RunState(state.settings, (*state.history, progress))
+            checkpoint.save(folder, state, run.state_tree())
+            yield progress
+            if state.ended:
+                return
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What training changes, and what it is measured on."""
+
+    config: Config
+    table: TokenTable
+    runtime: Runtime
+    gpt: GPT
+    optimizers: list[Optimizer]
+    averages: Averages
+
+    @property
+    def hopeless(self) -> float:
+        """The train loss of a step that has exploded."""
+        return math.log(self.table.vocabulary) + NATS_ABOVE_GUESSING
+
+    @property
+    def held_out(self) -> HeldOut:
+        return HeldOut(self.table.val, self.table.token_lengths, self.config.gpt.context)
+
+    def evaluate(self) -> Evaluation:
+        """Of the weights that are in the network. No more at once than memory was said to hold."""
+        at_once = min(TOKENS_AT_ONCE, self.config.train.micro_batch_tokens or TOKENS_AT_ONCE)
+        return evaluate(self.gpt, self.held_out, self.runtime, at_once)
+
+    def score(self, log_probs_N: np.ndarray) -> Evaluation:
+        return score(log_probs_N, self.held_out)
+
+    def state_tree(self) -> Tree:
+        return {
+            "gpt": self.gpt.state_dict(),
+            "optimizers": state_tree(self.optimizers),
+            "averages": self.averages.state_tree(),
+        }
+
+
+def _begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> _Run:
+    """The run as it starts, or as the checkpoint in `folder` left it."""
+    where = runtime(config)
+    torch.manual_seed(config.train.seed)
+    gpt = GPT(config.gpt, table.vocabulary, where.manual_attention).to(where.device)
+    optimizers = make_optimizers(gpt, config.optim)
+    averages = Averages(gpt, config.train, config.steps_per_epoch)
+    if state.history:
+        tree = checkpoint.restore(folder)
+        gpt.load_state_dict(tree["gpt"])
+        load_state_tree(optimizers, tree["optimizers"])
+        averages.load_state_tree(tree["averages"])
+    else:
+        predictions.forget(folder)
+    if where.compile:
+        # Set on this network alone: its parameters keep their names.
+        gpt.objective = torch.compile(gpt.objective)  # type: ignore[method-assign]
+        gpt.losses = torch.compile(gpt.losses)  # type: ignore[method-assign]
+    return _Run(config, table, where, gpt, optimizers, averages)
+
+
+def _add_gradients(run: _Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:
+    """Add up the gradients of a step's micro-batches; the mean plain loss, nats per token."""
+    train, device = run.config.train, run.runtime.device
+    pieces = train.batch_tokens // (train.micro_batch_tokens or train.batch_tokens)
+    total = torch.zeros((), device=device)
+    for x, y in zip(np.split(x_BT, pieces), np.split(y_BT, pieces), strict=True):
+        with run.runtime.autocast():
+            loss, plain = run.gpt.objective(
+                torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+            )
+        (loss / pieces).backward()  # type: ignore[no-untyped-call]
+        total += plain.detach() / pieces
+    return float(total)
+
+
+def _take_in(run: _Run, steps: int, folder: Path) -> Evaluation | None:
+    """Take the weights after so many steps into their averages; at an epoch's end, predictions too.
+
+    Returns the evaluation of these weights where that took one.
+    """
+    train, (epoch, into_epoch) = run.config.train, divmod(steps, run.config.steps_per_epoch)
+    averaged = not into_epoch and run.averages.takes(epoch)
+    kept = not into_epoch and train.log_probs == "epochs"
+    if not (train.ema_epochs or averaged or kept):
+        return None
+    with swap_in_averages(run.optimizers):
+        run.averages.follow()
+        if not (averaged or kept):
+            return None
+        raw = run.evaluate()
+        if averaged:
+            run.averages.take(epoch, raw.log_probs_N)
+    if kept:
+        predictions.add(folder, predictions.epoch_key(epoch), raw.log_probs_N)
+    return raw
+
+
+def _named(config: Config, found: dict[str, Evaluation]) -> Evaluation:
+    """The evaluation that `train.evaluate` names; of the last weights until there is one."""
+    return found.get(config.train.evaluate, found[RAW])
+
+
+def _progress(
+    run: _Run,
+    mark: int,
+    state: RunState,
+    losses: list[float],
+    found: dict[str, Evaluation],
+    seconds: float,
+) -> Progress:
+    config, steps = run.config, state.step + len(losses)
+    named, raw_loss = _named(config, found), found[RAW].loss
+    averages = {name: e.loss for name, e in found.items()}
+    hopeless = not losses[-1] < run.hopeless or not math.isfinite(raw_loss)
+    return Progress(
+        basis_points=round(WHOLE * mark / config.train.evals),
+        step=steps,
+        epoch=steps / config.steps_per_epoch,
+        tokens=steps * config.train.batch_tokens,
+        train_loss=float(np.mean(losses)),
+        val_loss=named.loss,
+        val_loss_error=named.standard_error,
+        bits_per_byte=named.bits_per_byte,
+        raw_loss=raw_loss,
+        ema_loss=averages.get(EMA),
+        weights_loss=averages.get(WEIGHTS),
+        probabilities_loss=averages.get(PROBABILITIES),
+        lr=config.optim.lr * rate(config.optim, steps / config.steps, config.train.epochs),
+        seconds=state.seconds + seconds,
+        diverged_step=steps if hopeless else None,
+    )
 
 
 def _read_state(config: Config, folder: Path) -> RunState:
     state = checkpoint.read_state(folder)
-    settings = config.settings()
+    settings = json.loads(json.dumps(config.settings()))  # as a checkpoint gives them back
     if state is None:
         return RunState(settings, ())
     different = sorted(
@@ -110,16 +229,3 @@ def _read_state(config: Config, folder: Path) -> RunState:
             ]
         )
     return state
-
-
-def _device(config: Config) -> torch.device:
-    available = torch.cuda.is_available()
-    if config.train.device == "cuda" and not available:
-        raise ConfigError(["train.device: cuda asked, but torch sees no GPU; use auto or cpu"])
-    return torch.device("cuda" if available and config.train.device != "cpu" else "cpu")
-
-
-def _precision(config: Config, device: torch.device) -> torch.dtype:
-    """bf16 on CPU only when asked for: without the instructions it is ten times slower."""
-    bf16 = {"bf16": True, "fp32": False, "auto": device.type == "cuda"}[config.train.precision]
-    return torch.bfloat16 if bf16 else torch.float32

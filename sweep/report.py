@@ -13,6 +13,19 @@ from sweep.efficiency import Multiplier, multiplier
 from sweep.records import Outcome, Role, TrialView, View, short
 
 LEADERS = 10
+# What --json gives of a trial's last observation.
+MEASURED = (
+    "val_loss",
+    "val_loss_error",
+    "bits_per_byte",
+    "train_loss",
+    "gap",
+    "raw_loss",
+    "ema_loss",
+    "weights_loss",
+    "probabilities_loss",
+    "diverged_step",
+)
 
 
 def efficiency_of(view: View, trial: TrialView) -> Multiplier | None:
@@ -128,6 +141,6 @@ def _trial_as_data(view: View, trial: TrialView) -> dict[str, Any]:
         "reason": trial.reason,
         "settings": trial.settings,
         "progress": last.get("basis_points", 0) / 10_000,
-        **{key: _finite(last.get(key)) for key in ("val_loss", "val_loss_error", "bits_per_byte")},
+        **{key: _finite(last.get(key)) for key in MEASURED},
         "data_efficiency": str(found) if found else None,
     }

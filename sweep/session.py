@@ -102,7 +102,9 @@ class Session:
             ledger.report(trial, progress.basis_points, loss)
         self._note_observation(trial, progress)
         if progress.diverged:
-            return self._finish(trial, Outcome.PRUNED, "diverged")
+            return self._finish(
+                trial, Outcome.PRUNED, f"diverged at step {progress.diverged_step}"
+            )
         if progress.done:
             return self._finish(trial, Outcome.COMPLETE, "", progress.val_loss)
         if new and ledger.should_prune(trial):
@@ -147,7 +149,8 @@ class Session:
     def _note_observation(self, trial: Trial, progress: Progress) -> None:
         noted = self.journal.view.trials[trial.name].observations
         if all(event["basis_points"] != progress.basis_points for event in noted):
-            self._note("observation", trial=trial.name, **progress.to_dict())
+            about = {"gap": progress.gap, **progress.to_dict()}
+            self._note("observation", trial=trial.name, **about)
 
     def _note_outcome(self, trial: Trial, outcome: Outcome, reason: str, error: str = "") -> None:
         about = {"error": error} if error else {}

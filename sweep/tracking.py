@@ -52,6 +52,11 @@ CURVES = {
     "val_loss": "curves/val_loss",
     "train_loss": "curves/train_loss",
     "bits_per_byte": "curves/bits_per_byte",
+    "raw_loss": "curves/raw_loss",
+    "ema_loss": "curves/ema_loss",
+    "weights_loss": "curves/weights_loss",
+    "probabilities_loss": "curves/probabilities_loss",
+    "gap": "curves/gap",
     "epoch": "epoch",
     "tokens": "tokens",
     "seconds": "seconds",
@@ -204,7 +209,8 @@ class Publisher:
 
     def _observe(self, trial: TrialView, event: Event) -> None:
         for key, name in CURVES.items():
-            self._metric(trial.name, name, event[key], event["time"], event["step"])
+            if event[key] is not None:  # an average that there is not, or not yet
+                self._metric(trial.name, name, event[key], event["time"], event["step"])
 
     def _observe_efficiency(self, trial: TrialView, event: Event) -> None:
         """How much data the baseline would need for this loss; clamped to what was measured."""

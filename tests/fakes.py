@@ -47,10 +47,12 @@ def fake_train(config: Config, folder: Path) -> Iterator[Progress]:
             step=round(config.steps * fraction),
             epoch=config.train.epochs * fraction,
             tokens=round(config.steps * fraction) * config.train.batch_tokens,
-            train_loss=loss,
+            train_loss=loss - 0.1,
             val_loss=loss,
             val_loss_error=0.01,
             bits_per_byte=loss / math.log(2),
+            raw_loss=loss + 0.02,
+            ema_loss=loss if mark > 1 else None,
             lr=config.optim.lr * (1 - fraction),
             seconds=fraction,
         )
@@ -68,7 +70,7 @@ def diverging_train(config: Config, folder: Path) -> Iterator[Progress]:
     """The loss is not a number after the first evaluation where decay is high."""
     for progress in fake_train(config, folder):
         if config.optim.weight_decay_multiplier > 8 and progress.basis_points > 2000:
-            about = {**progress.to_dict(), "val_loss": math.nan, "diverged": True}
+            about = {**progress.to_dict(), "val_loss": math.nan, "diverged_step": progress.step}
             yield Progress(**about)
             return
         yield progress

@@ -1,76 +1,377 @@
+"""Groups, decay, and each optimizer against its authors' formula, written out here in fp64."""
+
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from model.config import GPTConfig, OptimConfig
 from model.gpt import GPT
-from model.muon import Muon, orthogonalise
-from model.optim import make_optimizers, step
-from model.schedule import rate
+from model.optim import describe_groups, make_optimizers, step, swap_in_averages
+from model.optim_state import load_state_tree, state_tree
+
+NAMES = ["adamw", "muon", "soap", "shampoo", "lion", "magma", "schedule_free"]
+RICH = GPTConfig(
+    layers=2,
+    width=16,
+    head_width=8,
+    context=8,
+    norm="layer",
+    bias=True,
+    x0=True,
+    unet=True,
+    head_gates=True,
+    value_residual="projection",
+    mtp="block",
+)
+LR, DECAY = 0.01, 2.0
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+class OneMatrix(nn.Module):
+    """As small as a network gets."""
+
+    def __init__(self, rows: int = 6, columns: int = 4) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(rows, columns))
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        return {"matrices": [self.weight], "embedding": [], "head": [], "scalars": []}
+
+
+def settings(name: str, **given: Any) -> OptimConfig:
+    plain = {"lr": LR, "rest_lr": LR, "warmup": 0.0, "schedule": "constant", "grad_clip": 0.0}
+    return OptimConfig(name=name, **{**plain, "weight_decay_multiplier": 0.0, **given})
+
+
+def gradients(steps: int, shape: tuple[int, int] = (6, 4)) -> list[Tensor]:
+    torch.manual_seed(1)
+    return [torch.randn(shape) for _ in range(steps)]
+
+
+def trained(optim: OptimConfig, steps: int, shape: tuple[int, int] = (6, 4)) -> Tensor:
+    """The matrix after gradients that do not depend on it."""
+    network: Any = OneMatrix(*shape)
+    optimizers = make_optimizers(network, optim)
+    for number, gradient in enumerate(gradients(steps, shape)):
+        network.weight.grad = gradient.clone()
+        step(optimizers, network, optim, (number + 1) / steps, epochs=1)
+    with swap_in_averages(optimizers):
+        found: Tensor = network.weight.detach().clone()
+    return found
+
+
+def start() -> Tensor:
+    return OneMatrix().weight.detach().double()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_is_in_exactly_one_group(name: str) -> None:
-    gpt = GPT(GPTConfig(layers=2, width=16), vocabulary=50)
+    gpt = GPT(RICH, vocabulary=50)
 
     optimizers = make_optimizers(gpt, OptimConfig(name=name))
 
     groups = chain.from_iterable(optimizer.param_groups for optimizer in optimizers)
     owned = [id(p) for group in groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in gpt.parameters())
+    assert sum(g.parameters for g in describe_groups(optimizers)) == sum(
+        p.numel() for p in gpt.parameters()
+    )
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (64, 16), (16, 64)])
-def test_muon_agrees_with_torchs_to_bf16_rounding(shape: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    start = torch.randn(shape)
-    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    settings = {"lr": 0.01, "momentum": 0.95, "weight_decay": 0.5}
-    a = Muon([ours], **settings)
-    b = torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **settings)
-
-    for _ in range(5):
-        gradient = torch.randn(shape)
-        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
-        a.step()
-        b.step()
-
-    assert (ours - theirs).norm() < 0.01 * (theirs - start).norm()
-
-
-def test_orthogonalising_pushes_singular_values_towards_one() -> None:
-    torch.manual_seed(0)
-
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 24, 40)))
-
-    assert values.min() > 0.6
-    assert values.max() < 1.3
-
-
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_decay_shrinks_every_weight_by_lr_times_decay_per_step(name: str) -> None:
-    """Without gradient there is no other change."""
-    gpt = GPT(GPTConfig(layers=1, width=16), vocabulary=50)
-    optim = OptimConfig(name=name, lr=0.01, rest_lr=0.01, weight_decay_multiplier=20, warmup=0)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "schedule_free"])
+@pytest.mark.parametrize("cautious", [False, True])
+def test_decay_shrinks_every_matrix_by_lr_times_decay_per_step(name: str, cautious: bool) -> None:
+    """Without gradient there is no other change. Gains, biases, gates and scalars keep theirs."""
+    gpt = GPT(RICH, vocabulary=50)
+    optim = settings(name, weight_decay_multiplier=10 * DECAY, cautious_decay=cautious)
     for parameter in gpt.parameters():
         torch.nn.init.normal_(parameter)
         parameter.grad = torch.zeros_like(parameter)
-    before = [parameter.detach().clone() for parameter in gpt.parameters()]
+    groups = gpt.groups()
+    before = {kind: [p.detach().clone() for p in group] for kind, group in groups.items()}
 
-    step(make_optimizers(gpt, optim), gpt, optim, done=0.0)
+    step(make_optimizers(gpt, optim), gpt, optim, done=0.0, epochs=1)
 
-    for parameter, was in zip(gpt.parameters(), before, strict=True):
-        assert torch.allclose(parameter, was * (1 - 0.01 * 2.0), rtol=1e-5)
+    for kind, group in groups.items():
+        share = 1.0 if kind in ("scalars", "residual") else 1 - LR * DECAY
+        for parameter, was in zip(group, before[kind], strict=True):
+            assert torch.allclose(parameter, was * share, rtol=1e-5), kind
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear"])
-def test_the_rate_rises_over_warmup_and_ends_at_zero(schedule: str) -> None:
-    optim = OptimConfig(schedule=schedule, warmup=0.1)
+def test_decay_follows_its_schedule() -> None:
+    network: Any = OneMatrix()
+    points = ("0:1", "1:3")
+    optim = settings(
+        "adamw", weight_decay_multiplier=10, decay_schedule="piecewise", decay_points=points
+    )
+    network.weight.grad = torch.zeros(6, 4)
 
-    assert rate(optim, 0.05) == pytest.approx(0.5)
-    assert rate(optim, 0.1) == pytest.approx(1.0)
-    assert rate(optim, 0.55) == pytest.approx(0.5)
-    assert rate(optim, 1.0) == pytest.approx(0.0, abs=1e-12)
+    step(make_optimizers(network, optim), network, optim, done=0.5, epochs=1)
+
+    assert torch.allclose(network.weight.double(), start() * (1 - LR * 2), rtol=1e-5)
+
+
+def test_rates_can_be_given_for_each_kind_of_parameter() -> None:
+    optim = OptimConfig(
+        name="muon", lr=0.1, rest_lr=0.2, embedding_lr=0.3, head_lr=0.4, scalar_lr=0.5
+    )
+
+    groups = describe_groups(make_optimizers(GPT(RICH, 50), optim))
+
+    assert {group.name.split()[0]: group.lr for group in groups} == {
+        "matrices": 0.1,
+        "embedding": 0.3,
+        "head": 0.4,
+        "scalars": 0.5,
+        "residual": 0.5,
+    }
+
+
+def test_rates_not_given_are_those_of_the_rest() -> None:
+    muon = describe_groups(make_optimizers(GPT(RICH, 50), OptimConfig(name="muon", lr=0.1)))
+    lion = describe_groups(make_optimizers(GPT(RICH, 50), OptimConfig(name="lion", lr=0.1)))
+
+    assert {group.lr for group in muon} == {0.1, OptimConfig().rest_lr}
+    assert {group.lr for group in lion} == {0.1}
+
+
+def test_the_factor_of_shape_is_seen_in_rate_and_decay() -> None:
+    optim = OptimConfig(name="muon", lr=0.1, muon_scale="shape", weight_decay_multiplier=10)
+
+    groups = {g.name: g for g in describe_groups(make_optimizers(GPT(RICH, 50), optim))}
+
+    assert groups["matrices 64 x 16"].lr == pytest.approx(0.2)
+    assert groups["matrices 64 x 16"].decay_per_step == pytest.approx(0.2)
+    assert groups["matrices 16 x 64"].lr == pytest.approx(0.1)
+
+
+def test_the_rate_of_a_step_is_the_schedules() -> None:
+    network: Any = OneMatrix()
+    optim = settings("adamw", schedule="linear")
+    optimizers = make_optimizers(network, optim)
+    network.weight.grad = torch.ones(6, 4)
+
+    step(optimizers, network, optim, done=0.75, epochs=1)
+
+    assert optimizers[0].param_groups[0]["lr"] == pytest.approx(LR / 4)
+    assert network.weight.grad is None
+
+
+def test_muons_momentum_follows_its_warmup() -> None:
+    network: Any = OneMatrix()
+    optim = settings("muon", momentum_start=0.5, momentum=0.9, momentum_warmup=0.5)
+    optimizers = make_optimizers(network, optim)
+    network.weight.grad = torch.ones(6, 4)
+
+    step(optimizers, network, optim, done=0.25, epochs=1)
+
+    assert optimizers[0].param_groups[0]["momentum"] == pytest.approx(0.7)
+
+
+def test_the_largest_gradient_is_clipped() -> None:
+    network: Any = OneMatrix()
+    optim = settings("adamw", grad_clip=0.5)
+    optimizers = make_optimizers(network, optim)
+    network.weight.grad = gradients(1)[0]
+
+    step(optimizers, network, optim, 0.5, epochs=1)
+
+    mean = optimizers[0].state[network.weight]["exp_avg"]  # a tenth of the first gradient
+    assert mean.norm().item() == pytest.approx(0.05, rel=1e-3)
+
+
+def test_cautious_decay_shrinks_only_where_the_update_does() -> None:
+    """Which is a plain step whose decay is left out elsewhere."""
+    free = trained(settings("adamw"), 1).double()
+    optim = settings("adamw", weight_decay_multiplier=10 * DECAY, cautious_decay=True)
+
+    cautious = trained(optim, 1).double()
+
+    shrinks = (free - start()) * start() <= 0
+    assert 0 < shrinks.sum() < shrinks.numel()
+    assert torch.allclose(cautious, free - LR * DECAY * start() * shrinks, atol=1e-6)
+
+
+def adamw_formula(steps: int) -> Tensor:
+    """Loshchilov and Hutter, 1711.05101."""
+    weight, mean, square = start(), torch.zeros(6, 4).double(), torch.zeros(6, 4).double()
+    for t, gradient in enumerate(gradients(steps), start=1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.95 * square + 0.05 * gradient**2
+        weight = weight * (1 - LR * DECAY)
+        weight -= LR * (mean / (1 - 0.9**t)) / ((square / (1 - 0.95**t)).sqrt() + 1e-8)
+    return weight
+
+
+def lion_formula(steps: int) -> Tensor:
+    """Chen et al., 2302.06675."""
+    weight, mean = start(), torch.zeros(6, 4).double()
+    for gradient in gradients(steps):
+        weight = weight * (1 - LR * DECAY) - LR * (0.9 * mean + 0.1 * gradient).sign()
+        mean = 0.95 * mean + 0.05 * gradient
+    return weight
+
+
+def schedule_free_formula(steps: int) -> Tensor:
+    """Defazio et al., 2405.15682: gradients are taken at y, decay too; x is the answer."""
+    x = z = start()
+    square = torch.zeros(6, 4).double()
+    for t, gradient in enumerate(gradients(steps), start=1):
+        y = 0.1 * z + 0.9 * x
+        square = 0.95 * square + 0.05 * gradient**2
+        scaled = gradient / ((square / (1 - 0.95**t)).sqrt() + 1e-8)
+        z = z - LR * (scaled + DECAY * y)
+        x = x + (z - x) / t
+    return x
+
+
+def shampoo_formula(steps: int) -> Tensor:
+    """Gupta et al., 1802.09568: inverse fourth roots, renewed every tenth step."""
+    weight = start()
+    left, right = (1e-6 * torch.eye(n).double() for n in (6, 4))
+    left_root, right_root = torch.zeros(6, 6).double(), torch.zeros(4, 4).double()
+    for t, gradient in enumerate(gradients(steps), start=1):
+        g = gradient.double()
+        left, right = left + g @ g.T, right + g.T @ g
+        if t % 10 == 0:
+            left_root, right_root = (power(m, -0.25) for m in (left, right))
+        weight = weight * (1 - LR * DECAY) - LR * left_root @ g @ right_root
+    return weight
+
+
+def power(matrix: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values**exponent) @ vectors.T
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "steps", "tolerance"),
+    [
+        ("adamw", adamw_formula, 12, 1e-5),
+        ("lion", lion_formula, 12, 1e-5),
+        ("schedule_free", schedule_free_formula, 12, 1e-5),
+        ("shampoo", shampoo_formula, 15, 1e-3),
+    ],
+)
+def test_an_optimizer_follows_its_authors_formula(
+    name: str, formula: Any, steps: int, tolerance: float
+) -> None:
+    expected = formula(steps)
+
+    found = trained(settings(name, weight_decay_multiplier=10 * DECAY), steps).double()
+
+    moved = (expected - start()).norm()
+    assert moved > 0.05
+    assert (found - expected).norm() < tolerance * moved
+
+
+def test_soap_is_adam_in_the_eigenbasis_of_shampoo() -> None:
+    """Vyas et al., 2409.11321. The first gradient only makes the basis, which is square here:
+
+    of a matrix that is not, part of it would be arbitrary.
+    """
+    drawn = [g.double() for g in gradients(9, (4, 4))]
+    weight = start_of = OneMatrix(4, 4).weight.detach().double()
+    mean, square = torch.zeros(4, 4).double(), torch.zeros(4, 4).double()
+    left, right = drawn[0] @ drawn[0].T, drawn[0].T @ drawn[0]
+    left_basis, right_basis = (torch.linalg.eigh(m)[1] for m in (left, right))
+    weight = weight * (1 - LR * DECAY)
+    for t, gradient in enumerate(drawn[1:], start=1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.95 * square + 0.05 * (left_basis.T @ gradient @ right_basis) ** 2
+        inside = (left_basis.T @ mean @ right_basis) / (1 - 0.9**t)
+        inside = inside / ((square / (1 - 0.95**t)).sqrt() + 1e-8)
+        weight = weight * (1 - LR * DECAY) - LR * left_basis @ inside @ right_basis.T
+
+    found = trained(settings("soap", weight_decay_multiplier=10 * DECAY), 9, (4, 4)).double()
+
+    assert (found - weight).norm() < 1e-3 * (weight - start_of).norm()
+
+
+def test_magma_takes_part_of_adamws_steps() -> None:
+    """A step is left out or taken in part, by how gradient and momentum agree."""
+    network: Any = OneMatrix()
+    optim = settings("magma")
+    plain: Any = OneMatrix()
+    reference = torch.optim.AdamW(plain.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizers = make_optimizers(network, optim)
+    alignment, shares = 1.0, []
+    torch.manual_seed(5)
+    for number, gradient in enumerate(gradients(12)):
+        was = network.weight.detach().clone()
+        plain.weight.data.copy_(was)
+        network.weight.grad, plain.weight.grad = gradient.clone(), gradient.clone()
+        step(optimizers, network, optim, (number + 1) / 12, epochs=1)
+        reference.step()
+        momentum = reference.state[plain.weight]["exp_avg"]
+        cosine = torch.cosine_similarity(momentum.flatten(), gradient.flatten(), dim=0).item()
+        alignment = 0.9 * alignment + 0.1 / (1 + 2.718281828 ** (-cosine / 2))
+        share = ((network.weight - was).norm() / (plain.weight - was).norm()).item()
+        shares.append(share)
+        assert share == pytest.approx(0, abs=1e-4) or share == pytest.approx(alignment, abs=1e-3)
+
+    assert 2 < sum(share > 0.1 for share in shares) < 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("already", [1, 2, 11])
+def test_a_restored_optimizer_goes_on_bit_for_bit(name: str, already: int) -> None:
+    optim = settings(
+        name, weight_decay_multiplier=5, normuon=True, momentum_warmup=0.5, schedule="cosine"
+    )
+    drawn = gradients(14)
+
+    def advance(network: Any, optimizers: Any, steps: range) -> None:
+        for number in steps:
+            torch.manual_seed(number)  # Magma draws
+            network.weight.grad = drawn[number].clone()
+            step(optimizers, network, optim, (number + 1) / 14, epochs=1)
+
+    whole: Any = OneMatrix()
+    first = make_optimizers(whole, optim)
+    advance(whole, first, range(already))
+    saved, weights = state_tree(first), whole.weight.detach().clone()
+    saved = _copied(saved)
+    advance(whole, first, range(already, 14))
+
+    continued: Any = OneMatrix()
+    continued.weight.data.copy_(weights)
+    second = make_optimizers(continued, optim)
+    load_state_tree(second, saved)
+    advance(continued, second, range(already, 14))
+
+    assert torch.equal(whole.weight, continued.weight)
+
+
+def _copied(tree: Any) -> Any:
+    """As a checkpoint would bring it back; fails on what it cannot write."""
+    if isinstance(tree, dict):
+        assert all(isinstance(key, str) for key in tree)
+        return {key: _copied(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_copied(value) for value in tree]
+    assert tree is None or isinstance(tree, Tensor | bool | int | float | str), type(tree)
+    return tree.clone() if isinstance(tree, Tensor) else tree
+
+
+def test_looking_at_the_average_leaves_training_as_it_was() -> None:
+    """Of schedule_free, whose own way there and back rounds."""
+    network: Any = OneMatrix()
+    optim = settings("schedule_free")
+    optimizers = make_optimizers(network, optim)
+    for gradient in gradients(3):
+        network.weight.grad = gradient.clone()
+        step(optimizers, network, optim, 0.5, epochs=1)
+    before = network.weight.detach().clone()
+
+    with swap_in_averages(optimizers):
+        inside = network.weight.detach().clone()
+
+    assert torch.equal(network.weight, before)
+    assert not torch.allclose(inside, before)
+    assert optimizers[0].param_groups[0]["train_mode"]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from fakes import failing_train, fake_train
 
@@ -115,3 +117,7 @@ def test_status_and_best_read_the_latest_run(
 
     assert "fake (budget spent)  12/12 trials" in status.output
     assert '"data_efficiency": ">2x"' in best.output
+    found = json.loads(best.stdout)
+    assert found["gap"] == pytest.approx(0.12)
+    assert found["raw_loss"] == pytest.approx(found["ema_loss"] + 0.02)
+    assert found["weights_loss"] is None

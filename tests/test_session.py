@@ -94,8 +94,9 @@ def test_a_diverged_trial_is_pruned_with_its_reason(
 ) -> None:
     trials = run(open_session(space), diverging_train, tmp_path)
 
-    diverged = [t for t in trials.values() if t.reason == "diverged"]
+    diverged = [t for t in trials.values() if t.reason.startswith("diverged")]
     assert diverged
+    assert all(t.last and t.reason == f"diverged at step {t.last['step']}" for t in diverged)
     assert all(t.outcome is Outcome.PRUNED for t in diverged)
     for trial in diverged:
         frozen = told(storage)[int(trial.name)]

@@ -114,8 +114,11 @@ def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
 
     run = Store(publisher.store_uri(folder.parent)).runs["0000"]
     curves = run["curves"]
-    compared = ("train_loss", "val_loss", "bits_per_byte", "data_efficiency")
+    compared = ("train_loss", "val_loss", "raw_loss", "ema_loss", "gap", "data_efficiency")
     assert {f"curves/{name}" for name in compared} | {"tokens", "epoch"} <= set(curves)
+    assert len(curves["curves/ema_loss"]) == 7  # it had none at first
+    assert not {"curves/weights_loss", "curves/probabilities_loss"} & set(curves)
+    assert {round(gap, 6) for _, gap in curves["curves/gap"]} == {0.12}
     assert len(curves["curves/val_loss"]) == len(curves["curves/data_efficiency"]) == 8
     assert [step for step, _ in curves["curves/val_loss"]] == sorted(
         {s for s, _ in curves["curves/val_loss"]}
@@ -161,7 +164,7 @@ def test_failed_trials_are_failed_and_diverged_ones_killed(folder: Path, space: 
     drive(other, space, diverging_train)
     publish(other)
     runs = Store(publisher.store_uri(folder.parent)).runs.values()
-    diverged = [run for run in runs if run["tags"].get("sweep.reason") == "diverged"]
+    diverged = [r for r in runs if "diverged at step" in r["tags"].get("sweep.reason", "")]
     assert diverged
     assert {run["status"] for run in diverged} == {"KILLED"}
 

@@ -1,24 +1,34 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from model import checkpoint
-from model.config import Config, GPTConfig
-from model.data import TokenTable, batch, open_table
-from model.evaluate import evaluate
+from model import checkpoint, predictions
+from model.config import Config
+from model.data import TokenTable, batch
 from model.gpt import GPT
 from model.progress import Progress
 from model.setting import ConfigError
 from model.train import train
+
+OPTIMIZERS = ("adamw", "muon", "soap", "shampoo", "lion", "magma", "schedule_free")
+
+
+@pytest.fixture
+def exact(small: dict[str, object]) -> dict[str, object]:
+    """Settings whose results do not depend on what the machine is good at."""
+    return {**small, "train.precision": "fp32", "train.compile": "no"}
 
 
 def values(run: list[Progress]) -> list[Progress]:
@@ -26,11 +36,31 @@ def values(run: list[Progress]) -> list[Progress]:
     return [Progress(**{**p.to_dict(), "seconds": 0.0}) for p in run]
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
+def tensors(folder: Path) -> dict[str, Tensor]:
+    """Everything in the checkpoint that is a tensor, by name."""
+    return checkpoint._open(folder / checkpoint.NAME, with_tensors=True)[1]
+
+
+@pytest.mark.parametrize("shuffle", ["sequences", "documents"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_continuing_equals_never_stopping_bit_for_bit(
-    name: str, small: dict[str, object], tmp_path: Path
+    name: str, shuffle: str, exact: dict[str, object], tmp_path: Path
 ) -> None:
-    config = Config.from_settings({**small, "optim.name": name, "gpt.dropout": 0.1})
+    """Whatever the optimizer, with all that has a state of its own, left at every evaluation."""
+    config = Config.from_settings(
+        {
+            **exact,
+            "optim.name": name,
+            "gpt.dropout": 0.1,
+            "gpt.stochastic_depth": 0.2,
+            "train.shuffle": shuffle,
+            "train.evals": 5,
+            "train.ema_epochs": 0.5,
+            "train.average_last": 2,
+            "train.average_recency": True,
+            "train.log_probs": "epochs",
+        }
+    )
     whole = list(train(config, tmp_path / "whole"))
 
     for already in range(config.train.evals):
@@ -40,46 +70,82 @@ def test_continuing_equals_never_stopping_bit_for_bit(
 
     assert values(parts) == values(whole)
     assert values(continued) == values(whole)
-    a, b = (checkpoint._open(tmp_path / f / checkpoint.NAME)[1] for f in ("whole", "parts"))
+    assert whole[-1].probabilities_loss is not None
+    a, b = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
     assert a.keys() == b.keys()
     assert all(torch.equal(a[key], b[key]) for key in a)
+    kept = [(tmp_path / folder / predictions.NAME).read_bytes() for folder in ("whole", "parts")]
+    assert kept[0] == kept[1]
 
 
 def test_evaluations_come_at_equal_fractions_and_the_loss_falls(
-    small: dict[str, object], tmp_path: Path
+    exact: dict[str, object], tmp_path: Path
 ) -> None:
-    run = list(train(Config.from_settings(small), tmp_path))
+    run = list(train(Config.from_settings(exact), tmp_path))
 
     assert [p.basis_points for p in run] == [2500, 5000, 7500, 10_000]
     assert run[-1].done
     assert run[-1].val_loss < run[0].val_loss < math.log(257)
     assert run[-1].epoch == 2
+    assert run[-1].gap == run[-1].raw_loss - run[-1].train_loss
 
 
-def test_a_folder_of_other_settings_is_refused(small: dict[str, object], tmp_path: Path) -> None:
-    list(islice(train(Config.from_settings(small), tmp_path), 1))
+def test_a_folder_of_other_settings_is_refused(exact: dict[str, object], tmp_path: Path) -> None:
+    points = {"optim.decay_schedule": "piecewise", "optim.decay_points": ["0:1", "1:0.5"]}
+    list(islice(train(Config.from_settings({**exact, **points}), tmp_path), 1))
+    list(islice(train(Config.from_settings({**exact, **points}), tmp_path), 2))
 
+    other = Config.from_settings({**exact, **points, "optim.lr": 0.1})
     with pytest.raises(ConfigError, match=r"optim.lr: .* was trained with 0.004, not 0.1"):
-        list(train(Config.from_settings({**small, "optim.lr": 0.1}), tmp_path))
+        list(train(other, tmp_path))
 
 
-def test_an_exploding_loss_ends_the_run_as_diverged(
-    small: dict[str, object], tmp_path: Path
+def losses_of_steps(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> None:
+    """Let the train loss of some steps, counted from 1, be something else."""
+    real, steps = GPT.objective, iter(range(1, 1000))
+
+    def objective(gpt: GPT, x_BT: Tensor, y_BT: Tensor) -> tuple[Tensor, Tensor]:
+        loss, plain = real(gpt, x_BT, y_BT)
+        step = next(steps)
+        return loss, plain.new_tensor(losses[step]) if step in losses else plain
+
+    monkeypatch.setattr(GPT, "objective", objective)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, math.log(257) + 1.1])
+def test_a_run_stops_at_the_step_that_diverges(
+    loss: float, exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = Config.from_settings({**small, "optim.lr": 10, "optim.grad_clip": 0})
+    """Of four evaluations in 16 steps, the second would come after 8."""
+    config = Config.from_settings(exact)
+    losses_of_steps(monkeypatch, {3: math.log(257) + 0.9, 6: loss})
 
     run = list(train(config, tmp_path))
 
+    assert [p.diverged_step for p in run] == [None, 6]
+    assert [p.basis_points for p in run] == [2500, 5000]
+    assert run[-1].step == 6
+    assert run[-1].tokens == 6 * 256
     assert run[-1].diverged
-    assert not run[-1].done
-    assert values(list(train(config, tmp_path))) == values(run)
+    assert not (tmp_path / predictions.NAME).exists()
+    assert repr(values(list(train(config, tmp_path)))) == repr(values(run))  # nan is not nan
 
 
-def test_two_seeds_and_two_orders_give_four_runs(small: dict[str, object], tmp_path: Path) -> None:
+def test_a_rate_far_too_high_ends_the_run_as_diverged(
+    exact: dict[str, object], tmp_path: Path
+) -> None:
+    config = Config.from_settings({**exact, "optim.lr": 10, "optim.grad_clip": 0})
+
+    run = list(train(config, tmp_path))
+
+    assert run[-1].diverged_step == run[-1].step < config.steps
+
+
+def test_two_seeds_and_two_orders_give_four_runs(exact: dict[str, object], tmp_path: Path) -> None:
     finals = {
         list(
             train(
-                Config.from_settings({**small, "train.seed": seed, "train.data_seed": order}),
+                Config.from_settings({**exact, "train.seed": seed, "train.data_seed": order}),
                 tmp_path / f"{seed}{order}",
             )
         )[-1].val_loss
@@ -90,9 +156,13 @@ def test_two_seeds_and_two_orders_give_four_runs(small: dict[str, object], tmp_p
     assert len(finals) == 4
 
 
-def test_a_tiny_corpus_can_be_learned_by_heart(small: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_tiny_corpus_can_be_learned_by_heart(
+    name: str, exact: dict[str, object], tmp_path: Path
+) -> None:
     settings = {
-        **small,
+        **exact,
+        "optim.name": name,
         "data.train_tokens": 65,
         "gpt.width": 32,
         "train.batch_tokens": 64,
@@ -104,42 +174,109 @@ def test_a_tiny_corpus_can_be_learned_by_heart(small: dict[str, object], tmp_pat
 
     assert run[-1].train_loss < 0.05
     assert run[-1].val_loss > 3
+    assert run[-1].gap > 3
 
 
-def test_validation_does_not_depend_on_how_much_is_done_at_once(
-    small: dict[str, object], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mtp", ["no", "offsets", "block"])
+def test_micro_batches_change_nothing_but_rounding(
+    mtp: str, exact: dict[str, object], tmp_path: Path
 ) -> None:
-    config = Config.from_settings(small)
-    table = open_table(config.data)
-    torch.manual_seed(0)
-    gpt = GPT(config.gpt, table.vocabulary)
-    torch.nn.init.normal_(gpt.head.weight)
-    results = []
-    for at_once in (32, 1000, 8192):
-        monkeypatch.setattr("model.evaluate.TOKENS_AT_ONCE", at_once)
-        results.append(evaluate(gpt, table.val, table.token_lengths, 32, torch.float32))
+    settings = {**exact, "gpt.mtp": mtp, "gpt.stochastic_depth": 0.3, "gpt.layers": 2}
+    runs = {
+        micro: list(
+            train(
+                Config.from_settings({**settings, "train.micro_batch_tokens": micro}),
+                tmp_path / str(micro),
+            )
+        )
+        for micro in (0, 128, 32)
+    }
 
-    assert results[1].loss == pytest.approx(results[0].loss, rel=1e-6)
-    assert results[2].loss == pytest.approx(results[0].loss, rel=1e-6)
+    for micro in (128, 32):
+        for a, b in zip(runs[0], runs[micro], strict=True):
+            assert b.train_loss == pytest.approx(a.train_loss, abs=1e-5)
+            assert b.val_loss == pytest.approx(a.val_loss, abs=1e-5)
 
 
-def test_bits_per_byte_leave_the_separator_without_text() -> None:
-    """A head of zeros guesses uniformly: ln 257 nats for each token, 255/256 of them with text."""
-    gpt = GPT(Config().gpt, vocabulary=257)
-    tokens = np.full(257, 65, dtype=np.uint16)
-    tokens[100] = 256
-    lengths = np.array([1] * 256 + [0])
+def test_no_more_tokens_are_at_once_than_asked(
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training and in evaluation: both have to fit in memory."""
+    shapes = set()
 
-    result = evaluate(gpt, tokens, lengths, 64, torch.float32)
+    def watched(real: Any) -> Any:
+        def call(gpt: GPT, x_BT: Tensor, y_BT: Tensor) -> Any:
+            shapes.add(tuple(x_BT.shape))
+            return real(gpt, x_BT, y_BT)
 
-    assert result.loss == pytest.approx(math.log(257), rel=1e-6)
-    assert result.bits_per_byte == pytest.approx(math.log2(257) * 256 / 255, rel=1e-6)
+        return call
+
+    monkeypatch.setattr(GPT, "objective", watched(GPT.objective))
+    monkeypatch.setattr(GPT, "losses", watched(GPT.losses))
+
+    list(train(Config.from_settings({**exact, "train.micro_batch_tokens": 64}), tmp_path))
+
+    assert shapes == {(2, 32)}
+
+
+def test_the_train_loss_is_plain_also_where_training_minimises_more(
+    exact: dict[str, object], tmp_path: Path
+) -> None:
+    """The first loss is that of guessing, not the sum with that of later tokens."""
+    settings = {**exact, "gpt.mtp": "offsets", "train.evals": 16}
+
+    first = next(train(Config.from_settings(settings), tmp_path))
+
+    assert first.train_loss == pytest.approx(math.log(257), abs=1e-5)
+
+
+def test_the_network_is_told_of_each_step_before_it(
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[tuple[float, int, int]] = []
+    monkeypatch.setattr(GPT, "enter", lambda gpt, *where: entered.append(where))
+    config = Config.from_settings({**exact, "train.seed": 7})
+
+    list(islice(train(config, tmp_path), 2))
+    list(train(config, tmp_path))
+
+    assert entered == [(step / 16, 7, step) for step in range(16)]
+
+
+def test_bf16_is_used_where_it_is_asked(exact: dict[str, object], tmp_path: Path) -> None:
+    full, reduced = (
+        list(train(Config.from_settings({**exact, "train.precision": p}), tmp_path / p))[-1]
+        for p in ("fp32", "bf16")
+    )
+
+    assert reduced.val_loss != full.val_loss
+    assert reduced.val_loss == pytest.approx(full.val_loss, abs=0.05)
+
+
+def test_training_and_evaluation_are_compiled_where_it_is_asked(
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = set()
+
+    def compiled(function: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            called.add(function.__name__)
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+
+    list(train(Config.from_settings(exact), tmp_path / "no"))
+    assert not called
+    list(train(Config.from_settings({**exact, "train.compile": "yes"}), tmp_path / "yes"))
+    assert called == {"objective", "losses"}
 
 
 def test_a_crash_while_saving_leaves_the_last_checkpoint(
-    small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = Config.from_settings(small)
+    config = Config.from_settings(exact)
     whole = list(train(config, tmp_path / "whole"))
     list(islice(train(config, tmp_path / "crash"), 2))
     with monkeypatch.context() as patch:
@@ -150,18 +287,8 @@ def test_a_crash_while_saving_leaves_the_last_checkpoint(
     assert values(list(train(config, tmp_path / "crash"))) == values(whole)
 
 
-def test_a_damaged_checkpoint_is_explained(small: dict[str, object], tmp_path: Path) -> None:
-    config = Config.from_settings(small)
-    list(islice(train(config, tmp_path), 1))
-    path = tmp_path / checkpoint.NAME
-    path.write_bytes(path.read_bytes()[:100])
-
-    with pytest.raises(ConfigError, match="is damaged .* delete it and the run starts over"):
-        list(train(config, tmp_path))
-
-
 def test_two_processes_do_not_train_in_one_folder(
-    small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.joinpath(checkpoint.LOCK).touch()
     hold = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX)"
@@ -175,19 +302,19 @@ def test_two_processes_do_not_train_in_one_folder(
     monkeypatch.setattr(checkpoint, "SECONDS_TO_WAIT", 0.0)
 
     with pytest.raises(ConfigError, match="another process is training in"):
-        next(train(Config.from_settings(small), tmp_path))
+        next(train(Config.from_settings(exact), tmp_path))
     holder.communicate(b"\n")
-    assert next(train(Config.from_settings(small), tmp_path)).basis_points == 2500
+    assert next(train(Config.from_settings(exact), tmp_path)).basis_points == 2500
 
 
 def test_losses_after_twenty_steps_are_what_they_were(
-    small: dict[str, object], tmp_path: Path
+    exact: dict[str, object], tmp_path: Path
 ) -> None:
     """Golden losses: a change that moves them must say so, with the loss before and after.
 
     To update them, take the values that the failed assertion shows.
     """
-    settings = {**small, "data.train_tokens": 2561, "train.evals": 2}
+    settings = {**exact, "data.train_tokens": 2561, "train.evals": 2}
     finals = {
         name: list(train(Config.from_settings({**settings, "optim.name": name}), tmp_path / name))[
             -1
@@ -196,19 +323,6 @@ def test_losses_after_twenty_steps_are_what_they_were(
     }
 
     assert finals == pytest.approx({"adamw": 4.6465, "muon": 5.1590}, abs=2e-3)
-
-
-def test_validation_is_without_dropout() -> None:
-    gpt = GPT(GPTConfig(dropout=0.5), vocabulary=257)
-    for parameter in gpt.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    tokens = np.arange(1025, dtype=np.uint16) % 257
-    lengths = np.ones(257, dtype=np.int64)
-
-    a, b = (evaluate(gpt, tokens, lengths, 64, torch.float32).loss for _ in range(2))
-
-    assert a == b
-    assert gpt.training
 
 
 def test_each_epoch_reads_every_sequence_of_the_budget_once_in_its_own_order(
@@ -230,3 +344,115 @@ def test_each_epoch_reads_every_sequence_of_the_budget_once_in_its_own_order(
 
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(0, 2048, 32))
     assert epochs[0] != epochs[1]
+
+
+OUT_OF_MEMORY = (
+    "out of memory: {needed}; lower train.micro_batch_tokens (now 0, the whole batch of 256) "
+    "first, then gpt.scale or gpt.context"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "needed"),
+    [
+        (
+            torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 20.50 GiB. GPU 0 has a total capacity of "
+                "79.10 GiB of which 1.00 GiB is free."
+            ),
+            "20.5 GiB more were needed beside 0 bytes in use",
+        ),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate "
+                "memory: you tried to allocate 4398046511104 bytes. Error code 12"
+            ),
+            "4 TiB more were needed beside",
+        ),
+        (
+            MemoryError("Unable to allocate 1.50 GiB for an array with shape (3,)"),
+            "1.5 GiB more were needed beside",
+        ),
+        (MemoryError(), "more was needed beside"),
+    ],
+    ids=["gpu", "cpu", "numpy", "unsaid"],
+)
+def test_out_of_memory_says_how_much_was_needed_and_what_to_lower(
+    error: Exception,
+    needed: str,
+    exact: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def objective(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(GPT, "objective", objective)
+
+    with pytest.raises(ConfigError) as found:
+        list(train(Config.from_settings(exact), tmp_path))
+
+    (problem,) = found.value.problems
+    before, after = OUT_OF_MEMORY.format(needed="|").split("|")
+    assert problem.startswith(before + needed)
+    assert problem.endswith(after)
+
+
+def test_what_is_lowered_already_is_not_advised(
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def objective(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(GPT, "objective", objective)
+
+    with pytest.raises(ConfigError, match=r"in use; lower gpt.scale or gpt.context$"):
+        list(train(Config.from_settings({**exact, "train.micro_batch_tokens": 32}), tmp_path))
+
+
+def test_other_errors_stay_what_they_are(
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def objective(*arguments: object) -> None:
+        raise RuntimeError("expected a tensor of 2 dimensions")
+
+    monkeypatch.setattr(GPT, "objective", objective)
+
+    with pytest.raises(RuntimeError, match="expected a tensor"):
+        list(train(Config.from_settings(exact), tmp_path))
+
+
+def test_a_network_too_large_for_this_machine_is_explained(
+    exact: dict[str, object], tmp_path: Path
+) -> None:
+    """For real: a process whose address space is limited trains on a batch of too many tokens."""
+    settings = {
+        **exact,
+        "data.train_tokens": 8193,
+        "gpt.width": 256,
+        "gpt.mlp_expansion": 64,
+        "train.batch_tokens": 8192,
+        "train.evals": 1,
+    }
+    code = """
+import json, resource, sys
+from pathlib import Path
+from model.config import Config
+from model.setting import ConfigError
+from model.train import train
+small, large = json.loads(sys.argv[1])
+list(train(Config.from_settings(small), Path(sys.argv[2], "small")))  # imports what it takes
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20,) * 2)
+try:
+    list(train(Config.from_settings(large), Path(sys.argv[2], "large")))
+except ConfigError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, json.dumps([exact, settings]), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    # The hidden layer of the MLP: 8192 tokens, 64 times the width, 4 bytes each.
+    assert done.stdout.startswith("out of memory: 512 MiB more were needed beside"), done.stdout
+    assert "train.micro_batch_tokens (now 0, the whole batch of 8,192) first" in done.stdout
