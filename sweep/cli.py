@@ -13,11 +13,12 @@ from pathlib import Path
 import click
 
 from model.config import SETTINGS, Config
+from model.presets import PRESETS, VOCABULARIES, overridden, preset
 from model.setting import ConfigError, Setting, did_you_mean
-from model.size import scaled
 from sweep.errors import SweepError
 from sweep.records import View
 from sweep.space import SWEEP_SETTINGS, read_space
+from sweep.training import columns, describe, group_rows, heading, preset_as_data, preset_rows, row
 
 runs_option = click.option(
     "--runs",
@@ -192,27 +193,36 @@ def ui(port: int, host: str, runs: Path) -> None:
 
 
 @cli.command()
+@click.option(
+    "--preset",
+    "name",
+    metavar="NAME",
+    help="Begin with the settings of a published recipe; `sweep presets` lists them.",
+)
 @set_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the checkpoint.  [default: runs/train/ and a digest of the settings]",
 )
-def train(overrides: tuple[str, ...], out: Path | None) -> None:
+def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> None:
     """Train one GPT, or go on training it. Ctrl-C stops; the same command continues.
+
+    Settings are the preset's, where one is named, with those of --set instead.
 
     \b
       sweep train --set train.epochs=4 --set optim.name=muon
+      sweep train --preset slowrun-tiny --set data.path=fineweb.parquet
     """
-    settings = {}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        settings[key] = value
+    given = {key: value for key, _, value in (text.partition("=") for text in overrides)}
+    folder = out or Path("runs") / "train"
     try:
-        config = Config.from_settings(settings)
+        config = Config.from_settings(overridden(preset(name).settings if name else {}, given))
         digest = hashlib.sha256(json.dumps(config.settings()).encode()).hexdigest()[:12]
-        folder = out or Path("runs") / "train" / digest
+        folder = out or folder / digest
         click.echo(f"training in {folder}", err=True)
+        if name and preset(name).notes:
+            click.echo(f"{name}, but: {preset(name).notes}", err=True)
         _train(config, folder)
     except BrokenPipeError:
         raise  # an OSError too, but of whoever reads what we print
@@ -227,23 +237,40 @@ def train(overrides: tuple[str, ...], out: Path | None) -> None:
 
 
 def _train(config: Config, folder: Path) -> None:
-    from model.train import train as train_model
+    click.echo("\n".join(describe(config)), err=True)
 
-    shape, timescale = scaled(config.gpt), config.optim.decay_timescale
-    click.echo(
-        f"{shape.layers} layers, width {shape.width}; {config.steps} steps; "
-        f"decay timescale {timescale:.3g} epochs",
-        err=True,
-    )
-    click.echo("done     epoch  train loss  val loss  bits/byte  seconds")
+    from model.outline import outline
+    from model.train import train as train_model
+    from sweep.report import table
+
+    groups = outline(config, VOCABULARIES[config.data.tokenizer])
+    click.echo(table(group_rows(groups)), err=True)
+    shown = columns(config)
+    click.echo(heading(shown))
     for progress in train_model(config, folder):
-        click.echo(
-            f"{progress.basis_points / 100:5.1f} %  {progress.epoch:5.2f}  "
-            f"{progress.train_loss:10.4f}  {progress.val_loss:8.4f}  "
-            f"{progress.bits_per_byte:9.4f}  {progress.seconds:7.1f}"
-        )
+        click.echo(row(progress, shown))
         if progress.diverged:
-            raise SweepError(f"diverged by step {progress.step}; lower optim.lr", code=1)
+            raise SweepError(f"diverged at step {progress.diverged_step}; lower optim.lr", code=1)
+
+
+@cli.command()
+@json_option
+def presets(as_json: bool) -> None:
+    """List the recipes that `sweep train --preset` and `preset:` in a space begin with.
+
+    Parameters are those of the published run.
+
+    \b
+      sweep presets
+      sweep presets --json
+    """
+    if as_json:
+        click.echo(json.dumps([preset_as_data(*item) for item in PRESETS.items()], indent=2))
+        return
+
+    from sweep.report import table
+
+    click.echo(table(preset_rows(PRESETS)))
 
 
 @cli.command()

@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from model.config import SETTINGS, Config
+from model.presets import SAME, overridden, preset
 from model.setting import ConfigError, Setting, Value, describe, did_you_mean, setting
+from model.size import block_parameters, scaled
 from sweep.errors import SweepError
 
 # Settings that decide what is measured, or when: trials that differ in them cannot be compared.
@@ -27,7 +29,29 @@ NOT_SEARCHABLE = {
     "train.device",
 }
 # Most values in a range of these cannot be trained with: they must be multiples of something.
-LISTED_ONLY = {"gpt.width", "gpt.context", "train.batch_tokens"}
+LISTED_ONLY = {
+    "gpt.width",
+    "gpt.context",
+    "gpt.queries_per_kv",
+    "train.batch_tokens",
+    "train.micro_batch_tokens",
+}
+# What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults
+# whatever the space fixes: other rates and schedules were tuned for another recipe.
+PLAIN: Mapping[str, Value] = {
+    "gpt.scale": 1.0,
+    "gpt.dropout": 0.0,
+    "gpt.stochastic_depth": 0.0,
+    "gpt.replay_passes": 0,
+    "gpt.mtp": "no",
+    "optim.name": "adamw",
+    "optim.weight_decay_multiplier": 1.0,
+    "optim.schedule": "cosine",
+    "train.epochs": 1,
+    "train.evaluate": "raw",
+    "train.ema_epochs": 0.0,
+    "train.average_last": 0,
+}
 COMBINATIONS_CHECKED = 256
 
 
@@ -150,27 +174,41 @@ class Space:
         }
 
     def pinned(self, name: str, value: Value) -> Space:
-        """The space with one setting fixed; axes whose condition it decides follow."""
+        """The space with one setting fixed; axes whose condition it decides follow.
+
+        Decay fixed in one way is no longer searched or fixed in the other.
+        """
         axes = []
         for axis in self.axes:
             allowed = dict(axis.when).get(name)
-            if axis.setting != name and (allowed is None or value in allowed):
+            searched = axis.setting in (name, SAME.get(name))
+            if not searched and (allowed is None or value in allowed):
                 axes.append(replace(axis, when=tuple(c for c in axis.when if c[0] != name)))
-        return replace(self, axes=tuple(axes), fixed={**self.fixed, name: value})
+        fixed: dict[str, Any] = overridden(self.fixed, {name: value})
+        return replace(self, axes=tuple(axes), fixed=fixed)
 
     def baseline_settings(self, multiple: int) -> dict[str, Value]:
-        """The plain recipe on `multiple` times the training budget."""
+        """The plain recipe on `multiple` times the training budget: same text, same network."""
+        kept = {name: v for name, v in self.fixed.items() if not name.startswith("optim.")}
         return {
-            **self.fixed,
-            "gpt.scale": 1.0,
-            "gpt.dropout": 0.0,
-            "optim.name": "adamw",
+            **kept,
+            **PLAIN,
             "optim.lr": self.baseline.lr,
-            "optim.weight_decay_multiplier": 1.0,
-            "optim.schedule": "cosine",
-            "train.epochs": 1,
             "data.train_tokens": multiple * self.train_tokens,
         }
+
+
+def derived(settings: Mapping[str, object]) -> dict[str, float]:
+    """What follows from a trial's settings and is compared between trials.
+
+    Weight decay both as multiplier and as timescale, and the parameters that `gpt.scale` led to.
+    """
+    config = Config.from_settings(settings)
+    return {
+        "optim.weight_decay_multiplier": config.optim.weight_decay_multiplier,
+        "optim.decay_timescale": config.optim.decay_timescale,
+        "block_parameters": block_parameters(scaled(config.gpt)),
+    }
 
 
 def _domain_as_dict(domain: Choice | Range) -> dict[str, Any]:
@@ -238,7 +276,7 @@ class _Reader:
         except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
             self.problem(0, "YAML", str(error).splitlines()[0])
             return Space(default_name, ())
-        known = ("name", "search", "fixed", *SECTIONS)
+        known = ("name", "preset", "search", "fixed", *SECTIONS)
         parts = dict(self._entries(root, "the file"))
         for key, (line, _) in parts.items():
             if key not in known:
@@ -250,9 +288,30 @@ class _Reader:
             self.problem(0, "search", "nothing to search; give at least one setting with values")
         sections = {part: self._section(part, parts[part][1]) for part in SECTIONS if part in parts}
         for axis in axes:
+            same = SAME.get(axis.setting)
             if axis.setting in fixed:
                 self.problem(axis.line, axis.setting, "is both searched and fixed; keep one")
+            elif same in fixed:
+                self.problem(axis.line, axis.setting, f"follows from {same}, which is fixed")
+                del fixed[same]  # told once is enough
+        if "preset" in parts:
+            fixed = self._under(fixed, axes, *parts["preset"])
         return Space(str(name or default_name), tuple(self._ordered(axes)), fixed, **sections)
+
+    def _under(
+        self, fixed: dict[str, Value], axes: Sequence[Axis], line: int, node: yaml.Node
+    ) -> dict[str, Value]:
+        """The preset's settings where `fixed` has none and no axis always has one."""
+        try:
+            settings = preset(str(_plain(node))).settings
+        except ConfigError as error:
+            self.problem(line, "preset", str(error))
+            return fixed
+        searched = {axis.setting for axis in axes if not axis.when}
+        searched |= {SAME[axis.setting] for axis in axes if axis.setting in SAME}
+        open_ = {n: _as_text(v) for n, v in settings.items() if n not in searched}
+        under: dict[str, Any] = overridden(open_, fixed)
+        return under
 
     def override(self, space: Space, text: str) -> Space:
         """Apply one `key=value` of the command line."""
@@ -271,7 +330,7 @@ class _Reader:
             self.problem(0, f"--set {name}", str(error))
             return space
         if name in SETTINGS:
-            return space.pinned(name, value)
+            return space.pinned(name, _as_text(value))
         part, _, key = name.partition(".")
         if name == "baseline.multiples":
             value = self._multiples(value, 0)
@@ -336,10 +395,11 @@ class _Reader:
             self.problem(line, name, f"no such setting{did_you_mean(name, known)}")
             return None
         try:
-            return known[name].check(value)
+            checked = known[name].check(value)
         except ConfigError as error:
             self.problem(line, name, str(error))
             return None
+        return _as_text(checked) if known is SETTINGS else checked
 
     def _axes(self, node: yaml.Node) -> list[Axis]:
         axes: list[Axis] = []
@@ -510,3 +570,8 @@ def _alternatives(node: yaml.Node) -> list[yaml.Node]:
 
 def _plain(node: yaml.Node) -> Any:
     return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
+
+
+def _as_text(value: Value) -> Value:
+    """A list as `--set` takes it: the study, the journal and the command line all keep text."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import fakes
 import pytest
+import yaml
 from conftest import make_space
 
+from model.config import Config
+from model.presets import PRESETS
 from sweep.errors import SweepError
-from sweep.space import Choice, Range, Space
+from sweep.space import Choice, Range, Space, derived
 
 
 def problems(folder: Path, text: str, *overrides: str) -> list[str]:
@@ -60,7 +64,8 @@ prune: {rule: mediann, peers: [train.epoch]}
         "line 6: train.epochs: expected a whole number, got 'two'",
         "line 6: train.epochs: is both searched and fixed; keep one",
         "line 7: gpt.dropout: when: gpt.layers is not searched by values",
-        "line 8: optim.name: expected one of adamw, muon, got 'mun'; did you mean muon?",
+        "line 8: optim.name: expected one of adamw, muon, soap, shampoo, lion, magma, "
+        "schedule_free, got 'mun'; did you mean muon?",
         "line 9: optim.momentum: unknown key wen; did you mean when?",
         "line 10: gpt.scale: log is true or false, got 'maybe'",
         "line 11: data.path: trials that differ in it cannot be compared; fix it",
@@ -216,3 +221,132 @@ def test_lists_on_the_command_line_are_separated_by_commas(tmp_path: Path) -> No
 
     assert space.baseline.multiples == (1, 4)
     assert space.prune.peers == ("train.epochs",)
+
+
+TINY = PRESETS["slowrun-tiny"].settings
+PRESET_SPACE = """
+preset: slowrun-tiny
+search:
+  train.epochs: [8, 16]
+fixed:
+  optim.lr: 0.01
+"""
+
+
+def test_a_preset_is_written_out_under_what_the_space_says(tmp_path: Path) -> None:
+    space = make_space(tmp_path, PRESET_SPACE, "gpt.dropout=0.2")
+
+    assert space.fixed["gpt.width"] == TINY["gpt.width"] == 1024
+    assert (space.fixed["optim.lr"], space.fixed["gpt.dropout"]) == (0.01, 0.2)
+    assert "train.epochs" not in space.fixed
+    assert space.train_tokens == 100_000_000
+    assert Config.from_settings({**space.fixed, "train.epochs": 16}).gpt.layers == 16
+
+
+def test_a_preset_holds_where_a_conditional_axis_does_not_apply(tmp_path: Path) -> None:
+    """Else a trial of another branch would get the default, which is part of no recipe."""
+    text = """
+preset: slowrun-tiny
+search:
+  optim.name: [muon, adamw]
+  optim.lr: {min: 1e-3, max: 1e-2, when: {optim.name: adamw}}
+"""
+
+    assert make_space(tmp_path, text).fixed["optim.lr"] == TINY["optim.lr"]
+
+
+def test_a_misspelled_preset_is_told_with_its_line(tmp_path: Path) -> None:
+    text = "search: {train.epochs: [1, 2]}\npreset: slowrun-tin"
+
+    assert problems(tmp_path, text) == [
+        "line 2: preset: slowrun-tin: no such preset; did you mean slowrun-tiny?"
+    ]
+
+
+def test_lists_survive_the_study_the_journal_and_the_run_folder(tmp_path: Path) -> None:
+    """As text they are what --set takes, and what a continued sweep finds again."""
+    text = "search: {optim.decay_points: [['0:1', '1:2'], ['0:1']]}\npreset: slowrun-tiny"
+
+    space = make_space(tmp_path, text, "data.train_tokens=10M")
+
+    assert space.axes[0].domain == Choice(("0:1,1:2", "0:1"))
+    fixed = make_space(tmp_path, PRESET_SPACE).fixed
+    again = Config.from_settings(json.loads(json.dumps({**fixed, "train.epochs": 16})))
+    assert again.optim.decay_points == TINY["optim.decay_points"]
+    resolved = space.resolved()
+    assert yaml.safe_load(yaml.safe_dump(resolved)) == resolved
+
+
+DECAY = "search: {train.epochs: [1, 2], optim.lr: [0.001, 0.01]}\n"
+
+
+def test_decay_fixed_as_a_timescale_holds_whatever_the_rate(tmp_path: Path) -> None:
+    fixed = make_space(tmp_path, DECAY + "fixed: {optim.decay_timescale: 0.5}").fixed
+
+    slow, fast = (derived({**fixed, "optim.lr": lr}) for lr in (0.001, 0.01))
+
+    assert slow["optim.decay_timescale"] == fast["optim.decay_timescale"] == 0.5
+    ratio = slow["optim.weight_decay_multiplier"] / fast["optim.weight_decay_multiplier"]
+    assert ratio == pytest.approx(10)
+
+
+def test_decay_is_derived_the_other_way_where_the_multiplier_is_given() -> None:
+    low, high = (derived({"optim.weight_decay_multiplier": m}) for m in (1, 4))
+
+    ratio = low["optim.decay_timescale"] / high["optim.decay_timescale"]
+    assert ratio == pytest.approx(4)
+    assert low["block_parameters"] == derived({})["block_parameters"]
+    assert derived({"gpt.scale": 2})["block_parameters"] == pytest.approx(
+        2 * low["block_parameters"], rel=0.1
+    )
+
+
+def test_decay_cannot_be_searched_one_way_and_fixed_the_other(tmp_path: Path) -> None:
+    text = "search: {optim.decay_timescale: [0.5, 1]}\nfixed: {optim.weight_decay_multiplier: 3}"
+
+    assert problems(tmp_path, text)[0] == (
+        "line 1: optim.decay_timescale: follows from optim.weight_decay_multiplier, which is fixed"
+    )
+
+
+@pytest.mark.parametrize("base", ["fixed: {optim.weight_decay_multiplier: 3}", "preset: cpu-tiny"])
+def test_decay_set_one_way_replaces_it_in_the_other(base: str, tmp_path: Path) -> None:
+    space = make_space(tmp_path, DECAY + base, "optim.decay_timescale=0.5")
+
+    assert "optim.weight_decay_multiplier" not in space.fixed
+    assert space.fixed["optim.decay_timescale"] == 0.5
+
+
+def test_decay_searched_one_way_replaces_the_presets_other(tmp_path: Path) -> None:
+    text = "preset: slowrun-tiny\nsearch: {optim.decay_timescale: [0.5, 1]}"
+
+    space = make_space(tmp_path, text)
+
+    assert "optim.weight_decay_multiplier" not in space.fixed
+    assert derived({**space.fixed, "optim.decay_timescale": 0.5})["optim.decay_timescale"] == 0.5
+
+
+def test_decay_set_is_not_searched_the_other_way(tmp_path: Path) -> None:
+    space = make_space(tmp_path, fakes.SPACE, "optim.decay_timescale=0.5")
+
+    assert "optim.weight_decay_multiplier" not in space.searched
+
+
+def test_a_plain_baseline_keeps_the_network_and_drops_the_recipe(tmp_path: Path) -> None:
+    text = PRESET_SPACE + "baseline: {multiples: [1, 2], lr: 0.001}"
+    space = make_space(tmp_path, text, "optim.decay_timescale=0.2")
+
+    config = Config.from_settings(space.baseline_settings(2))
+
+    assert (config.gpt.width, config.gpt.windows, config.gpt.unet) == (1024, "SSSL", True)
+    assert (config.gpt.dropout, config.gpt.mtp, list(config.gpt.replayed)) == (0, "no", [])
+    assert (config.train.epochs, config.train.evaluate, config.train.average_last) == (1, "raw", 0)
+    assert config.data.train_tokens == 200_000_000
+    plain = Config.from_settings({"optim.lr": 0.001}).optim
+    changed = {
+        name
+        for name, value in vars(config.optim).items()
+        if value != getattr(plain, name) and name != "decay_timescale"
+    }
+    assert not changed
+    assert config.optim.weight_decay_multiplier == 1
