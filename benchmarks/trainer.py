@@ -105,7 +105,7 @@ def ours(name: str, config: Config, table: TokenTable) -> Variant:
     where = runtime(config)
     torch.manual_seed(config.train.seed)
     gpt = GPT(config.gpt, table.vocabulary, where.manual_attention).to(where.device)
-    optimizers = make_optimizers(gpt, config.optim, config.train.epochs)
+    optimizers = make_optimizers(gpt, config.optim)
     objective = torch.compile(gpt.objective) if where.compile else gpt.objective
     pieces = config.train.batch_tokens // (
         config.train.micro_batch_tokens or config.train.batch_tokens
@@ -286,7 +286,7 @@ def variants_of(
 
 
 def of_preset(name: str, compiled: bool) -> Variant:
-    """A preset's step on tokens drawn at random: only its speed counts."""
+    """A preset's first step over and over, on tokens drawn at random: only its speed counts."""
     about = PRESETS[name]
     compile_ = {"train.compile": "yes" if compiled else "no", "train.shuffle": "sequences"}
     config = Config.from_settings({**about.settings, **compile_})
@@ -294,7 +294,37 @@ def of_preset(name: str, compiled: bool) -> Variant:
     config = replace(config, data=replace(config.data, train_tokens=tokens))
     drawn = np.random.default_rng(0).integers(0, about.vocabulary, tokens).astype(np.uint16)
     table = replace(characters(), vocabulary=about.vocabulary, train=drawn)
-    return ours("compiled" if compiled else "eager", config, table)
+    variant = ours("compiled" if compiled else "eager", config, table)
+    return variant._replace(train=lambda number: variant.train(0))
+
+
+def presets(asked: argparse.Namespace, peaks: dict[str, float]) -> None:
+    """Each preset eager, then compiled: two of the large ones at once would not fit."""
+    for name in asked.preset:
+        torch._dynamo.reset()
+        rows = []
+        for compiled in asked.kinds:
+            rows += turns([of_preset(name, compiled)], asked.repetitions, asked.seconds)
+        show(name, rows, peaks)
+
+
+def sizes(asked: argparse.Namespace, peaks: dict[str, float], folder: Path) -> None:
+    """Each size in every variant, in turns; then the losses."""
+    source = load(asked.nanogpt / "model.py") if asked.nanogpt else None
+    table = characters()
+    table.train.tofile(folder / "train.bin")
+    for size in SIZES[: asked.sizes]:
+        torch._dynamo.reset()  # it compiles so many networks and no more
+        variants: list[Variant] = []
+        for compiled in asked.kinds:
+            variants += variants_of(size, compiled, source, table, folder / "train.bin")
+        show(str(size), turns(variants, asked.repetitions, asked.seconds), peaks)
+    if asked.loss_steps and HAS_BF16:
+        found = noise(table, asked.loss_steps)
+        print(f"\nLoss in nats of the last fifth of {asked.loss_steps} steps at {DOCUMENTED}:")
+        print(", ".join(f"{name} {loss:.4f}" for name, loss in found.items()))
+        print(f"bf16 - fp32: {found['bf16'] - found['fp32']:+.4f}", end="; ")
+        print(f"seed 1 - seed 0: {found['fp32, seed 1'] - found['fp32']:+.4f}")
 
 
 def main() -> None:
@@ -302,46 +332,34 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--nanogpt", type=Path, help="folder of a nanoGPT checkout")
-    parser.add_argument("--preset", action="append", default=[], choices=list(PRESETS))
+    parser.add_argument("--preset", action="append", choices=list(PRESETS), help="instead of sizes")
     parser.add_argument("--sizes", type=int, default=len(SIZES), help="how many of the sizes")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
     parser.add_argument("--loss-steps", type=int, default=1000, help="0: no losses")
     parser.add_argument("--eager", action="store_true", help="compile nothing")
     asked = parser.parse_args()
+    asked.kinds = (False,) if asked.eager else (False, True)
+    if asked.nanogpt and not (asked.nanogpt / "model.py").exists():
+        parser.error(f"--nanogpt: {asked.nanogpt} holds no model.py")
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    source = load(asked.nanogpt / "model.py") if asked.nanogpt else None
     peaks = {"fp32": matmul_peak(torch.float32)}
     if HAS_BF16:
         peaks["bf16"] = matmul_peak(torch.bfloat16)
+    fastest = ", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in peaks.items())
     print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads; fastest product: ", end=""
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; fastest product: {fastest}"
     )
-    print(", ".join(f"{name} {peak / 1e9:,.0f} GFLOP/s" for name, peak in peaks.items()))
     if not HAS_BF16:
         print("This CPU has no bf16 instructions: ours trains in fp32 too.")
-    kinds = (False,) if asked.eager else (False, True)
-    for name in asked.preset:
-        torch._dynamo.reset()
-        rows = [
-            turns([of_preset(name, kind)], asked.repetitions, asked.seconds)[0] for kind in kinds
-        ]
-        show(name, rows, peaks)
-    table = characters()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "train.bin"
-        table.train.tofile(file)
-        for size in SIZES[: 0 if asked.preset else asked.sizes]:
-            torch._dynamo.reset()  # it compiles so many networks and no more
-            variants = [v for kind in kinds for v in variants_of(size, kind, source, table, file)]
-            show(str(size), turns(variants, asked.repetitions, asked.seconds), peaks)
-    if asked.loss_steps and HAS_BF16 and not asked.preset:
-        found = noise(table, asked.loss_steps)
-        print(f"\nLoss in nats of the last fifth of {asked.loss_steps} steps at {DOCUMENTED}:")
-        print(", ".join(f"{name} {loss:.4f}" for name, loss in found.items()))
-        print(f"bf16 - fp32: {found['bf16'] - found['fp32']:+.4f}", end="; ")
-        print(f"seed 1 - seed 0: {found['fp32, seed 1'] - found['fp32']:+.4f}")
+        # What was compiled before must not shorten compiling now.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder) / "compiled")
+        if asked.preset:
+            presets(asked, peaks)
+        else:
+            sizes(asked, peaks, Path(folder))
 
 
 def load(path: Path) -> ModuleType:

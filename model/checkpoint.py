@@ -115,11 +115,13 @@ def _random_state() -> Tree:
 def _take_out(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
     """`tree` with names for tensors, which go into `tensors`."""
     if isinstance(tree, Tensor):
+        assert name not in tensors, f"two tensors are called {name}"
         tensors[name] = tree.detach()
         return TENSOR + name
     if isinstance(tree, dict):
         assert all(isinstance(key, str) for key in tree), f"{name} has keys JSON would change"
-        return {key: _take_out(value, f"{name}.{key}", tensors) for key, value in tree.items()}
+        inside = f"{name}." if name else ""
+        return {key: _take_out(value, inside + key, tensors) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_take_out(value, f"{name}.{at}", tensors) for at, value in enumerate(tree)]
     assert tree is None or isinstance(tree, bool | int | float | str), f"{name} is a {type(tree)}"

@@ -22,11 +22,11 @@ Coefficients = tuple[tuple[float, float, float], ...]
 QUINTIC: Coefficients = ((3.4445, -4.7750, 2.0315),) * 5  # steepest at zero: few steps are enough
 # Each step's optimal polynomial given those before it (arXiv 2505.16932, as slowrun has them).
 POLAR_EXPRESS: Coefficients = (
-    (8.157, -22.483, 15.879),
-    (4.043, -2.809, 0.500),
-    (3.892, -2.772, 0.506),
-    (3.286, -2.368, 0.464),
-    (2.347, -1.710, 0.423),
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
 POLAR_MARGIN = 1.02  # keeps singular values below one, where its polynomials hold
 SECOND_BETA = 0.95  # of NorMuon's mean square

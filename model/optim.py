@@ -37,7 +37,8 @@ class Group:
     optimizer: str
     tensors: int
     parameters: int
-    lr: float  # at its peak, Muon's factor of shape included
+    lr: float  # at its peak, `lr_scale` included
+    lr_scale: float  # Muon's factor of shape, which is in decay_per_step too
     decay_per_step: float  # at the peak rate: the share by which a step shrinks weights
 
 
@@ -68,8 +69,8 @@ def _group(
     name: str, parameters: list[torch.nn.Parameter], peak: float, optim: OptimConfig
 ) -> dict[str, Any]:
     decayed = 0.0 if name in NOT_DECAYED else optim.weight_decay
-    about = {"name": name, "peak_lr": peak, "lr": peak, "decay": decayed, "weight_decay": 0.0}
-    return {"params": parameters, **about}
+    about = {"name": name, "peak_lr": peak, "lr": peak, "lr_scale": 1.0}
+    return {"params": parameters, **about, "decay": decayed, "weight_decay": 0.0}
 
 
 def _adamw(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
@@ -108,6 +109,9 @@ def _for_matrices(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer
     if optim.name == "soap":
         made = library.SOAP(groups, betas=betas, precondition_frequency=PRECONDITION_EVERY)
     elif optim.name == "shampoo":
+        # Moves nothing in its first nine steps, before it has roots. Roots of the first gradient
+        # alone would be worse: where that is near zero, later updates came out a hundred times
+        # too large.
         made = library.Shampoo(groups, preconditioning_compute_steps=PRECONDITION_EVERY)
     else:
         made = library.Magma(_adamw(groups, optim))
@@ -125,7 +129,7 @@ def _by_shape(group: dict[str, Any], scale: str) -> list[dict[str, Any]]:
         factor = math.sqrt(max(1, rows / columns)) if scale == "shape" else 1.0
         peak = group["peak_lr"] * factor
         about = {"name": f"matrices {rows} x {columns}", "peak_lr": peak, "lr": peak}
-        parts.append({**group, **about, "params": parameters})
+        parts.append({**group, **about, "lr_scale": factor, "params": parameters})
     return parts
 
 
@@ -138,6 +142,7 @@ def describe_groups(optimizers: list[Optimizer]) -> list[Group]:
             tensors=len(group["params"]),
             parameters=sum(parameter.numel() for parameter in group["params"]),
             lr=group["peak_lr"],
+            lr_scale=group["lr_scale"],
             decay_per_step=group["peak_lr"] * group["decay"],
         )
         for optimizer in optimizers

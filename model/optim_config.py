@@ -91,8 +91,10 @@ class OptimConfig:
         False, "", "Muon: rows of the update to unit length first (MuonEq-R, slowrun #71)"
     )
     normuon: bool = setting(False, "", "Muon: even out updates by row afterwards (2510.05491)")
-    beta1: float = setting(0.9, "", "AdamW's mean of gradients", low=0, high=0.999)
-    beta2: float = setting(0.95, "", "AdamW's mean of squared gradients", low=0, high=0.9999)
+    beta1: float = setting(
+        0.9, "", "mean of gradients, in all but muon and shampoo", low=0, high=0.999
+    )
+    beta2: float = setting(0.95, "", "mean of squared gradients, as beta1", low=0, high=0.9999)
     schedule: str = setting(
         "cosine",
         "",
@@ -113,7 +115,10 @@ class OptimConfig:
     )
     final_rate: float = setting(0.0, "of peak", "the rate at the end", low=0, high=1)
     cycle_epochs: int = setting(
-        0, "epochs", "last epochs, each of which lets the rate fall anew (slowrun #56)", low=0
+        0,
+        "epochs",
+        "last epochs, each of which lets the rate fall anew (slowrun #56); not schedule_free",
+        low=0,
     )
     grad_clip: float = setting(1.0, "", "largest gradient norm; 0: no clipping", low=0)
 

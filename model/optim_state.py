@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 Tree = Any
+
+# Marks a matrix that lies in memory by columns, as those that SOAP gets from LAPACK do: a product
+# with a copy that lies by rows may round otherwise, and files keep rows only.
+BY_COLUMNS = "by columns"
 
 
 def state_tree(optimizers: list[Optimizer]) -> list[Tree]:
@@ -24,7 +29,9 @@ def load_state_tree(optimizers: list[Optimizer], trees: list[Tree]) -> None:
 
 
 def _tree(state: Any) -> Tree:
-    """Numbers and tuples as keys become text; tuples become lists."""
+    """Numbers and tuples as keys become text; tuples become lists; columns are marked."""
+    if isinstance(state, Tensor) and state.dim() == 2 and not state.is_contiguous():
+        return {BY_COLUMNS: state.mT} if state.mT.is_contiguous() else state
     if isinstance(state, dict):
         return {_key(key): _tree(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
@@ -38,7 +45,15 @@ def _key(key: Any) -> str:
 
 
 def _state(tree: Tree) -> Any:
-    """What `_tree` changed, changed back, at the places where optimizers have it."""
+    """What `_tree` changed, changed back, at the places where optimizers have it.
+
+    Tensors are copied: one that was read from a file may start at any address, and how a product
+    rounds may depend on that too.
+    """
+    if isinstance(tree, Tensor):
+        return tree.clone()
+    if isinstance(tree, dict) and BY_COLUMNS in tree:
+        return tree[BY_COLUMNS].clone().mT
     if isinstance(tree, list):
         return [_state(value) for value in tree]
     if not isinstance(tree, dict):

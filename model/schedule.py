@@ -8,6 +8,7 @@ from itertools import pairwise
 from model.optim_config import OptimConfig
 
 CYCLE_FLOOR = 0.05  # of the peak: where each cycle of the tail ends (slowrun #56)
+ROUNDING = 1e-6  # of an epoch, far less than a step: 18/22 x 22 need not be 18 in floating point
 
 
 def rate(optim: OptimConfig, done: float, epochs: int) -> float:
@@ -19,18 +20,19 @@ def rate(optim: OptimConfig, done: float, epochs: int) -> float:
     """
     if done < optim.warmup:
         return done / optim.warmup
-    falling = "constant" if optim.name == "schedule_free" else optim.schedule
-    base = optim.final_rate + (1 - optim.final_rate) * _left(optim, falling, done)
-    if optim.cycle_epochs and done > 1 - optim.cycle_epochs / epochs:
+    if optim.name == "schedule_free":
+        return 1.0
+    base = optim.final_rate + (1 - optim.final_rate) * _left(optim, done)
+    if optim.cycle_epochs and done * epochs > epochs - optim.cycle_epochs + ROUNDING:
         return _cycle(base, done * epochs)
     return base
 
 
-def _left(optim: OptimConfig, schedule: str, done: float) -> float:
+def _left(optim: OptimConfig, done: float) -> float:
     """What is left of the fall: 1 before it, 0 at the end."""
     since_warmup = (done - optim.warmup) / (1 - optim.warmup)
     of_warmdown = min(1.0, (1 - done) / optim.warmdown)
-    match schedule:
+    match optim.schedule:
         case "cosine":
             return 0.5 * (1 + math.cos(math.pi * since_warmup))
         case "linear":
@@ -50,7 +52,7 @@ def _cycle(base: float, epoch: float) -> float:
     The checkpoints of those ends are what averaging takes (slowrun #56), so the last cycle stops at
     the floor too. `epoch` is the passes done; a whole number ends a cycle.
     """
-    position = 1 + epoch - math.ceil(epoch)
+    position = 1 + epoch - math.ceil(epoch - ROUNDING)
     top = max(base, CYCLE_FLOOR)
     return CYCLE_FLOOR + (top - CYCLE_FLOOR) * (1 + math.cos(math.pi * position)) / 2
 

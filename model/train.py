@@ -25,11 +25,12 @@ from model.average import EMA, PROBABILITIES, RAW, WEIGHTS, Averages
 from model.checkpoint import RunState, Tree
 from model.config import Config
 from model.data import batch, open_table
-from model.device import Runtime, runtime
+from model.device import Runtime, keep_freed_memory, runtime, share_compiled_code
 from model.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
 from model.gpt import GPT
 from model.optim import make_optimizers, step, swap_in_averages
 from model.optim_state import load_state_tree, state_tree
+from model.prepare import cache_folder
 from model.progress import WHOLE, Progress
 from model.schedule import rate
 from model.setting import ConfigError
@@ -121,6 +122,8 @@ class _Run:
 def _begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> _Run:
     """The run as it starts, or as the checkpoint in `folder` left it."""
     where = runtime(config)
+    if where.device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.train.seed)
     gpt = GPT(config.gpt, table.vocabulary, where.manual_attention).to(where.device)
     optimizers = make_optimizers(gpt, config.optim)
@@ -133,6 +136,7 @@ def _begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> 
     else:
         predictions.forget(folder)
     if where.compile:
+        share_compiled_code(str(cache_folder() / "compiled"))
         # Set on this network alone: its parameters keep their names.
         gpt.objective = torch.compile(gpt.objective)  # type: ignore[method-assign]
         gpt.losses = torch.compile(gpt.losses)  # type: ignore[method-assign]

@@ -132,6 +132,13 @@ def test_a_shorter_last_window_weighs_less_in_the_standard_error() -> None:
     assert result.standard_error == pytest.approx(jackknife, rel=0.01)
 
 
+def test_the_standard_error_of_a_window_and_half_of_one() -> None:
+    """By hand: the mean is 3, the windows are 4 - 2 x 3 and 5 - 1 x 3 off what it lets expect."""
+    result = scored([1.0, 3.0, 5.0], context=2)
+
+    assert result.standard_error == pytest.approx(math.sqrt(2 * (2**2 + 2**2)) / 3)
+
+
 def test_one_window_has_no_standard_error() -> None:
     assert scored([1.0, 2.0], context=8).standard_error == math.inf
 

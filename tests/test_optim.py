@@ -146,6 +146,7 @@ def test_the_factor_of_shape_is_seen_in_rate_and_decay() -> None:
     groups = {g.name: g for g in describe_groups(make_optimizers(GPT(RICH, 50), optim))}
 
     assert groups["matrices 64 x 16"].lr == pytest.approx(0.2)
+    assert groups["matrices 64 x 16"].lr_scale == pytest.approx(2.0)
     assert groups["matrices 64 x 16"].decay_per_step == pytest.approx(0.2)
     assert groups["matrices 16 x 64"].lr == pytest.approx(0.1)
 
@@ -183,6 +184,68 @@ def test_the_largest_gradient_is_clipped() -> None:
 
     mean = optimizers[0].state[network.weight]["exp_avg"]  # a tenth of the first gradient
     assert mean.norm().item() == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"muon_scale": "shape"},
+        {"muon_iteration": "polar_express"},
+        {"row_normalised": True},
+        {"normuon": True},
+        {"momentum": 0.5},
+        {"momentum_warmup": 0.5},
+        {"cautious_decay": True},
+        {"weight_decay_multiplier": 0.0},
+        {"decay_schedule": "rising"},
+        {"schedule": "linear"},
+        {"warmup": 0.5},
+        {"cycle_epochs": 1},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_each_setting_of_muon_changes_what_it_learns(given: dict[str, Any]) -> None:
+    plain = {"weight_decay_multiplier": 10 * DECAY}
+
+    changed = trained(settings("muon", **{**plain, **given}), 4)
+
+    assert not torch.allclose(changed, trained(settings("muon", **plain), 4), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "soap", "magma", "schedule_free"])
+@pytest.mark.parametrize("given", [{"beta1": 0.5}, {"beta2": 0.5}], ids=["beta1", "beta2"])
+def test_betas_reach_every_optimizer_that_has_them(name: str, given: dict[str, Any]) -> None:
+    plain = {"weight_decay_multiplier": 10 * DECAY}
+
+    changed = trained(settings(name, **{**plain, **given}), 12)
+
+    assert not torch.allclose(changed, trained(settings(name, **plain), 12), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "schedule_free"])
+def test_cautious_decay_is_none_where_the_update_grows_a_weight(name: str) -> None:
+    """Each step of any optimizer is its step without decay, and then that of agreeing weights."""
+    network: Any = OneMatrix()
+    plain: Any = OneMatrix()
+    cautious = settings(name, weight_decay_multiplier=10 * DECAY, cautious_decay=True)
+    ours, theirs = make_optimizers(network, cautious), make_optimizers(plain, settings(name))
+    kept = 0
+    for number, gradient in enumerate(gradients(12)):
+        was = network.weight.detach().clone()
+        plain.weight.data.copy_(was)
+        for each, optimizers, optim in (
+            (network, ours, cautious),
+            (plain, theirs, settings(name)),
+        ):
+            torch.manual_seed(number)  # Magma draws
+            each.weight.grad = gradient.clone()
+            step(optimizers, each, optim, (number + 1) / 12, epochs=1)
+        shrinks = (plain.weight - was) * was <= 0
+        kept += int((~shrinks).sum())
+        expected = plain.weight - LR * DECAY * was * shrinks
+        assert torch.allclose(network.weight, expected, atol=1e-6)
+
+    assert kept > 20
 
 
 def test_cautious_decay_shrinks_only_where_the_update_does() -> None:
@@ -271,14 +334,14 @@ def test_an_optimizer_follows_its_authors_formula(
 
 
 def test_soap_is_adam_in_the_eigenbasis_of_shampoo() -> None:
-    """Vyas et al., 2409.11321. The first gradient only makes the basis, which is square here:
+    """Vyas et al., 2409.11321, through two renewals of the basis, which the first gradient begins.
 
-    of a matrix that is not, part of it would be arbitrary.
+    Square here: of a matrix that is not, part of the first basis would be arbitrary.
     """
-    drawn = [g.double() for g in gradients(9, (4, 4))]
+    drawn = [g.double() for g in gradients(25, (4, 4))]
     weight = start_of = OneMatrix(4, 4).weight.detach().double()
     mean, square = torch.zeros(4, 4).double(), torch.zeros(4, 4).double()
-    left, right = drawn[0] @ drawn[0].T, drawn[0].T @ drawn[0]
+    left, right = 0.05 * drawn[0] @ drawn[0].T, 0.05 * drawn[0].T @ drawn[0]
     left_basis, right_basis = (torch.linalg.eigh(m)[1] for m in (left, right))
     weight = weight * (1 - LR * DECAY)
     for t, gradient in enumerate(drawn[1:], start=1):
@@ -287,10 +350,22 @@ def test_soap_is_adam_in_the_eigenbasis_of_shampoo() -> None:
         inside = (left_basis.T @ mean @ right_basis) / (1 - 0.9**t)
         inside = inside / ((square / (1 - 0.95**t)).sqrt() + 1e-8)
         weight = weight * (1 - LR * DECAY) - LR * left_basis @ inside @ right_basis.T
+        left = 0.95 * left + 0.05 * gradient @ gradient.T
+        right = 0.95 * right + 0.05 * gradient.T @ gradient
+        if t % 10 == 0:
+            left_basis, rows = renewed(left, left_basis)
+            right_basis, columns = renewed(right, right_basis)
+            square = square[rows][:, columns]
 
-    found = trained(settings("soap", weight_decay_multiplier=10 * DECAY), 9, (4, 4)).double()
+    found = trained(settings("soap", weight_decay_multiplier=10 * DECAY), 25, (4, 4)).double()
 
     assert (found - weight).norm() < 1e-3 * (weight - start_of).norm()
+
+
+def renewed(matrix: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """One power iteration, the largest direction first; and where each direction was before."""
+    order = (basis * (matrix @ basis)).sum(0).argsort(descending=True)
+    return torch.linalg.qr(matrix @ basis[:, order])[0], order
 
 
 def test_magma_takes_part_of_adamws_steps() -> None:
@@ -348,6 +423,24 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name: str, already: int) -> No
     assert torch.equal(whole.weight, continued.weight)
 
 
+def test_matrices_come_back_as_they_lay_in_memory() -> None:
+    """SOAP's bases lie by columns. Products with a copy by rows rounded otherwise at some sizes."""
+    optim = settings("soap")
+    network: Any = OneMatrix()
+    before, after = make_optimizers(network, optim), make_optimizers(network, optim)
+    network.weight.grad = gradients(1)[0]
+    step(before, network, optim, 0.5, epochs=1)
+    tree = _copied(state_tree(before))
+
+    load_state_tree(after, tree)
+
+    bases = [optimizer.state[network.weight]["Q"] for (optimizer,) in (before, after)]
+    for was, now in zip(*bases, strict=True):
+        assert was.stride() == (1, len(was))
+        assert now.stride() == was.stride()
+        assert torch.equal(now, was)
+
+
 def _copied(tree: Any) -> Any:
     """As a checkpoint would bring it back; fails on what it cannot write."""
     if isinstance(tree, dict):
@@ -356,7 +449,11 @@ def _copied(tree: Any) -> Any:
     if isinstance(tree, list):
         return [_copied(value) for value in tree]
     assert tree is None or isinstance(tree, Tensor | bool | int | float | str), type(tree)
-    return tree.clone() if isinstance(tree, Tensor) else tree
+    if not isinstance(tree, Tensor):
+        return tree
+    # A file keeps tensors by rows, and gives them back at addresses that are multiples of nothing.
+    apart = torch.empty(tree.numel() + 1, dtype=tree.dtype)[1:].view(tree.shape)
+    return apart.copy_(tree)
 
 
 def test_looking_at_the_average_leaves_training_as_it_was() -> None:

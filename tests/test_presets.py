@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -212,3 +213,8 @@ def test_vocabularies_are_those_of_the_tokenizers() -> None:
     assert set(VOCABULARIES) == set(
         Config.from_settings({}).data.__dataclass_fields__["tokenizer"].metadata["choices"]
     )
+
+
+@names
+def test_the_readme_names_every_preset(name: str) -> None:
+    assert f"`{name}`" in (Path(__file__).parents[1] / "README.md").read_text()

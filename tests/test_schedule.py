@@ -57,6 +57,20 @@ def test_a_cyclic_tail_falls_anew_in_each_of_the_last_epochs() -> None:
     assert rate(optim, 1.0, 4) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("epochs", range(2, 40))
+def test_every_cycle_ends_low_and_none_begins_early(epochs: int) -> None:
+    """At the step that ends an epoch, for which `done` x epochs is not always a whole number."""
+    for cycles in range(1, epochs):
+        optim = OptimConfig(schedule="constant", warmup=0.0, cycle_epochs=cycles)
+        ends = [rate(optim, epoch * 19 / (epochs * 19), epochs) for epoch in range(1, epochs + 1)]
+
+        assert ends == pytest.approx([1.0] * (epochs - cycles) + [0.05] * cycles)
+
+
+def test_schedule_free_has_no_cyclic_tail() -> None:
+    assert rate(OptimConfig(name="schedule_free", cycle_epochs=1), 1.0, 4) == 1.0
+
+
 def test_a_cyclic_tail_starts_from_the_schedule_it_is_in() -> None:
     optim = OptimConfig(schedule="linear", warmup=0.0, cycle_epochs=2)
 
@@ -73,6 +87,14 @@ def test_decay_follows_lines_between_its_points() -> None:
     values = [decay(optim, done, 1) for done in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
 
     assert values == pytest.approx([1, 1, 0.55, 0.1, 1.05, 2])
+
+
+def test_decay_jumps_after_two_points_at_one_fraction() -> None:
+    optim = OptimConfig(decay_schedule="piecewise", decay_points=("0:1", "0.5:2", "0.5:0", "1:1"))
+
+    values = [decay(optim, done, 1) for done in (0.25, 0.5, 0.5 + 1e-9, 0.75)]
+
+    assert values == pytest.approx([1.5, 2, 0, 0.5], abs=1e-6)
 
 
 def test_decay_rises_as_the_rate_falls() -> None:

@@ -131,6 +131,17 @@ def test_a_run_stops_at_the_step_that_diverges(
     assert repr(values(list(train(config, tmp_path)))) == repr(values(run))  # nan is not nan
 
 
+def test_a_validation_loss_that_is_not_a_number_ends_the_run_too(
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GPT, "losses", lambda gpt, x_BT, y_BT: torch.full(x_BT.shape, math.nan))
+
+    run = list(train(Config.from_settings(exact), tmp_path))
+
+    assert [p.diverged_step for p in run] == [4]
+    assert math.isfinite(run[-1].train_loss)
+
+
 def test_a_rate_far_too_high_ends_the_run_as_diverged(
     exact: dict[str, object], tmp_path: Path
 ) -> None:
@@ -243,14 +254,29 @@ def test_the_network_is_told_of_each_step_before_it(
     assert entered == [(step / 16, 7, step) for step in range(16)]
 
 
-def test_bf16_is_used_where_it_is_asked(exact: dict[str, object], tmp_path: Path) -> None:
+def test_bf16_is_used_where_it_is_asked(
+    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In training and in evaluation; the weights stay fp32, and the loss about what it was."""
+    forward = GPT.hidden
+    used: dict[bool, set[Any]] = {True: set(), False: set()}
+
+    def hidden(gpt: GPT, tokens_BT: Tensor) -> Tensor:
+        on = torch.is_autocast_enabled("cpu")
+        used[gpt.training].add(torch.get_autocast_dtype("cpu") if on else None)
+        return forward(gpt, tokens_BT)
+
+    monkeypatch.setattr(GPT, "hidden", hidden)
     full, reduced = (
         list(train(Config.from_settings({**exact, "train.precision": p}), tmp_path / p))[-1]
         for p in ("fp32", "bf16")
     )
 
-    assert reduced.val_loss != full.val_loss
+    assert used == {True: {None, torch.bfloat16}, False: {None, torch.bfloat16}}
     assert reduced.val_loss == pytest.approx(full.val_loss, abs=0.05)
+    assert all(
+        t.dtype == torch.float32 for n, t in tensors(tmp_path / "bf16").items() if "gpt" in n
+    )
 
 
 def test_training_and_evaluation_are_compiled_where_it_is_asked(
