@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from model.data_config import DataConfig
 from model.gpt_config import GPTConfig
 from model.optim_config import MULTIPLIER, USUAL_WEIGHT_DECAY, OptimConfig
-from model.setting import ConfigError, Setting, Value, describe, did_you_mean, setting
+from model.setting import ConfigError, Setting, Value, describe, did_you_mean
 from model.train_config import TrainConfig
 
 __all__ = [
@@ -25,18 +26,6 @@ __all__ = [
     "OptimConfig",
     "TrainConfig",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    path: str = setting(
-        "", "", "text file, directory of text files or Parquet file; empty: Python's own library"
-    )
-    tokenizer: str = setting("bytes", "", "how text becomes tokens", choices=("bytes", "gpt2"))
-    train_tokens: int = setting(65_536, "tokens", "the training budget, seen once per epoch", low=2)
-    val_tokens: int = setting(16_384, "tokens", "held out for searching and pruning", low=2)
-    test_tokens: int = setting(16_384, "tokens", "sealed until the search is over", low=2)
-    digest: str = setting("", "", "refuse a token table with another digest; empty: any")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +83,8 @@ class Config:
 
     def check_together(self) -> None:
         """Refuse settings that are each possible but not together."""
-        problems = [*self.gpt.problems(), *self.optim.problems(), *self.train.problems()]
+        problems = [*self.data.problems(), *self.gpt.problems()]
+        problems += [*self.optim.problems(), *self.train.problems()]
         micro = self.train.micro_batch_tokens
         if micro and (micro % self.gpt.context or self.train.batch_tokens % micro):
             problems.append(

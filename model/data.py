@@ -11,31 +11,41 @@ from model.config import Config, DataConfig
 from model.order import epoch_order, shuffled_documents
 from model.prepare import prepare
 from model.setting import ConfigError
-from model.table import TokenTable, read_table
+from model.table import TokenTable, digest_of, read_table
 
 
-def open_table(data: DataConfig) -> TokenTable:
+def open_table(data: DataConfig, verify: bool = False) -> TokenTable:
     """The token table for `data`, prepared if needed, whole: users take the first `train_tokens`.
 
+    verify   read every token and compare with the digest that was recorded
     Raises ConfigError if the table's digest is not the one asked for, if the file is damaged or if
     the corpus has too few tokens.
     """
     path = prepare(data)
     table = read_table(path)
+    problems = []
     if data.digest and table.digest != data.digest:
-        raise ConfigError(
-            [
-                f"data.digest: expected {data.digest}, but {path} holds {table.digest}; the corpus "
-                "changed or another Python provides it"
-            ]
+        problems.append(
+            f"data.digest: expected {data.digest}, but {path} holds {table.digest}; the corpus "
+            "changed or another Python provides it"
         )
+    for name, asked in (("val", data.val_tokens), ("test", data.test_tokens)):
+        if len(getattr(table, name)) != asked:  # in a table that was made elsewhere
+            problems.append(
+                f"data.{name}_tokens: {path} holds {len(getattr(table, name)):,}, not {asked:,}"
+            )
     if len(table.train) < data.train_tokens:
-        raise ConfigError(
-            [
-                f"data.train_tokens: {data.train_tokens:,} asked, but the corpus has "
-                f"{len(table.train):,} left beside val and test"
-            ]
+        problems.append(
+            f"data.train_tokens: {data.train_tokens:,} asked, but the corpus has "
+            f"{len(table.train):,} left beside val and test"
         )
+    if verify and (held := digest_of(table)["digest"]) != table.digest:
+        problems.append(
+            f"the token table {path} was altered: recorded digest {table.digest}, its tokens have "
+            f"{held}; delete it and it is made again"
+        )
+    if problems:
+        raise ConfigError(problems)
     return table
 
 

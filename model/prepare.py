@@ -1,32 +1,32 @@
-"""Documents to a token table: an Arrow file with fixed splits and a digest, made once.
-
-Splits are cut by whole documents, ordered by the hash of their text: the order looks random, is the
-same on every machine, and puts exact duplicates side by side, where all but one are dropped, so no
-document is in two splits. A held-out split takes a bounded stretch from the middle of each of its
-documents, so that one long file does not decide its loss. A corpus of a single document is cut into
-contiguous stretches instead. Training subsets nest: n tokens are always the train split's first n.
-"""
+"""A corpus to a token table, made once: fixed splits, digests, what the tokens mean."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import tiktoken
 
+from model.adopt import from_import
 from model.config import DataConfig
-from model.corpus import documents
+from model.corpus import is_remote
+from model.encode import Watch
+from model.imports import find_import
+from model.ingest import Ingested, from_text
 from model.setting import ConfigError
-from model.table import SPLITS, digest_of, write_table
-from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
+from model.split import choose_slice
+from model.spool import Workspace
+from model.table import SPLITS, Digest, write_table
 
-FORMAT = 2  # raise it when the same input would give another table
-HELD_OUT_DOCUMENTS = 32  # a held-out split has at least so many, if the corpus can spare them
+FORMAT = 3  # raise it when the same input would give another table
+TABLE_SUFFIX = ".arrow"
+UNWATCHED: Watch = lambda characters, tokens: None  # noqa: E731
 
 
 def cache_folder() -> Path:
@@ -40,23 +40,45 @@ def cache_folder() -> Path:
 
 def table_path(data: DataConfig) -> Path:
     """Where the token table for `data` lies or will lie. It does not depend on train_tokens."""
+    if is_table(data.path):
+        return Path(data.path).expanduser()
     identity = {
         "format": FORMAT,
         "source": _source_identity(data.path),
-        "tokenizer": data.tokenizer,
+        "column": data.column,
+        "tokenizer": [data.tokenizer, data.vocabulary if data.tokenizer == "bpe" else 0],
+        "splits": [data.splits, data.pool_tokens],
         "val_tokens": data.val_tokens,
         "test_tokens": data.test_tokens,
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_folder() / f"{key}.arrow"
+    return cache_folder() / f"{key}{TABLE_SUFFIX}"
+
+
+def is_table(path: str) -> bool:
+    """Whether `path` is a token table of ours, made elsewhere or earlier."""
+    if is_remote(path) or not path.endswith(TABLE_SUFFIX) or not os.path.isfile(path):
+        return False
+    import pyarrow as pa
+
+    try:
+        return b"sweep" in (pa.ipc.open_file(pa.memory_map(path)).schema.metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
 
 
 def _source_identity(path: str) -> object:
-    """Changes whenever the corpus could have: names, sizes and times of its files."""
+    """Changes whenever the corpus could have: names, sizes and times of its files.
+
+    What is elsewhere is known by its URI alone, so that a prepared table needs no network;
+    `data.digest` tells whether it is still the same.
+    """
     if not path:
         import sys
 
         return ["stdlib", sys.version]
+    if is_remote(path):
+        return ["uri", path, os.environ.get("HF_ENDPOINT", "")]
     try:
         root = Path(path).expanduser().resolve()
         regular = root.is_file() or root.is_dir()
@@ -66,7 +88,8 @@ def _source_identity(path: str) -> object:
         raise ConfigError(
             [f"data.path: nothing at {path} that is a text file, a directory or a Parquet file"]
         )
-    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    with_siblings = root.parent if root.suffix in (".bin", ".pt") else root  # val is beside train
+    files = sorted(with_siblings.rglob("*")) if with_siblings.is_dir() else [root]
     return [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns]
         for file in files
@@ -74,92 +97,91 @@ def _source_identity(path: str) -> object:
     ]
 
 
-def prepare(data: DataConfig) -> Path:
+def prepare(data: DataConfig, watch: Watch = UNWATCHED) -> Path:
     """The token table for `data`, made if it is not there yet.
 
-    Raises ConfigError if the corpus cannot be read or is too small to hold val, test and a train
-    split. A table is written beside its place and moved there whole.
+    Raises ConfigError if the corpus cannot be read or is too small for its splits. A table is
+    written beside its place and moved there whole; who comes second waits for who came first.
     """
     path = table_path(data)
-    if not path.exists():
-        cut, encoding = _tokenize(data)
-        splits = {name: np.concatenate(cut[name]) for name in SPLITS}
-        documents = {name: np.cumsum([0, *map(len, cut[name])]) for name in SPLITS}
-        about = {
-            "digest": digest_of(splits),
-            "source": data.path or "Python standard library",
-            "tokenizer": data.tokenizer,
-            "vocabulary": encoding.n_vocab,
-            "token_lengths": token_lengths(encoding),
-        }
-        try:
-            write_table(path, splits, documents, about)
-        except OSError as error:
-            raise ConfigError(
-                [
-                    f"cannot write the token table {path}: {error.strerror}; set SWEEP_CACHE to a "
-                    "folder with room"
-                ]
-            ) from None
+    if path.exists():
+        return path
+    try:
+        with _alone(path) as beside:
+            if beside is not None:
+                with Workspace(path.parent) as work:
+                    _write(beside, _ingest(data, work, watch), work)
+    except OSError as error:
+        raise ConfigError(
+            [
+                f"cannot write the token table {path}: {error.strerror or error}; set SWEEP_CACHE "
+                "to a folder with room"
+            ]
+        ) from None
     return path
 
 
-def _tokenize(data: DataConfig) -> tuple[dict[str, list[np.ndarray]], tiktoken.Encoding]:
-    """The documents of each split, and what their tokens stand for."""
-    encoding = get_encoding(data.tokenizer)
-    if encoding.n_vocab > 2**16:
-        raise ConfigError([f"data.tokenizer: {data.tokenizer} has more than 65,536 tokens"])
-    texts = {hashlib.sha256(text.encode()).digest(): text for text in documents(data.path) if text}
-    ordered = [texts[key] for key in sorted(texts)]
-    separator = encoding.encode_single_token(END_OF_TEXT)
-    tokens = [
-        np.array([separator, *encoding.encode_ordinary(text)], dtype=np.uint16) for text in ordered
-    ]
-    return _split(tokens, data), encoding
-
-
-def _split(documents: list[np.ndarray], data: DataConfig) -> dict[str, list[np.ndarray]]:
-    """val, then test, then train from `documents`; what a held-out cut leaves over is dropped."""
-    total = sum(map(len, documents))
-    needed = data.val_tokens + data.test_tokens
-    if total <= needed:
-        raise ConfigError(
-            [
-                f"data.path: the corpus has {total:,} tokens, but data.val_tokens and "
-                f"data.test_tokens ask for {needed:,} before any are left to train on"
-            ]
-        )
-    if len(documents) == 1:
-        (only,) = documents
-        train, val, test = np.split(only, [total - needed, total - data.test_tokens])
-        return {"train": [train], "val": [val], "test": [test]}
-    splits, rest = {}, iter(documents)
-    share = max(1, min(HELD_OUT_DOCUMENTS, len(documents) // 4))
-    for name, size in (("val", data.val_tokens), ("test", data.test_tokens)):
-        splits[name] = _hold_out(rest, size, math.ceil(size / share))
-    left = list(rest)
-    short = (
-        sum(map(len, splits["val"])) < data.val_tokens
-        or sum(map(len, splits["test"])) < data.test_tokens
+def _ingest(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
+    found = (
+        None if not data.path or is_remote(data.path) else find_import(Path(data.path).expanduser())
     )
-    if short or not left:
-        raise ConfigError(
-            [
-                f"data.path: {len(documents)} documents are too few to give val "
-                f"({data.val_tokens:,} tokens) and test ({data.test_tokens:,}) documents of their "
-                "own; lower data.val_tokens and data.test_tokens"
-            ]
-        )
-    return {"train": left, **splits}
+    return from_import(found, data, work, watch) if found else from_text(data, work, watch)
 
 
-def _hold_out(documents: Iterator[np.ndarray], size: int, most: int) -> list[np.ndarray]:
-    """`size` tokens, at most `most` of each document, or all there are."""
-    taken: list[np.ndarray] = []
-    missing = size
-    while missing and (document := next(documents, None)) is not None:
-        length = min(len(document), most, missing)
-        start = (len(document) - length) // 2
-        taken.append(document[start : start + length])
-        missing -= length
-    return taken
+@contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO | None]:
+    """The file to write the table to, moved to `path` at the end; None if another made it.
+
+    One name for all who prepare this table, and a lock that dies with its holder: what a killed
+    process leaves is written over by the next, and never taken for a table.
+    """
+    beside = path.with_suffix(".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = beside.open("ab")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():
+            beside.unlink(missing_ok=True)
+            file.close()
+            yield None
+            return
+        if beside.exists() and os.path.samestat(os.fstat(file.fileno()), beside.stat()):
+            break  # else whoever had the lock moved or removed what we wait for
+        file.close()
+    with file:
+        try:
+            file.truncate(0)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+def _write(file: BinaryIO, made: Ingested, work: Workspace) -> None:
+    """Put the splits in order, hash them on the way, and write the table."""
+    digest, lengths = Digest(), made.tokenizer.lengths
+    spools, text_bytes = {}, dict.fromkeys(SPLITS, 0)
+    for name in SPLITS:
+        split = made.splits[name]
+        spools[name] = work.tokens(made.tokenizer.dtype)
+        digest.begin(name, split.tokens)
+        for block in made.spool.gather(split.start_N, split.length_N):
+            tokens = made.final(block).astype(made.tokenizer.dtype, copy=False)
+            spools[name].append(tokens)
+            digest.update(name, tokens)
+            text_bytes[name] += int(lengths[tokens].sum())
+    documents = {name: np.cumsum([0, *made.splits[name].length_N]) for name in SPLITS}
+    about = {
+        **digest.as_data(),
+        **made.about,
+        "tokens": {name: made.splits[name].tokens for name in SPLITS},
+        "documents": {name: len(made.splits[name].start_N) for name in SPLITS},
+        "text_bytes": text_bytes,
+        "choose": choose_slice(made.splits["val"].tokens),
+    }
+    arrays = {name: spools[name].array() for name in SPLITS}
+    about |= made.facts(arrays, documents, about["digest"])
+    write_table(file, spools, documents, about, made.tokenizer)

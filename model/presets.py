@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from model import kim, nanogpt, slowrun
 from model.config import MULTIPLIER
+from model.data_config import VOCABULARIES
 from model.setting import ConfigError, Value, did_you_mean
 
 TIMESCALE = "optim.decay_timescale"
 SAME = {MULTIPLIER: TIMESCALE, TIMESCALE: MULTIPLIER}  # weight decay, said in two ways
-VOCABULARIES = {"bytes": 257, "gpt2": 50_257}  # tokens, by data.tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from model.setting import ConfigError
+from model.spool import Spool
+from model.tokenizer import Tokenizer, from_data
 
 SPLITS = ("train", "val", "test")
+HASHED_AT_ONCE = 1 << 24  # tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,62 +31,135 @@ class TokenTable:
     digest: str
     vocabulary: int
     token_lengths: np.ndarray  # bytes of text per token id
-    train: np.ndarray  # uint16, all the corpus has left for training
+    train: np.ndarray  # uint16, or uint32 for large vocabularies; all there are to train on
     val: np.ndarray
     test: np.ndarray
     # per split, where each document begins; last, the split's length
     documents: Mapping[str, np.ndarray] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)  # what `sweep data info` shows
+    pieces: bytes = b""  # the text of all tokens, joined
+
+    @property
+    def choose(self) -> np.ndarray:
+        """The part of val that ensemble members are chosen on."""
+        return self.val[slice(*self.about["choose"])]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What it was made with; may have to be downloaded if it is one of tiktoken's."""
+        ends = np.cumsum(self.token_lengths)
+        cut = [self.pieces[end - n : end] for end, n in zip(ends, self.token_lengths, strict=True)]
+        return from_data(self.about["tokenizer"], cut)
 
 
-def digest_of(splits: Mapping[str, np.ndarray]) -> str:
+class Digest:
     """SHA-256 over the token bytes of train, val and test, whatever file they came in."""
-    digest = hashlib.sha256()
+
+    def __init__(self) -> None:
+        self.whole, self.splits = hashlib.sha256(), {name: hashlib.sha256() for name in SPLITS}
+
+    def begin(self, split: str, tokens: int) -> None:
+        self.whole.update(f"{split}:{tokens}:".encode())
+
+    def update(self, split: str, tokens: np.ndarray) -> None:
+        little_endian = np.ascontiguousarray(tokens, dtype=tokens.dtype.newbyteorder("<"))
+        self.whole.update(little_endian.data)
+        self.splits[split].update(little_endian.data)
+
+    def as_data(self) -> dict[str, Any]:
+        """The digest of all, and of each split alone."""
+        each = {name: digest.hexdigest() for name, digest in self.splits.items()}
+        return {"digest": self.whole.hexdigest(), "digests": each}
+
+
+def digest_of(table: TokenTable) -> dict[str, Any]:
+    """The digests of what `table` holds, read again."""
+    digest = Digest()
     for name in SPLITS:
-        digest.update(f"{name}:{len(splits[name])}:".encode())
-        digest.update(np.ascontiguousarray(splits[name], dtype="<u2").tobytes())
-    return digest.hexdigest()
+        tokens = getattr(table, name)
+        digest.begin(name, len(tokens))
+        for begin in range(0, len(tokens), HASHED_AT_ONCE):
+            digest.update(name, tokens[begin : begin + HASHED_AT_ONCE])
+    return digest.as_data()
+
+
+class _Forgetful:
+    """Writes large buffers in parts, letting the pages they are mapped from go."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO, spools: Mapping[str, Spool]) -> None:
+        self.file, self.spools = file, spools
+
+    def write(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        for begin in range(0, len(view), 1 << 26):
+            self.file.write(view[begin : begin + (1 << 26)])
+            for spool in self.spools.values():
+                spool.forget()
+        return len(view)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def close(self) -> None:
+        """The file stays open: it is moved into its place first."""
 
 
 def write_table(
-    path: Path,
-    splits: Mapping[str, np.ndarray],
+    file: BinaryIO,
+    spools: Mapping[str, Spool],
     documents: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
+    tokenizer: Tokenizer,
 ) -> None:
-    """Write beside `path`, then move there whole. Raises OSError, leaving nothing behind."""
-    kind = pa.large_list(pa.field("token", pa.uint16(), nullable=False))
-    schema = pa.schema([("tokens", kind)], metadata={"sweep": json.dumps(about)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as beside:
-        try:
-            with pa.ipc.new_file(beside, schema) as writer:
-                for name in SPLITS:
-                    lists = pa.LargeListArray.from_arrays(
-                        documents[name].astype(np.int64), pa.array(splits[name]), type=kind
-                    )
-                    writer.write_batch(pa.record_batch([lists], schema=schema))
-            beside.flush()
-            os.fsync(beside.fileno())
-            os.replace(beside.name, path)
-        except BaseException:
-            os.unlink(beside.name)
-            raise
+    """Write the splits in `spools`, whose documents begin at `documents`. Raises OSError."""
+    item = pa.uint16() if tokenizer.dtype == np.uint16 else pa.uint32()
+    kind = pa.large_list(pa.field("token", item, nullable=False))
+    facts = {**about, "token_lengths": tokenizer.lengths.tolist()}
+    metadata = {b"sweep": json.dumps(facts).encode(), b"pieces": b"".join(tokenizer.pieces)}
+    schema = pa.schema([("tokens", kind)], metadata=metadata)
+    sink = pa.PythonFile(_Forgetful(file, spools), mode="w")
+    with pa.ipc.new_file(sink, schema) as writer:
+        for name in SPLITS:
+            lists = pa.LargeListArray.from_arrays(
+                pa.array(documents[name].astype(np.int64)),
+                pa.array(spools[name].array(), type=item),
+                type=kind,
+            )
+            writer.write_batch(pa.record_batch([lists], schema=schema))
 
 
 def read_table(path: Path) -> TokenTable:
     """The table at `path`. Raises ConfigError if it is damaged."""
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        about = json.loads(reader.schema.metadata[b"sweep"])
+        metadata = reader.schema.metadata or {}
+        about = json.loads(metadata[b"sweep"])
+        lengths = np.array(about.pop("token_lengths"), dtype=np.int64)
         lists = {name: reader.get_batch(index).column(0) for index, name in enumerate(SPLITS)}
-    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        splits = {name: lists[name].values.to_numpy(zero_copy_only=True) for name in SPLITS}
+        documents = {name: lists[name].offsets.to_numpy(zero_copy_only=True) for name in SPLITS}
+        for name in SPLITS:
+            _check_offsets(name, documents[name], len(splits[name]))
+        return TokenTable(
+            about["digest"],
+            len(lengths),
+            lengths,
+            **splits,
+            documents=documents,
+            about=about,
+            pieces=metadata[b"pieces"],
+        )
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ConfigError(
             [f"the token table {path} is damaged ({error}); delete it and it is made again"]
         ) from None
-    return TokenTable(
-        about["digest"],
-        about["vocabulary"],
-        np.array(about["token_lengths"], dtype=np.int64),
-        **{name: lists[name].values.to_numpy(zero_copy_only=True) for name in SPLITS},
-        documents={name: lists[name].offsets.to_numpy(zero_copy_only=True) for name in SPLITS},
-    )
+
+
+def _check_offsets(name: str, offsets: np.ndarray, tokens: int) -> None:
+    if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
+        raise ValueError(f"documents of {name} do not fit its {tokens:,} tokens")

@@ -165,7 +165,7 @@ def _with_data(space: Space) -> Space:
     from model.prepare import table_path
 
     fixed = dict(space.fixed)
-    if fixed.get("data.path"):
+    if fixed.get("data.path") and "://" not in str(fixed["data.path"]):
         fixed["data.path"] = str(Path(str(fixed["data.path"])).expanduser().absolute())
     most = max((*space.baseline.multiples, 1))
     settings = {**fixed, "data.train_tokens": most * space.train_tokens}
@@ -173,7 +173,7 @@ def _with_data(space: Space) -> Space:
         data = Config.from_settings(settings).data
         if not table_path(data).exists():
             _say(f"preparing tokens of {data.path or 'the embedded corpus'} (once)")
-        digest = open_table(data).digest
+        digest = open_table(data, verify=True).digest
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
     return replace(space, fixed={**fixed, "data.digest": digest})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from model.config import Config
-from model.presets import VOCABULARIES, Preset
+from model.presets import Preset
 from model.progress import Progress
 from model.size import block_parameters, parameters, scaled
 
@@ -29,7 +29,7 @@ def describe(config: Config) -> list[str]:
     """The network and the schedule that `config` comes to, a line each."""
     shape, optim = scaled(config.gpt), config.optim
     blocks = block_parameters(shape)
-    total = parameters(shape, VOCABULARIES[config.data.tokenizer])
+    total = parameters(shape, config.data.token_kinds)
     lines = [
         f"{shape.layers} layers, width {shape.width}, {shape.heads} heads: "
         f"{count(total)} parameters, {count(blocks)} of them in blocks"

@@ -12,21 +12,22 @@ from model.config import DataConfig
 from model.data import open_table, windows
 from model.prepare import prepare, table_path
 from model.setting import ConfigError
-from model.tokenizer import END_OF_TEXT, get_encoding, token_lengths
+from model.tokenizer import get_tokenizer
 
 SMALL = {"val_tokens": 512, "test_tokens": 512, "train_tokens": 1024}
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def test_bytes_round_trip_and_separate_documents() -> None:
-    encoding = get_encoding("bytes")
+    tokenizer = get_tokenizer("bytes")
     text = "naïve\n\t" + "x" * 100
 
-    tokens = encoding.encode_ordinary(text)
+    tokens = tokenizer.encode(text)
 
-    assert tokens == list(text.encode())
-    assert encoding.encode_single_token(END_OF_TEXT) == 256
-    assert token_lengths(encoding) == [1] * 256 + [0]
+    assert tokens.tolist() == list(text.encode())
+    assert tokenizer.decode(tokens) == text
+    assert tokenizer.separator == 256
+    assert tokenizer.lengths.tolist() == [1] * 256 + [0]
 
 
 def test_the_embedded_corpus_is_the_running_pythons_library() -> None:

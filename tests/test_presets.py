@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from model.config import MULTIPLIER, Config, GPTConfig
+from model.data_config import VOCABULARIES
 from model.gpt import GPT, VOCABULARY_MULTIPLE
-from model.presets import PRESETS, TIMESCALE, VOCABULARIES, overridden, preset
+from model.presets import PRESETS, TIMESCALE, overridden, preset
 from model.schedule import decay
 from model.setting import ConfigError
 from model.size import block_parameters, parameters, scaled
@@ -207,12 +208,10 @@ def test_decay_given_as_a_timescale_replaces_the_presets_multiplier_and_back() -
 
 
 def test_vocabularies_are_those_of_the_tokenizers() -> None:
-    from model.tokenizer import get_encoding
+    from model.tokenizer import get_tokenizer
 
-    assert VOCABULARIES["bytes"] == get_encoding("bytes").n_vocab
-    assert set(VOCABULARIES) == set(
-        Config.from_settings({}).data.__dataclass_fields__["tokenizer"].metadata["choices"]
-    )
+    assert VOCABULARIES["bytes"] == get_tokenizer("bytes").vocabulary
+    assert Config.from_settings({"data.tokenizer": "bpe"}).data.token_kinds == 4096
 
 
 @names

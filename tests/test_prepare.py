@@ -1,0 +1,250 @@
+"""A table is whole or not there: killed, full disks, two at once, bad input, bounded memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from model.config import DataConfig
+from model.data import open_table
+from model.prepare import prepare, table_path
+from model.setting import ConfigError
+from model.table import digest_of, read_table
+
+SIZES = {"val_tokens": 500, "test_tokens": 500, "train_tokens": 1000}
+
+
+def in_another_process(
+    data: DataConfig, before: str = "", **environment: str
+) -> subprocess.Popen[str]:
+    """Prepare `data`, running `before` first; prints 0, 1, ... as documents are read."""
+    code = f"""
+import dataclasses, os, resource, sys
+from model.config import DataConfig
+from model import prepare
+{before}
+prepare.prepare(
+    DataConfig(**{ {f: getattr(data, f) for f in data.__dataclass_fields__}!r}),
+    lambda characters, tokens: print(tokens, flush=True),
+)
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def write_parquet(path: Path, megabytes: int) -> None:
+    """Documents of 4 KB that compress no better than text does."""
+    random = np.random.default_rng(0)
+    words = np.array([f"{n:x}" for n in random.integers(0, 1 << 24, 5000)])
+    schema = pa.schema([("text", pa.string())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for _ in range(megabytes):
+            texts = [" ".join(random.choice(words, 600)) for _ in range(250)]
+            writer.write_table(pa.table({"text": texts}, schema=schema))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("splits", ["hash", "stream"])
+def test_a_killed_preparation_leaves_nothing_that_is_taken_for_a_table(
+    splits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while reading and while writing; the next run makes the table a third would find."""
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "cache"))
+    write_parquet(tmp_path / "a.parquet", 8)
+    data = DataConfig(path=str(tmp_path / "a.parquet"), splits=splits, **SIZES)
+    path = table_path(data)
+    stop_while_writing = """
+import os, signal
+from model import table
+whole = table._Forgetful.write
+def write(self, buffer):
+    if len(memoryview(buffer)) > 1 << 20:
+        buffer = memoryview(buffer)[: 1 << 20]
+        whole(self, buffer)
+        self.file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self, buffer)
+table._Forgetful.write = write
+"""
+    for before in ("", stop_while_writing):
+        child = in_another_process(data, before)
+        assert child.stdout is not None
+        child.stdout.readline()
+        if not before:
+            child.kill()
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
+        assert not path.exists()
+        assert [p.name for p in path.parent.iterdir()] == [path.with_suffix(".part").name]
+    assert path.with_suffix(".part").stat().st_size >= 1 << 20
+
+    table = open_table(data)
+
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert digest_of(table)["digest"] == table.digest
+
+
+@pytest.mark.slow
+def test_two_who_prepare_the_same_table_make_it_once(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", 4)
+    data = DataConfig(path=str(tmp_path / "a.parquet"), **SIZES)
+
+    children = [in_another_process(data, SWEEP_CACHE=str(tmp_path / "cache")) for _ in range(3)]
+    printed = [child.communicate()[0].splitlines() for child in children]
+
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert sum(len(lines) > 1 for lines in printed) == 1  # the others only waited
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    """Peak resident memory, mapped pages included, below 1 GB for each size and hardly larger."""
+    peaks = []
+    for megabytes in (20, 120):
+        path = tmp_path / f"{megabytes}.parquet"
+        write_parquet(path, megabytes)
+        for splits in ("hash", "stream"):
+            data = DataConfig(path=str(path), splits=splits, **SIZES)
+            child = in_another_process(data, SWEEP_CACHE=str(tmp_path / "cache"))
+            printed = child.communicate()[0].splitlines()
+            assert child.returncode == 0
+            peaks.append(int(printed[-1].split()[1]))
+
+    assert max(peaks) < 1000
+    assert max(peaks[2:]) < max(peaks[:2]) + 60
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9999])
+def test_a_full_disk_is_one_message_and_leaves_nothing(
+    share: float, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file may grow beyond a share of the table, which the system enforces: the spool, the
+    ordered split, then the last bytes of the table itself.
+    """
+    data = DataConfig(path=str(corpus), **SIZES)
+    limit = int(share * prepare(data).stat().st_size)
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "cache"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(ConfigError, match=r"cannot write the token table .*; set SWEEP_CACHE"):
+            prepare(data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert not list((tmp_path / "cache").iterdir())
+    assert open_table(data).digest
+
+
+def test_a_cache_that_cannot_be_written_is_explained(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "file"))
+
+    with pytest.raises(ConfigError, match="cannot write the token table .* set SWEEP_CACHE"):
+        prepare(DataConfig(path=str(corpus), **SIZES))
+
+
+def test_a_table_that_was_altered_is_found_out(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "cache"))
+    data = DataConfig(path=str(corpus), **SIZES)
+    path = prepare(data)
+    content, tokens = path.read_bytes(), read_table(path).train[:100].tobytes()
+    altered = content.replace(tokens, tokens[:-2] + b"\x00\x00")
+    assert altered != content
+    path.write_bytes(altered)
+
+    with pytest.raises(ConfigError, match=r"recorded digest [0-9a-f]{64}, .* have [0-9a-f]{64}"):
+        open_table(data, verify=True)
+
+
+def test_a_table_can_be_taken_elsewhere(corpus: Path, tmp_path: Path) -> None:
+    data = DataConfig(path=str(corpus), **SIZES)
+    moved = tmp_path / "tokens.arrow"
+    moved.write_bytes(prepare(data).read_bytes())
+    here = DataConfig(path=str(moved), **SIZES)
+
+    assert table_path(here) == moved
+    assert open_table(here).digest == open_table(data).digest
+    with pytest.raises(ConfigError, match=r"data.val_tokens: .* holds 500, not 400"):
+        open_table(DataConfig(path=str(moved), **{**SIZES, "val_tokens": 400}))
+
+
+def test_what_was_made_is_recorded(corpus: Path) -> None:
+    table = open_table(DataConfig(path=str(corpus), **SIZES))
+
+    about = table.about
+    assert about["source"] == str(corpus)
+    assert about["tokens"]["val"] == 500
+    assert about["text_bytes"]["train"] == int(table.token_lengths[table.train].sum())
+    assert about["choose"] == [375, 500]
+    assert np.array_equal(table.choose, table.val[375:])
+    assert digest_of(table) == {"digest": table.digest, "digests": about["digests"]}
+    json.dumps(about)
+
+
+@pytest.mark.parametrize("splits", ["hash", "stream"])
+def test_nothing_in_the_corpus_is_explained(splits: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    (tmp_path / "empty.txt").write_text("")
+
+    for path in (tmp_path / "a.parquet", tmp_path / "empty.txt", tmp_path):
+        with pytest.raises(ConfigError, match=f"{path} holds no text"):
+            prepare(DataConfig(path=str(path), splits=splits, **SIZES))
+
+
+def test_text_in_a_column_that_is_not_utf8_is_explained(tmp_path: Path) -> None:
+    values = pa.array([b"fine", b"\xff\xfe"], pa.binary()).cast(pa.binary())
+    offsets, data = values.buffers()[1:]
+    texts = pa.StringArray.from_buffers(2, offsets, data)
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+
+    with pytest.raises(ConfigError, match="column text of .* is not UTF-8 text"):
+        prepare(DataConfig(path=str(tmp_path / "a.parquet"), **SIZES))
+
+
+def test_the_byte_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(("é" * 700_000).encode() + b"\xff")
+
+    with pytest.raises(ConfigError, match=r"is not UTF-8 text \(byte 1400000\)"):
+        prepare(DataConfig(path=str(path), **SIZES))
+
+
+def test_pieces_of_a_long_text_give_its_tokens(tmp_path: Path) -> None:
+    text = "".join(f"line {n}\n" + "\n" * (n % 3) for n in range(200_000))
+    (tmp_path / "a.txt").write_text(text)
+
+    table = open_table(DataConfig(path=str(tmp_path), **SIZES))
+
+    joined = np.concatenate([table.train, table.val, table.test])[1:]
+    assert joined.astype(np.uint8).tobytes() == text.encode()
+
+
+def test_a_column_can_be_chosen(tmp_path: Path) -> None:
+    texts = [f"document {i} " * 20 for i in range(60)]
+    pq.write_table(pa.table({"content": texts}), tmp_path / "a.parquet")
+
+    table = open_table(DataConfig(path=str(tmp_path / "a.parquet"), column="content", **SIZES))
+
+    assert "document" in table.tokenizer.decode(table.train[:50])
