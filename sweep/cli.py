@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 
 from model.config import SETTINGS, Config
-from model.presets import PRESETS, VOCABULARIES, overridden, preset
+from model.presets import PRESETS, overridden, preset
 from model.setting import ConfigError, Setting, did_you_mean
+from sweep.data_cli import data
 from sweep.errors import SweepError
 from sweep.records import View
 from sweep.space import SWEEP_SETTINGS, read_space
@@ -42,6 +43,9 @@ def cli() -> None:
       sweep status
       sweep ui
     """
+
+
+cli.add_command(data)
 
 
 @cli.command()
@@ -243,7 +247,7 @@ def _train(config: Config, folder: Path) -> None:
     from model.train import train as train_model
     from sweep.report import table
 
-    groups = outline(config, VOCABULARIES[config.data.tokenizer])
+    groups = outline(config, config.data.token_kinds)
     click.echo(table(group_rows(groups)), err=True)
     shown = columns(config)
     click.echo(heading(shown))

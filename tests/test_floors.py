@@ -40,6 +40,7 @@ FLOORS = [
     {"sweep.local_runner"},
     {"sweep.ray_runner"},
     {"sweep.run"},
+    {"sweep.data_cli"},
     {"sweep.cli"},
     {"sweep.__main__"},
 ]
@@ -48,7 +49,7 @@ DOORS = {
     "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
     "optuna": {"sweep.study", "sweep.prune"},
     "mlflow": {"sweep.tracking"},
-    "click": {"sweep.cli"},
+    "click": {"sweep.cli", "sweep.data_cli"},
     "rich": {"sweep.console"},
     "yaml": {"sweep.space", "sweep.run"},
 }

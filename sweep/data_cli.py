@@ -1,0 +1,255 @@
+"""The command line of token tables: prepare one, look at one, look for duplicates in one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from model.config import SETTINGS, DataConfig
+from model.setting import ConfigError
+from sweep.errors import SweepError
+
+if TYPE_CHECKING:
+    from model.table import TokenTable
+
+NAMED = {"fineweb": "hf://datasets/HuggingFaceFW/fineweb/sample/10BT"}
+# What NanoGPT Slowrun takes of it; a test split of our own follows
+FINEWEB = {
+    "data.tokenizer": "gpt2",
+    "data.splits": "stream",
+    "data.train_tokens": "100M",
+    "data.val_tokens": "10M",
+    "data.test_tokens": "10M",
+}
+OPTIONS = ("train-tokens", "val-tokens", "test-tokens", "tokenizer", "vocabulary", "splits")
+SHOWN_EVERY = 0.2  # seconds
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """SOURCE and the settings that decide what a table holds."""
+    for name in (*OPTIONS, "column"):
+        about = SETTINGS[f"data.{name.replace('-', '_')}"]
+        shown = about.bounds if about.choices else about.unit or "NAME"
+        command = click.option(f"--{name}", metavar=shown, help=f"{about.meaning}.")(command)
+    json_option = click.option("--json", "as_json", is_flag=True, help="Print data, not text.")
+    return click.argument("source", default="")(json_option(command))
+
+
+@click.group()
+def data() -> None:
+    """Prepare text, or tokens that others prepared, as a table that runs can share.
+
+    \b
+      sweep data prepare book.txt --tokenizer gpt2
+      sweep data prepare fineweb --train-tokens 100M --val-tokens 10M
+      sweep data info book.txt --tokenizer gpt2
+    """
+
+
+@data.command()
+@data_options
+def prepare(source: str, as_json: bool, **options: str | None) -> None:
+    """Make the token table of SOURCE, if it is not there yet, and say how to use it.
+
+    SOURCE is a text or Parquet file, a folder of them, tokens of nanoGPT, llm.c, Slowrun or Hugging
+    Face datasets, a URI (hf://datasets/OWNER/NAME/FOLDER, https, s3, ...) of Parquet files, or
+    `fineweb`. Interrupted, it leaves nothing; the same command starts again.
+
+    \b
+      sweep data prepare corpus/ --tokenizer bpe --vocabulary 8192
+      sweep data prepare fineweb --train-tokens 100M --val-tokens 10M
+    """
+    from model.data import open_table
+    from model.prepare import prepare as prepare_table
+
+    given = _settings(source, options)
+    config = _config(given)
+    try:
+        with _Bar(config) as bar:
+            path = prepare_table(config, bar.show)
+        table = open_table(config)
+    except ConfigError as error:
+        raise SweepError("the data cannot be used", error.problems) from None
+    _print(table, path, given, as_json)
+
+
+@data.command()
+@data_options
+def info(source: str, as_json: bool, **options: str | None) -> None:
+    """Show the token table of SOURCE, or SOURCE itself if it is one, and check its digest.
+
+    \b
+      sweep data info book.txt --tokenizer gpt2
+      sweep data info tokens.arrow --json
+    """
+    table, path, given = _open(source, options)
+    _print(table, path, given, as_json)
+
+
+@data.command()
+@data_options
+@click.option("--near", type=click.FloatRange(0.1, 1), help="Alike by this share of 5-grams, too.")
+def duplicates(source: str, as_json: bool, near: float | None, **options: str | None) -> None:
+    """Look for training text in the held-out splits of a token table.
+
+    Always: the share of val's passages of 64 tokens that are also in train. With --near: documents
+    that are alike, by MinHash.
+
+    \b
+      sweep data duplicates book.txt --tokenizer gpt2 --near 0.8
+    """
+    from model.overlap import near_duplicates, share_of_val_in_train
+    from model.table import SPLITS
+
+    table, _, _ = _open(source, options)
+    found: dict[str, Any] = {
+        "recorded": table.about.get("duplicates", {}),
+        "val_passages_in_train": share_of_val_in_train(table.train, table.val),
+        "test_passages_in_train": share_of_val_in_train(table.train, table.test),
+    }
+    if near is not None:
+        splits = {name: getattr(table, name) for name in SPLITS}
+        try:
+            pairs = near_duplicates(splits, table.documents, near)
+        except ConfigError as error:
+            raise SweepError("near duplicates cannot be looked for", error.problems) from None
+        found["near"] = [pair._asdict() for pair in pairs]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for name, count in found["recorded"].items():
+        click.echo(f"exact duplicates, {name}: {count:,} documents")
+    for split in ("val", "test"):
+        share = found[f"{split}_passages_in_train"]
+        click.echo(f"{split}: {share:.2%} of its passages of 64 tokens are also in train")
+    for pair in found.get("near", ()):
+        pair_of = f"{pair['split']} document {pair['document']} and train's {pair['other']}"
+        click.echo(f"{pair_of}: {pair['similarity']:.2f} alike")
+    if near is not None and not found["near"]:
+        click.echo(f"no held-out document is {near:g} like one of train")
+
+
+def _settings(source: str, options: Mapping[str, str | None]) -> dict[str, str]:
+    """What is given on the command line as settings, text as typed."""
+    given = dict(FINEWEB) if source == "fineweb" else {}
+    given |= {f"data.{key}": value for key, value in options.items() if value is not None}
+    given["data.path"] = NAMED.get(source, source)
+    if given.get("data.splits") == "stream" and "data.train_tokens" in given:
+        given["data.pool_tokens"] = given["data.train_tokens"]
+    return given
+
+
+def _config(given: Mapping[str, str]) -> DataConfig:
+    values, problems = {}, []
+    for name, text in given.items():
+        try:
+            values[name.partition(".")[2]] = SETTINGS[name].check(text)
+        except ConfigError as error:
+            problems.append(f"{name}: {error}")
+    config = DataConfig(**values) if not problems else DataConfig()  # type: ignore[arg-type]
+    problems += config.problems()
+    if problems:
+        raise SweepError("these settings cannot be prepared", problems)
+    if "data.train_tokens" not in given:
+        return DataConfig(**{**values, "train_tokens": 2})  # type: ignore[arg-type]
+    return config
+
+
+def _open(
+    source: str, options: Mapping[str, str | None]
+) -> tuple[TokenTable, Path, dict[str, str]]:
+    """A table that exists, every token checked."""
+    from model.data import open_table
+    from model.prepare import is_table, table_path
+    from model.table import read_table
+
+    given = _settings(source, options)
+    try:
+        if is_table(source):
+            table = read_table(Path(source))
+            given |= {f"data.{n}_tokens": str(len(getattr(table, n))) for n in ("val", "test")}
+        config = _config(given)
+        path = table_path(config)
+        if not path.exists():
+            raise SweepError(
+                f"{source or 'the embedded corpus'} is not prepared with these settings",
+                hint="`sweep data prepare` takes the same arguments.",
+            )
+        return open_table(config, verify=True), path, given
+    except ConfigError as error:
+        raise SweepError("the data cannot be used", error.problems) from None
+
+
+def _print(table: TokenTable, path: Path, given: Mapping[str, str], as_json: bool) -> None:
+    settings = {**given, "data.digest": table.digest}
+    if as_json:
+        about = {"table": str(path), "settings": settings, **table.about}
+        click.echo(json.dumps(about, indent=2))
+        return
+    about = dict(table.about)
+    click.echo(f"{path}  {path.stat().st_size / 1e6:,.1f} MB")
+    commit = f" at commit {about['commit']}" if about["commit"] else ""
+    imported = f", tokens of {about['imported']}" if "imported" in about else ""
+    click.echo(f"source      {about['source']}{commit}{imported}")
+    coded = about["tokenizer"]
+    click.echo(
+        f"tokenizer   {coded['name']}, {coded['vocabulary']:,} tokens, {coded['digest'][:16]}"
+    )
+    click.echo(f"splits      {about['rule']}")
+    for name, tokens in about["tokens"].items():
+        size, documents = about["text_bytes"][name], about["documents"][name]
+        per_token = f"{size / tokens:.3f} bytes each" if tokens else ""
+        click.echo(
+            f"{name:<12}{tokens:>15,} tokens {documents:>10,} documents  {per_token:<18}"
+            f"{about['digests'][name][:16]}"
+        )
+    first, last = about["choose"]
+    click.echo(f"choose      val[{first:,}:{last:,}], to choose ensemble members on")
+    for name, count in about.get("duplicates", {}).items():
+        click.echo(f"duplicates  {name}: {count:,} documents")
+    if "val_passages_in_train" in about:
+        click.echo(f"overlap     {about['val_passages_in_train']:.2%} of val's passages in train")
+    click.echo("in a space, or each with --set:\nfixed:")
+    for name, value in settings.items():
+        click.echo(f"  {name}: {value}")
+
+
+class _Bar:
+    """A progress bar on a terminal: of the tokens asked for, else of the text there is."""
+
+    def __init__(self, config: DataConfig) -> None:
+        from model.corpus import text_bytes
+
+        pool = config.pool_tokens
+        self.of_tokens = bool(pool)
+        asked = pool + config.val_tokens + config.test_tokens
+        self.bar = click.progressbar(
+            length=asked if pool else max(1, text_bytes(config)),
+            label="tokens" if pool else "text",
+            file=sys.stderr,
+            show_pos=True,
+            hidden=not sys.stderr.isatty(),
+        )
+        self.done, self.shown = 0, time.monotonic()
+
+    def __enter__(self) -> _Bar:
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.bar.finish()
+        self.bar.__exit__(None, None, None)
+
+    def show(self, characters: int, tokens: int) -> None:
+        """Told now and then how far it is."""
+        now = time.monotonic()
+        if now - self.shown >= SHOWN_EVERY:
+            at = tokens if self.of_tokens else characters
+            self.bar.update(at - self.done)
+            self.done, self.shown = at, now

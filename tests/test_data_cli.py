@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from server import Server, serving
+
+from model import fineweb
+from sweep.cli import cli
+from sweep.data_cli import _settings
+from sweep.errors import SweepError
+
+CACHE = Path(__file__).parents[2] / "shared" / "tiktoken_cache"
+SIZES = ("--val-tokens", "600", "--test-tokens", "400", "--train-tokens", "1K")
+
+
+def sweep(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["data", *map(str, arguments)])
+
+
+def test_a_table_is_prepared_and_shown(corpus: Path) -> None:
+    prepared = sweep("prepare", corpus, *SIZES)
+    shown = sweep("info", corpus, *SIZES)
+
+    assert prepared.exit_code == shown.exit_code == 0
+    assert prepared.stdout == shown.stdout
+    about = json.loads(sweep("info", corpus, *SIZES, "--json").stdout)
+    assert about["tokens"]["val"] == 600
+    assert about["digest"] in shown.stdout
+    assert about["settings"]["data.path"] == str(corpus)
+
+
+def test_what_is_printed_can_be_put_into_a_space(corpus: Path, tmp_path: Path) -> None:
+    printed = sweep("prepare", corpus, *SIZES).stdout
+    fixed = printed[printed.index("fixed:") :]
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        f"search:\n  optim.lr: [0.01, 0.02]\n{fixed}  train.evals: 2\n  train.batch_tokens: 128\n"
+    )
+
+    checked = CliRunner().invoke(cli, ["check", str(space)])
+
+    assert checked.exit_code == 0, checked.exception
+
+
+def test_a_table_file_is_shown_by_itself(corpus: Path) -> None:
+    about = json.loads(sweep("prepare", corpus, *SIZES, "--json").stdout)
+
+    assert json.loads(sweep("info", about["table"], "--json").stdout)["digest"] == about["digest"]
+
+
+def test_an_altered_table_is_refused_with_both_digests(corpus: Path, tmp_path: Path) -> None:
+    about = json.loads(sweep("prepare", corpus, *SIZES, "--json").stdout)
+    altered = tmp_path / "altered.arrow"
+    altered.write_bytes(Path(about["table"]).read_bytes().replace(b"7\0", b"8\0"))
+
+    refused = sweep("info", altered).exception
+
+    assert isinstance(refused, SweepError)
+    assert f"recorded digest {about['digest']}, its tokens have" in str(refused)
+
+
+def test_duplicates_are_looked_for(corpus: Path) -> None:
+    sweep("prepare", corpus, *SIZES)
+
+    found = json.loads(sweep("duplicates", corpus, *SIZES, "--near", "0.9", "--json").stdout)
+
+    assert found["near"] == []
+    assert found["recorded"] == {"dropped": 0}
+    assert 0 <= found["val_passages_in_train"] <= 1
+    assert "of its passages of 64 tokens" in sweep("duplicates", corpus, *SIZES).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("info", "{corpus}", "--val-tokens", "17"), "is not prepared with these settings"),
+        (("prepare", "nowhere"), "nothing at nowhere"),
+        (("prepare", "{corpus}", "--splits", "hsh"), "did you mean hash?"),
+        (("prepare", "{corpus}", "--val-tokens", "-3", "--test-tokens", "x"), "got 'x'"),
+        (("prepare", "{corpus}", "--val-tokens", "1B"), "the corpus has .* tokens, but"),
+    ],
+)
+def test_mistakes_are_one_message(arguments: tuple[str, ...], message: str, corpus: Path) -> None:
+    result = sweep(*(word.replace("{corpus}", str(corpus)) for word in arguments))
+
+    assert isinstance(result.exception, SweepError)
+    with pytest.raises(SweepError, match=message):
+        raise result.exception
+
+
+def test_fineweb_is_slowruns_stream() -> None:
+    options = {"train_tokens": "1M", "val_tokens": None, "tokenizer": None}
+
+    assert _settings("fineweb", options) == {
+        "data.path": fineweb.FINEWEB,
+        "data.tokenizer": "gpt2",
+        "data.splits": "stream",
+        "data.train_tokens": "1M",
+        "data.pool_tokens": "1M",
+        "data.val_tokens": "10M",
+        "data.test_tokens": "10M",
+    }
+
+
+TEXTS = [f"Document {i} of the stream, {i * 7919 % 1000}." * (1 + i % 9) for i in range(300)]
+
+
+def slowruns_files(folder: Path, val_tokens: int, train_tokens: int) -> dict[str, str]:
+    """What Slowrun's prepare_data.py leaves, written from its description."""
+    import tiktoken
+
+    encoding, texts = tiktoken.get_encoding("gpt2"), iter(TEXTS)
+    digests = {}
+    for split, budget, seed in (("val", val_tokens, 42), ("train", train_tokens, 43)):
+        tokens: list[int] = []
+        starts = []
+        while len(tokens) < budget:
+            starts.append(len(tokens))
+            tokens += [50256, *encoding.encode_ordinary(next(texts))]
+        path = folder / f"fineweb_{split}.pt"
+        about = {
+            "tokens": torch.from_numpy(np.array(tokens[:budget], dtype=np.uint16)),
+            "doc_starts": torch.from_numpy(np.array(starts, dtype=np.int64)),
+            "bos_id": 50256,
+            "seq_shuffle_seed": seed,
+            "seq_size": 2049,
+        }
+        torch.save(about, path)
+        digests[split] = fineweb.file_digest(path)
+    return digests
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Server]:
+    """A hub with a small FineWeb, and a Slowrun whose budgets fit it."""
+    if CACHE.exists():
+        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
+    elif not os.environ.get("TIKTOKEN_CACHE_DIR"):
+        pytest.skip("tiktoken's gpt2 files are not beside this checkout")
+    monkeypatch.setattr(fineweb, "TOKENS", {"train": 5000, "val": 1000})
+    repository = "HuggingFaceFW/fineweb"
+    server = Server({})
+    entries = []
+    for number in range(3):
+        file = io.BytesIO()
+        pq.write_table(pa.table({"text": TEXTS[number * 100 : number * 100 + 100]}), file)
+        path = f"sample/10BT/{number:03}_00000.parquet"
+        server.files[f"/datasets/{repository}/resolve/abc/{path}"] = file.getvalue()
+        entries.append({"type": "file", "path": path, "size": len(file.getvalue())})
+    server.hub[f"/api/datasets/{repository}/revision/main"] = {"sha": "abc"}  # type: ignore[assignment]
+    server.hub[f"/api/datasets/{repository}/tree/abc/sample/10BT"] = entries
+    return server
+
+
+SLOWRUN = ("fineweb", "--train-tokens", "5000", "--val-tokens", "1000", "--test-tokens", "500")
+
+
+def test_fineweb_by_slowruns_rule_is_slowruns_file(
+    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamed here, and written by their script: the same file, and the same table."""
+    digests = slowruns_files(tmp_path, 1000, 5000)
+    monkeypatch.setattr(fineweb, "DIGESTS", digests)
+    with serving(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        streamed = json.loads(sweep("prepare", *SLOWRUN, "--json").stdout)
+    theirs = ("--tokenizer", "gpt2", "--val-tokens", "1000", "--test-tokens", "0")
+
+    imported = json.loads(sweep("prepare", tmp_path, *theirs, "--json").stdout)
+
+    assert streamed["slowrun"] == digests
+    assert streamed["commit"] == "abc"
+    assert all(streamed["digests"][n] == imported["digests"][n] for n in ("train", "val"))
+    assert streamed["documents"]["train"] == imported["documents"]["train"]
+
+
+def test_other_tokens_than_slowruns_are_refused_with_both_digests(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        refused = sweep("prepare", *SLOWRUN).exception
+
+    assert isinstance(refused, SweepError)
+    assert f"fineweb_train.pt has SHA-256 {fineweb.DIGESTS['train']}" in str(refused)
+    assert "data.digest: set it to" in str(refused)
+
+
+def test_another_budget_is_not_compared_with_slowruns(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        prepared = sweep("prepare", "fineweb", *SLOWRUN[3:], "--train-tokens", "4000")
+
+    assert prepared.exit_code == 0, prepared.exception
