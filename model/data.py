@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.config import Config, DataConfig
-from model.order import epoch_order, shuffled_documents
+from model.order import Stream, easiest_first, epoch_order, shuffled_documents
 from model.prepare import prepare
 from model.setting import ConfigError
 from model.table import TokenTable, digest_of, read_table
@@ -54,23 +54,33 @@ def batch(config: Config, table: TokenTable, done_steps: int) -> tuple[np.ndarra
 
     Each epoch reads the first `data.train_tokens` at most once. `train.shuffle` says how: as they
     lie; their sequences in another order; or their documents (slowrun #76), which are joined and
-    cut into sequences anew, in another order too.
+    cut into sequences anew, in another order too. A curriculum comes first.
     """
-    context, tokens, seed = config.gpt.context, config.data.train_tokens, config.train.data_seed
+    data, context, seed = config.data, config.gpt.context, config.train.data_seed
+    tokens, shuffle = data.train_tokens, config.train.shuffle
     epoch, step = divmod(done_steps, config.steps_per_epoch)
     size = config.train.batch_tokens // context
     sequences_B = np.arange(step * size, (step + 1) * size)
-    if config.train.shuffle != "no":
+    if data.curriculum != "no" and epoch < data.curriculum_epochs:
+        stream = easiest_first(table, tokens, data.curriculum, data.reference)
+        return _of_stream(table.train, stream, sequences_B * context, context)
+    if shuffle != "no":
         sequences_B = epoch_order((tokens - 1) // context, seed, epoch)[sequences_B]
-    starts_B = sequences_B * context
-    if config.train.shuffle != "documents":
-        return windows(table.train, starts_B, context)
-    stream = shuffled_documents(table, tokens, seed, epoch)
-    rows = table.train[stream.positions(starts_B, context + 1)]
-    return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
+    if shuffle == "documents":
+        stream = shuffled_documents(table, tokens, seed, epoch)
+        return _of_stream(table.train, stream, sequences_B * context, context)
+    return windows(table.train, sequences_B * context, context)
 
 
 def windows(tokens: np.ndarray, starts: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and next-token targets, each (B, T) int64, of the windows at `starts` (B,)."""
-    at_BT = starts[:, None] + np.arange(context)
-    return tokens[at_BT].astype(np.int64), tokens[at_BT + 1].astype(np.int64)
+    # A view of every window there is: picking some copies row by row, without an index per token.
+    rows = np.lib.stride_tricks.sliding_window_view(tokens, context + 1)[starts]
+    return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)
+
+
+def _of_stream(
+    tokens: np.ndarray, stream: Stream, starts: np.ndarray, context: int
+) -> tuple[np.ndarray, np.ndarray]:
+    rows = tokens[stream.positions(starts, context + 1)]
+    return rows[:, :-1].astype(np.int64), rows[:, 1:].astype(np.int64)

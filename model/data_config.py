@@ -51,6 +51,19 @@ class DataConfig:
     train_tokens: int = setting(65_536, "tokens", "the training budget, seen once per epoch", low=2)
     val_tokens: int = setting(16_384, "tokens", "held out for searching and pruning", low=2)
     test_tokens: int = setting(16_384, "tokens", "sealed until the search is over; 0: none", low=0)
+    curriculum: str = setting(
+        "no",
+        "",
+        "first epochs read documents easiest first: the shortest, the most compressible, or those "
+        "that a reference run found easy (2506.11300)",
+        choices=("no", "shortest", "compression", "reference"),
+    )
+    curriculum_epochs: int = setting(
+        1, "epochs", "so many are in that order; later ones as train.shuffle says", low=1
+    )
+    reference: str = setting(
+        "", "", "losses by document for a curriculum, as `sweep data score` gives"
+    )
     digest: str = setting("", "", "refuse a token table with another digest; empty: any")
 
     @property
@@ -68,4 +81,6 @@ class DataConfig:
                 f"data.train_tokens: must be at most data.pool_tokens ({self.pool_tokens:,}), "
                 f"got {self.train_tokens:,}"
             )
+        if (self.curriculum == "reference") != bool(self.reference):
+            found.append("data.reference: is what data.curriculum reference needs; give both")
         return found

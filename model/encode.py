@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,9 @@ from model.spool import Spool
 AT_ONCE = 1 << 18  # characters that one thread is given
 AHEAD = 3  # such lots per thread that wait or are worked on
 KEY = 16  # bytes
+COMPRESSION = 1  # zlib's fastest: documents are only compared with each other
 
+Encoded = tuple[np.ndarray, int]  # tokens of a piece, and its compressed bytes
 Watch = Callable[[int, int], None]  # told characters and tokens so far
 
 
@@ -31,18 +34,25 @@ class Documents:
     def __init__(self) -> None:
         self.lengths = array("q")  # tokens, separator included
         self.characters = 0  # of all
+        self.bytes = array("q")  # of each one's text, as UTF-8
+        self.compressed = array("q")  # the same, compressed
         self.keys = bytearray()  # first 16 bytes of each SHA-256 over UTF-8
         self.digest = hashlib.sha256()  # of the document that is being read
 
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def add(self, piece: Piece, tokens: int) -> None:
+    def add(self, piece: Piece, tokens: int, compressed: int = 0) -> None:
         """Count a piece of `tokens`; a document that begins has one more, its separator."""
         if piece.begins:
             self.end()
             self.lengths.append(1)
-        self.digest.update(piece.text.encode())
+            self.bytes.append(0)
+            self.compressed.append(0)
+        text = piece.text.encode()
+        self.digest.update(text)
+        self.bytes[-1] += len(text)
+        self.compressed[-1] += compressed
         self.lengths[-1] += tokens
         self.characters += len(piece.text)
 
@@ -56,6 +66,12 @@ class Documents:
     def length_N(self) -> np.ndarray:
         """Tokens of each, int64."""
         return np.array(self.lengths, dtype=np.int64)
+
+    @property
+    def compression_N(self) -> np.ndarray:
+        """Compressed size of each, as a share of its size, float32."""
+        size_N = np.array(self.bytes, dtype=np.float32)
+        return np.array(self.compressed, dtype=np.float32) / np.maximum(size_N, 1)
 
     @property
     def key_N(self) -> np.ndarray:
@@ -79,8 +95,8 @@ def tokenise(
     documents, before = Documents(), np.array([separator], dtype=spool.dtype)
     for lot, encoded in _in_parallel(pieces, encode):
         tokens = []
-        for piece, piece_tokens in zip(lot, encoded, strict=True):
-            documents.add(piece, len(piece_tokens))
+        for piece, (piece_tokens, compressed) in zip(lot, encoded, strict=True):
+            documents.add(piece, len(piece_tokens), compressed)
             if piece.begins:
                 tokens.append(before)
             tokens.append(piece_tokens.astype(spool.dtype, copy=False))
@@ -94,14 +110,17 @@ def tokenise(
 
 def _in_parallel(
     pieces: Iterable[Piece], encode: Callable[[str], np.ndarray]
-) -> Iterator[tuple[list[Piece], list[np.ndarray]]]:
-    """Lots of pieces with their tokens, in order."""
+) -> Iterator[tuple[list[Piece], list[Encoded]]]:
+    """Lots of pieces with their tokens and compressed sizes, in order."""
 
-    def work(lot: list[Piece]) -> list[np.ndarray]:
-        return [encode(piece.text) for piece in lot]
+    def work(lot: list[Piece]) -> list[Encoded]:
+        return [
+            (encode(piece.text), len(zlib.compress(piece.text.encode(), COMPRESSION)))
+            for piece in lot
+        ]
 
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    waiting: deque[tuple[list[Piece], Future[list[np.ndarray]]]] = deque()
+    waiting: deque[tuple[list[Piece], Future[list[Encoded]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         lots = _lots(pieces)
         try:

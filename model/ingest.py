@@ -46,9 +46,9 @@ class Ingested:
     tokenizer: Tokenizer
     about: Mapping[str, Any]
     final: Callable[[np.ndarray], np.ndarray] = lambda tokens: tokens  # from spooled to table's
-    facts: Facts = (
-        lambda splits, documents, digest: {}
-    )  # learned, or refused, from the finished splits
+    compression_N: np.ndarray | None = None  # of each document, where there was text
+    # what the finished splits tell, if that is not a reason to refuse them
+    facts: Facts = lambda splits, documents, digest: {}
 
 
 def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
@@ -61,7 +61,14 @@ def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
         splits, counted = _split(documents, data)
         tokenizer, points = _characters(spool, splits["train"])
         about = {**about_source(data, tokenizer), **counted}
-        return Ingested(spool, splits, tokenizer, about, lambda tokens: look_up(points, tokens))
+        return Ingested(
+            spool,
+            splits,
+            tokenizer,
+            about,
+            final=lambda tokens: look_up(points, tokens),
+            compression_N=documents.compression_N,
+        )
     tokenizer = get_tokenizer(data.tokenizer)
     assert tokenizer.separator is not None
     spool = work.tokens(tokenizer.dtype)
@@ -69,8 +76,9 @@ def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
     splits, counted = _split(documents, data)
     checked = fineweb.is_recipe(data) and not data.digest  # else that is what is compared
     facts = _slowrun_facts if checked else Ingested.facts
+    about = {**about_source(data, tokenizer), **counted}
     return Ingested(
-        spool, splits, tokenizer, {**about_source(data, tokenizer), **counted}, facts=facts
+        spool, splits, tokenizer, about, compression_N=documents.compression_N, facts=facts
     )
 
 
@@ -155,7 +163,9 @@ def _with_bpe(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
         )
         splits, counted = _split(encoded, data)
         if _is_within(learned_from, splits["train"], spool, tokenizer):
-            return Ingested(spool, splits, tokenizer, {**about_source(data, tokenizer), **counted})
+            about = {**about_source(data, tokenizer), **counted}
+            ratios_N = encoded.compression_N
+            return Ingested(spool, splits, tokenizer, about, compression_N=ratios_N)
     raise too_small(documents.characters, data)
 
 

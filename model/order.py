@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from model.setting import ConfigError
 from model.table import TokenTable
 
 DOCUMENTS = 1  # keeps the draws for documents apart from those for sequences
@@ -57,9 +59,56 @@ def shuffled_documents(table: TokenTable, tokens: int, seed: int, epoch: int) ->
 
     The last document is cut at the budget. Remembered, like the order of sequences.
     """
+    random = np.random.default_rng([seed, epoch, DOCUMENTS])
+    return _joined(table, tokens, random.permutation(_documents(table, tokens)))
+
+
+@lru_cache(maxsize=1)
+def easiest_first(table: TokenTable, tokens: int, curriculum: str, reference: str) -> Stream:
+    """The documents of the first `tokens` training tokens by what `curriculum` calls easy.
+
+    Equally easy ones stay in the file's order. Raises ConfigError if the table or the file
+    `reference` does not tell.
+    """
+    count = _documents(table, tokens)
+    if curriculum == "shortest":
+        hardness_N = np.diff(table.documents["train"])
+    elif curriculum == "compression":
+        hardness_N = table.compression
+        if not len(hardness_N):
+            raise ConfigError(
+                [
+                    "data.curriculum: imported tokens have no text whose compression could be "
+                    "measured; choose shortest or reference"
+                ]
+            )
+    else:
+        hardness_N = _read_losses(Path(reference), len(table.documents["train"]) - 1)
+    return _joined(table, tokens, np.argsort(hardness_N[:count], kind="stable"))
+
+
+def _read_losses(path: Path, documents: int) -> np.ndarray:
+    try:
+        losses_N = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError([f"data.reference: cannot read {path}: {error}"]) from None
+    if losses_N.shape != (documents,) or losses_N.dtype.kind != "f" or np.isnan(losses_N).any():
+        raise ConfigError(
+            [
+                f"data.reference: {path} holds {losses_N.dtype} {losses_N.shape}, expected a loss "
+                f"for each of {documents:,} documents; make it with `sweep data score`"
+            ]
+        )
+    return np.asarray(losses_N)
+
+
+def _documents(table: TokenTable, tokens: int) -> int:
+    """How many documents begin within the first `tokens` training tokens."""
+    return int(np.searchsorted(table.documents["train"], tokens, "left"))
+
+
+def _joined(table: TokenTable, tokens: int, order: np.ndarray) -> Stream:
     offsets = table.documents["train"]
-    count = int(np.searchsorted(offsets, tokens, "left"))  # those that begin within the budget
-    order = np.random.default_rng([seed, epoch, DOCUMENTS]).permutation(count)
-    starts = offsets[:count][order]
-    lengths = np.minimum(offsets[1 : count + 1], tokens)[order] - starts
+    starts = offsets[order]
+    lengths = np.minimum(offsets[order + 1], tokens) - starts
     return Stream(starts, np.concatenate([[0], np.cumsum(lengths)]))

@@ -184,4 +184,8 @@ def _write(file: BinaryIO, made: Ingested, work: Workspace) -> None:
     }
     arrays = {name: spools[name].array() for name in SPLITS}
     about |= made.facts(arrays, documents, about["digest"])
-    write_table(file, spools, documents, about, made.tokenizer)
+    compression = {
+        name: None if made.compression_N is None else made.compression_N[split.document_N]
+        for name, split in made.splits.items()
+    }
+    write_table(file, spools, documents, compression, about, made.tokenizer)

@@ -36,6 +36,8 @@ class TokenTable:
     test: np.ndarray
     # per split, where each document begins; last, the split's length
     documents: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # of each training document, its compressed size as a share of its size; empty if imported
+    compression: np.ndarray = field(default_factory=lambda: np.array([]))
     about: Mapping[str, Any] = field(default_factory=dict)  # what `sweep data info` shows
     pieces: bytes = b""  # the text of all tokens, joined
 
@@ -113,6 +115,7 @@ def write_table(
     file: BinaryIO,
     spools: Mapping[str, Spool],
     documents: Mapping[str, np.ndarray],
+    compression: Mapping[str, np.ndarray | None],
     about: Mapping[str, Any],
     tokenizer: Tokenizer,
 ) -> None:
@@ -121,7 +124,7 @@ def write_table(
     kind = pa.large_list(pa.field("token", item, nullable=False))
     facts = {**about, "token_lengths": tokenizer.lengths.tolist()}
     metadata = {b"sweep": json.dumps(facts).encode(), b"pieces": b"".join(tokenizer.pieces)}
-    schema = pa.schema([("tokens", kind)], metadata=metadata)
+    schema = pa.schema([("tokens", kind), ("compression", pa.float32())], metadata=metadata)
     sink = pa.PythonFile(_Forgetful(file, spools), mode="w")
     with pa.ipc.new_file(sink, schema) as writer:
         for name in SPLITS:
@@ -130,7 +133,12 @@ def write_table(
                 pa.array(spools[name].array(), type=item),
                 type=kind,
             )
-            writer.write_batch(pa.record_batch([lists], schema=schema))
+            ratios_N = compression[name]
+            if ratios_N is None:
+                ratios = pa.nulls(len(lists), pa.float32())
+            else:
+                ratios = pa.array(ratios_N, type=pa.float32())
+            writer.write_batch(pa.record_batch([lists, ratios], schema=schema))
 
 
 def read_table(path: Path) -> TokenTable:
@@ -140,7 +148,9 @@ def read_table(path: Path) -> TokenTable:
         metadata = reader.schema.metadata or {}
         about = json.loads(metadata[b"sweep"])
         lengths = np.array(about.pop("token_lengths"), dtype=np.int64)
-        lists = {name: reader.get_batch(index).column(0) for index, name in enumerate(SPLITS)}
+        batches = {name: reader.get_batch(index) for index, name in enumerate(SPLITS)}
+        lists = {name: batch.column("tokens") for name, batch in batches.items()}
+        ratios = batches["train"].column("compression")
         splits = {name: lists[name].values.to_numpy(zero_copy_only=True) for name in SPLITS}
         documents = {name: lists[name].offsets.to_numpy(zero_copy_only=True) for name in SPLITS}
         for name in SPLITS:
@@ -151,6 +161,7 @@ def read_table(path: Path) -> TokenTable:
             lengths,
             **splits,
             documents=documents,
+            compression=np.array([]) if ratios.null_count else ratios.to_numpy(),
             about=about,
             pieces=metadata[b"pieces"],
         )

@@ -135,6 +135,38 @@ def duplicates(source: str, as_json: bool, near: float | None, **options: str | 
         click.echo(f"no held-out document is {near:g} like one of train")
 
 
+@data.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@data_options
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="losses.npy")
+def score(run: Path, source: str, as_json: bool, out: Path, **options: str | None) -> None:
+    """Let the run trained in folder RUN say how hard each training document of SOURCE is.
+
+    \b
+      sweep data score runs/train/a1b2 book.txt --tokenizer gpt2 --out losses.npy
+      sweep train --set data.curriculum=reference --set data.reference=losses.npy
+    """
+    import numpy as np
+
+    from model.reference import document_losses
+
+    table, _, _ = _open(source, options)
+    try:
+        losses_N = document_losses(run, table)
+        with out.open("wb") as file:
+            np.save(file, losses_N)
+    except ConfigError as error:
+        raise SweepError("the documents cannot be scored", error.problems) from None
+    except OSError as error:
+        raise SweepError(f"cannot write {out}: {error.strerror}") from None
+    found = {"documents": len(losses_N), "mean": float(losses_N.mean()), "out": str(out)}
+    click.echo(
+        json.dumps(found)
+        if as_json
+        else f"{out}: {len(losses_N):,} documents, {losses_N.mean():.3f} nats per token"
+    )
+
+
 def _settings(source: str, options: Mapping[str, str | None]) -> dict[str, str]:
     """What is given on the command line as settings, text as typed."""
     given = dict(FINEWEB) if source == "fineweb" else {}

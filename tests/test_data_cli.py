@@ -14,7 +14,13 @@ import torch
 from click.testing import CliRunner, Result
 from server import Server, serving
 
-from model import fineweb
+from model import checkpoint, fineweb
+from model.config import Config
+from model.data import open_table
+from model.device import runtime
+from model.evaluate import HeldOut, evaluate
+from model.gpt import GPT
+from model.train import train
 from sweep.cli import cli
 from sweep.data_cli import _settings
 from sweep.errors import SweepError
@@ -78,6 +84,38 @@ def test_duplicates_are_looked_for(corpus: Path) -> None:
     assert found["recorded"] == {"dropped": 0}
     assert 0 <= found["val_passages_in_train"] <= 1
     assert "of its passages of 64 tokens" in sweep("duplicates", corpus, *SIZES).stdout
+
+
+def test_a_trained_run_says_how_hard_each_document_is(
+    corpus: Path, small: dict[str, object], tmp_path: Path
+) -> None:
+    """Weighted by length, the documents' losses are the loss on all of train."""
+    config = Config.from_settings({**small, "train.epochs": 4})
+    list(train(config, tmp_path / "run"))
+    sizes = ("--val-tokens", 1025, "--test-tokens", 1025)
+
+    scored = sweep("score", tmp_path / "run", corpus, *sizes, "--out", tmp_path / "losses.npy")
+
+    assert scored.exit_code == 0, scored.exception
+    losses_N = np.load(tmp_path / "losses.npy")
+    table = open_table(config.data)
+    length_N = np.diff(table.documents["train"])
+    length_N[0] -= 1  # the first token of all is not predicted
+    gpt = GPT(config.gpt, table.vocabulary)
+    gpt.load_state_dict(checkpoint.restore(tmp_path / "run")["gpt"])
+    held_out = HeldOut(table.train, table.token_lengths, config.gpt.context)
+    whole = evaluate(gpt, held_out, runtime(config)).loss
+    assert np.average(losses_N, weights=length_N) == pytest.approx(whole, rel=1e-5)
+
+    settings = {"data.curriculum": "reference", "data.reference": str(tmp_path / "losses.npy")}
+    assert list(train(Config.from_settings({**small, **settings}), tmp_path / "again"))[-1].done
+
+
+def test_what_is_no_run_scores_nothing(corpus: Path, tmp_path: Path) -> None:
+    sweep("prepare", corpus, *SIZES)
+
+    with pytest.raises(SweepError, match="holds no trained run"):
+        raise sweep("score", tmp_path, corpus, *SIZES).exception or AssertionError
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ FLOORS = [
     {"model.block"},
     {"model.gpt"},
     {"model.optim", "model.checkpoint", "model.evaluate", "model.predictions"},
-    {"model.average", "model.outline"},
+    {"model.average", "model.outline", "model.reference"},
     {"model.train"},
     {"sweep.errors", "sweep.interrupt", "sweep.publisher"},
     {"sweep.ray_cluster"},

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from model.config import Config
 from model.data import batch
 from model.order import Stream, epoch_order, shuffled_documents
+from model.setting import ConfigError
 from model.table import TokenTable
 
 CONTEXT = 16
@@ -115,6 +119,72 @@ def test_a_smaller_budget_reads_nothing_beyond_it(tokens: int) -> None:
     rows = read_epoch(config_of(tokens, "documents"), TABLE, 0)
 
     assert rows.max() < tokens
+
+
+def curriculum_config(kind: str, **settings: object) -> Config:
+    return Config.from_settings(
+        {
+            **config_of(sum(LENGTHS), "sequences").settings(),
+            "optim.decay_timescale": 0,
+            "data.curriculum": kind,
+            "train.epochs": 3,
+            **settings,
+        }
+    )
+
+
+def documents_read(rows: np.ndarray) -> list[int]:
+    """Numbers of the documents in the order in which they are read."""
+    document = np.repeat(np.arange(len(LENGTHS)), LENGTHS)[rows[:, :-1].ravel()]
+    return list(dict.fromkeys(document.tolist()))
+
+
+@pytest.mark.parametrize("kind", ["shortest", "compression", "reference"])
+def test_a_curriculum_reads_documents_easiest_first_and_then_shuffles(
+    kind: str, tmp_path: Path
+) -> None:
+    hardness = np.array(LENGTHS, dtype=float)
+    if kind != "shortest":
+        hardness = np.random.default_rng(5).permutation(len(LENGTHS)).astype(float)
+    np.save(tmp_path / "losses.npy", hardness)
+    table = replace(TABLE, compression=hardness)
+    reference = str(tmp_path / "losses.npy") if kind == "reference" else ""
+    config = curriculum_config(kind, **{"data.curriculum_epochs": 2, "data.reference": reference})
+
+    epochs = [read_epoch(config, table, epoch) for epoch in range(3)]
+
+    expected = np.argsort(hardness, kind="stable").tolist()
+    assert documents_read(epochs[0]) == expected[: len(documents_read(epochs[0]))]
+    assert np.array_equal(epochs[0], epochs[1])
+    assert epochs[2].tolist() == read_epoch(config_of(sum(LENGTHS), "sequences"), TABLE, 2).tolist()
+
+
+def test_imported_tokens_have_no_compression_to_go_by() -> None:
+    with pytest.raises(ConfigError, match="imported tokens have no text"):
+        batch(curriculum_config("compression"), TABLE, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read"),
+        (b"", "cannot read"),
+        (np.zeros(3), "expected a loss for each of 60 documents"),
+        (np.zeros(60, dtype=int), "holds int64"),
+        (np.full(60, np.nan), "expected a loss for each"),
+    ],
+)
+def test_losses_that_do_not_fit_are_refused(
+    content: bytes | np.ndarray | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "losses.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+
+    with pytest.raises(ConfigError, match=message):
+        batch(curriculum_config("reference", **{"data.reference": str(path)}), TABLE, 0)
 
 
 @given(st.data())

@@ -8,6 +8,8 @@ import resource
 import signal
 import subprocess
 import sys
+import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +203,22 @@ def test_what_was_made_is_recorded(corpus: Path) -> None:
     assert np.array_equal(table.choose, table.val[375:])
     assert digest_of(table) == {"digest": table.digest, "digests": about["digests"]}
     json.dumps(about)
+
+
+def test_compression_is_measured_for_each_training_document(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(40):
+        repeats = number + 1
+        word = "".join(map(chr, random.integers(97, 123, 1200 // repeats)))
+        (tmp_path / f"{number}.txt").write_text(word * repeats)
+
+    table = open_table(DataConfig(path=str(tmp_path), **SIZES))
+
+    offsets = table.documents["train"]
+    texts = [bytes(table.train[a + 1 : b].astype(np.uint8)) for a, b in pairwise(offsets)]
+    sizes = [len(zlib.compress(text, 1)) / len(text) for text in texts]
+    assert np.allclose(table.compression, sizes)
+    assert np.ptp(table.compression) > 0.3
 
 
 @pytest.mark.parametrize("splits", ["hash", "stream"])
