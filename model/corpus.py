@@ -18,7 +18,7 @@ from model.config import DataConfig
 from model.setting import ConfigError
 
 LEFT_OUT = {"test", "tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}
-PIECE = 1 << 20  # characters of a piece, about
+PIECE = 1 << 18  # characters of a piece, about
 # Between one line end, which follows text, and a letter or digit: no encoding's pattern joins them.
 # (A run of line ends is another matter: what follows decides how GPT-2 groups it.)
 CUT = re.compile(r"(?<=\S\n)(?=[^\W_])")

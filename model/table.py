@@ -129,16 +129,18 @@ def write_table(
     with pa.ipc.new_file(sink, schema) as writer:
         for name in SPLITS:
             lists = pa.LargeListArray.from_arrays(
-                pa.array(documents[name].astype(np.int64)),
-                pa.array(spools[name].array(), type=item),
-                type=kind,
+                _array(documents[name], pa.int64()), _array(spools[name].array(), item), type=kind
             )
             ratios_N = compression[name]
-            if ratios_N is None:
-                ratios = pa.nulls(len(lists), pa.float32())
-            else:
-                ratios = pa.array(ratios_N, type=pa.float32())
+            ratios = pa.nulls(len(lists), pa.float32())
+            if ratios_N is not None:
+                ratios = _array(ratios_N, pa.float32())
             writer.write_batch(pa.record_batch([lists, ratios], schema=schema))
+
+
+def _array(values: np.ndarray, kind: Any) -> Any:
+    """`values` as they lie in memory; pa.array would import pandas, if it is installed."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def read_table(path: Path) -> TokenTable:
