@@ -18,7 +18,10 @@ from model.train import train
 # What shows nowhere in the losses, and where it is tested instead.
 SHOWN_ELSEWHERE = {
     "data.path",  # test_data
-    "data.tokenizer",  # test_data
+    "data.tokenizer",  # test_data, test_tokenizer
+    "data.column",  # test_prepare
+    "data.pool_tokens",  # how far is read, not what is trained on: test_remote
+    "data.reference",  # test_order
     "data.test_tokens",  # read once the search is over
     "data.digest",  # test_data
     "train.device",  # there is one device
@@ -38,6 +41,11 @@ AVERAGED = {"train.average_last": 2, "train.evaluate": "weights"}
 AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("data.train_tokens", 1025, {}),
     ("data.val_tokens", 513, {}),
+    ("data.splits", "stream", {}),
+    ("data.vocabulary", 300, {"data.tokenizer": "bpe"}),
+    ("data.curriculum", "shortest", {}),
+    ("data.curriculum", "compression", {}),
+    ("data.curriculum_epochs", 2, {"data.curriculum": "compression"}),
     ("gpt.layers", 3, {}),
     ("gpt.width", 32, {}),
     ("gpt.head_width", 16, {}),
