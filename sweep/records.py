@@ -127,6 +127,11 @@ class View:
         """Search trials that ended this way."""
         return sum(t.outcome is outcome for t in self.searches())
 
+    def train_tokens(self, trial: TrialView) -> int:
+        """What `trial` may read: its own budget where that is searched, else the sweep's."""
+        own = trial.settings.get("data.train_tokens", self.header["train_tokens"])
+        return int(own)  # type: ignore[arg-type]
+
     def ranked(self) -> list[TrialView]:
         """Complete search trials, lowest final validation loss first."""
         complete = [t for t in self.searches() if t.outcome is Outcome.COMPLETE]

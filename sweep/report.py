@@ -32,7 +32,7 @@ def efficiency_of(view: View, trial: TrialView) -> Multiplier | None:
     """The trial's data-efficiency multiplier, once the baseline is measured."""
     if not view.baseline or trial.last is None:
         return None
-    return multiplier(trial.val_loss, view.baseline, int(view.header["train_tokens"]))
+    return multiplier(trial.val_loss, view.baseline, view.train_tokens(trial))
 
 
 def leaderboard(view: View) -> str:

@@ -167,8 +167,9 @@ def _with_data(space: Space) -> Space:
     fixed = dict(space.fixed)
     if fixed.get("data.path") and "://" not in str(fixed["data.path"]):
         fixed["data.path"] = str(Path(str(fixed["data.path"])).expanduser().absolute())
-    most = max((*space.baseline.multiples, 1))
-    settings = {**fixed, "data.train_tokens": most * space.train_tokens}
+    smallest, largest = space.budgets
+    most = max(largest, *(multiple * smallest for multiple in (1, *space.baseline.multiples)))
+    settings = {**fixed, "data.train_tokens": most}
     try:
         data = Config.from_settings(settings).data
         if not table_path(data).exists():

@@ -20,14 +20,18 @@ from sweep.errors import SweepError
 # Settings that decide what is measured, or when: trials that differ in them cannot be compared.
 NOT_SEARCHABLE = {
     "data.path",
+    "data.column",
     "data.tokenizer",
+    "data.vocabulary",
+    "data.splits",
+    "data.pool_tokens",
     "data.val_tokens",
     "data.test_tokens",
     "data.digest",
-    "data.train_tokens",  # data efficiency is measured against it
     "train.evals",
     "train.device",
 }
+BUDGET = "data.train_tokens"  # trials that differ in it are no peers: more data is always ahead
 # Most values in a range of these cannot be trained with: they must be multiples of something.
 LISTED_ONLY = {
     "gpt.width",
@@ -39,6 +43,8 @@ LISTED_ONLY = {
 # What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults
 # whatever the space fixes: other rates and schedules were tuned for another recipe.
 PLAIN: Mapping[str, Value] = {
+    "data.curriculum": "no",
+    "data.reference": "",
     "gpt.scale": 1.0,
     "gpt.dropout": 0.0,
     "gpt.stochastic_depth": 0.0,
@@ -160,9 +166,19 @@ class Space:
 
     @property
     def train_tokens(self) -> int:
-        """The training budget, against which data efficiency is measured."""
-        default = SETTINGS["data.train_tokens"].default
-        return int(self.fixed.get("data.train_tokens", default))  # type: ignore[arg-type]
+        """The training budget, of which the baseline reads multiples; if searched, the smallest."""
+        return self.budgets[0]
+
+    @property
+    def budgets(self) -> tuple[int, int]:
+        """The smallest and the largest training budget of any trial."""
+        given: list[Any] = []
+        for axis in self.axes:
+            if axis.setting == BUDGET:
+                domain = axis.domain
+                given += domain.values if isinstance(domain, Choice) else [domain.low, domain.high]
+        given = given or [self.fixed.get(BUDGET, SETTINGS[BUDGET].default)]
+        return int(min(given)), int(max(given))
 
     def resolved(self) -> dict[str, Any]:
         """Everything spelled out, for resolved.yaml and for comparing two sweeps."""
@@ -243,6 +259,8 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
         reader.problem(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
     if not space.axes and not reader.problems:
         reader.problem(0, "search", "nothing is left to search; `sweep train` trains one model")
+    if BUDGET in space.searched and space.prune.rule != "none" and BUDGET not in space.prune.peers:
+        reader.problem(0, "prune.peers", f"must name {BUDGET}, which is searched, or rule be none")
     reader.check_together(space)
     if reader.problems:
         count = len(reader.problems)

@@ -216,7 +216,7 @@ class Publisher:
         """How much data the baseline would need for this loss; clamped to what was measured."""
         baseline = self._view.baseline
         if baseline and trial.role is Role.SEARCH:
-            value = multiplier(event["val_loss"], baseline, self._train_tokens()).value
+            value = multiplier(event["val_loss"], baseline, self._view.train_tokens(trial)).value
             self._metric(trial.name, EFFICIENCY, value, event["time"], event["step"])
 
     def _end_trial(self, trial: TrialView) -> None:
@@ -226,7 +226,7 @@ class Publisher:
             tags["sweep.reason"] = trial.reason
         baseline = self._view.baseline
         if baseline and trial.role is Role.SEARCH:
-            found = multiplier(trial.val_loss, baseline, self._train_tokens())
+            found = multiplier(trial.val_loss, baseline, self._view.train_tokens(trial))
             tags["sweep.data_efficiency"] = str(found)
         self._client.log_batch(
             self._cursor.runs[trial.name], tags=[RunTag(k, v[:5000]) for k, v in tags.items()]
@@ -241,7 +241,7 @@ class Publisher:
         done = sum(t.outcome is not None for t in self._view.searches())
         self._metric(PARENT, "best_val_loss", trial.val_loss, trial.ended, done)
         if self._view.baseline:
-            found = multiplier(trial.val_loss, self._view.baseline, self._train_tokens())
+            found = multiplier(trial.val_loss, self._view.baseline, self._view.train_tokens(trial))
             self._metric(PARENT, "best_data_efficiency", found.value, trial.ended, done)
 
     def _take_baseline(self, event: Event) -> None:
@@ -270,9 +270,6 @@ class Publisher:
             self._client.set_tag(self._cursor.runs[trial.name], "sweep.state", "interrupted")
             self._status(trial.name, "KILLED")
         self._status(PARENT, "KILLED")
-
-    def _train_tokens(self) -> int:
-        return int(self._view.header["train_tokens"])
 
     def _metric(self, run: str, name: str, value: float, when: int, step: int) -> None:
         if math.isfinite(value):

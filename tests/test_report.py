@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner
 from fakes import failing_train, fake_train
 
+from model.setting import Value
 from sweep import local_runner, report
 from sweep.cli import cli
 from sweep.console import PlainConsole, duration, remaining
 from sweep.interrupt import Interrupt
-from sweep.records import View
+from sweep.records import Role, TrialView, View
 from sweep.session import Session
 from sweep.space import Space
 
@@ -121,3 +122,12 @@ def test_status_and_best_read_the_latest_run(
     assert found["gap"] == pytest.approx(0.12)
     assert found["raw_loss"] == pytest.approx(found["ema_loss"] + 0.02)
     assert found["weights_loss"] is None
+
+
+def test_a_trial_is_worth_what_its_own_budget_would_have_to_be() -> None:
+    """Where budgets are searched, twice the data is not credited with having it."""
+    view = View(header={"train_tokens": 100}, baseline=[(100.0, 4.0), (400.0, 3.0)])
+    settings: list[dict[str, Value]] = [{}, {"data.train_tokens": 200}]
+    trials = [TrialView("0", Role.SEARCH, {}, own, 0, [{"val_loss": 3.5}]) for own in settings]
+
+    assert [str(report.efficiency_of(view, trial)) for trial in trials] == ["2.50x", "1.25x"]

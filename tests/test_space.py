@@ -80,7 +80,8 @@ prune: {rule: mediann, peers: [train.epoch]}
     [
         ("search: {optim.lr: 0.1}", "move to fixed"),
         ("search: {gpt.width: {min: 32, max: 64}}", "must be a multiple, so no range"),
-        ("search: {data.train_tokens: [32K, 64K]}", "cannot be compared"),
+        ("search: {data.val_tokens: [32K, 64K]}", "cannot be compared"),
+        ("search: {data.train_tokens: [32K, 64K]}", "prune.peers: must name data.train_tokens"),
         ("search: {optim.lr: !!python/name:os.system []}", "YAML"),
         ("search: &a {optim.lr: *a}", "YAML"),
         ("search: {train.epochs: [2020-13-45]}", "YAML"),
@@ -350,3 +351,17 @@ def test_a_plain_baseline_keeps_the_network_and_drops_the_recipe(tmp_path: Path)
     }
     assert not changed
     assert config.optim.weight_decay_multiplier == 1
+
+
+def test_the_training_budget_can_be_searched(tmp_path: Path) -> None:
+    """The baseline reads multiples of the smallest; trials of another budget are no peers."""
+    text = """
+search: {data.train_tokens: [32K, 128K, 64K]}
+prune: {peers: [data.train_tokens]}
+baseline: {multiples: [1, 2]}
+"""
+
+    space = make_space(tmp_path, text)
+
+    assert space.budgets == (32_000, 128_000)
+    assert space.baseline_settings(2)["data.train_tokens"] == 64_000
