@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +12,7 @@ from model import overlap
 from model.config import DataConfig
 from model.data import open_table
 from model.overlap import PASSAGE, near_duplicates, share_of_val_in_train
+from model.setting import ConfigError
 
 
 def random_tokens(count: int, seed: int) -> np.ndarray:
@@ -84,3 +87,10 @@ def test_documents_that_are_nearly_the_same_are_found(tmp_path: Path) -> None:
     assert [(pair.split, pair.document) for pair in found] == [("val", 1)]
     assert found[0].other == len(table.documents["train"]) - 2
     assert 0.5 <= found[0].similarity < 1
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'sweep\[near\]'"):
+        near_duplicates({}, {}, 0.5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -117,6 +118,13 @@ def test_a_bpe_is_learned_and_served_by_tiktoken() -> None:
     assert tokenizer.separator == tokenizer.vocabulary - 1
     assert b" the" in tokenizer.pieces
     assert not any(b"\n" in piece and len(piece) > 1 for piece in tokenizer.pieces)
+
+
+def test_a_missing_learner_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'sweep\[bpe\]'"):
+        learn(iter([WORDS]), 300)
 
 
 @given(st.text(max_size=80))
