@@ -57,6 +57,13 @@ class Import:
 
 def find_import(root: Path) -> Import | None:
     """What `root` holds, if that is tokens and not text. Raises ConfigError if it is damaged."""
+    try:
+        return _find(root)
+    except OSError as error:
+        raise ConfigError([f"data.path: cannot read {root}: {error}"]) from None
+
+
+def _find(root: Path) -> Import | None:
     if root.is_file() and root.suffix in (".bin", ".pt"):
         root = root.parent
     files = _by_split(root) if root.is_dir() else {}
