@@ -64,11 +64,9 @@ def by_hash(length_N: np.ndarray, key_N: np.ndarray, data: DataConfig) -> tuple[
         raise too_small(total, data)
     if len(order) == 1:
         cuts = np.array([0, total - needed, total - data.test_tokens, total]) + start_N[order]
-        names = ("train", "val", "test")
-        only = np.array([0]) + order
         return {
-            name: Stretches(cuts[i : i + 1], cuts[i + 1 : i + 2] - cuts[i : i + 1], only)
-            for i, name in enumerate(names)
+            name: Stretches(cuts[i : i + 1], np.diff(cuts[i : i + 2]), order)
+            for i, name in enumerate(("train", "val", "test"))
         }, dropped
     splits: dict[str, Stretches] = {}
     share, taken = max(1, min(HELD_OUT_DOCUMENTS, len(order) // 4)), 0

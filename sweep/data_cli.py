@@ -13,6 +13,7 @@ import click
 
 from model.config import SETTINGS, DataConfig
 from model.setting import ConfigError
+from sweep.data_report import describe_duplicates, describe_table
 from sweep.errors import SweepError
 
 if TYPE_CHECKING:
@@ -120,19 +121,7 @@ def duplicates(source: str, as_json: bool, near: float | None, **options: str | 
         except ConfigError as error:
             raise SweepError("near duplicates cannot be looked for", error.problems) from None
         found["near"] = [pair._asdict() for pair in pairs]
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for name, count in found["recorded"].items():
-        click.echo(f"exact duplicates, {name}: {count:,} documents")
-    for split in ("val", "test"):
-        share = found[f"{split}_passages_in_train"]
-        click.echo(f"{split}: {share:.2%} of its passages of 64 tokens are also in train")
-    for pair in found.get("near", ()):
-        pair_of = f"{pair['split']} document {pair['document']} and train's {pair['other']}"
-        click.echo(f"{pair_of}: {pair['similarity']:.2f} alike")
-    if near is not None and not found["near"]:
-        click.echo(f"no held-out document is {near:g} like one of train")
+    click.echo(json.dumps(found, indent=2) if as_json else describe_duplicates(found))
 
 
 @data.command()
@@ -223,33 +212,8 @@ def _print(table: TokenTable, path: Path, given: Mapping[str, str], as_json: boo
     if as_json:
         about = {"table": str(path), "settings": settings, **table.about}
         click.echo(json.dumps(about, indent=2))
-        return
-    about = dict(table.about)
-    click.echo(f"{path}  {path.stat().st_size / 1e6:,.1f} MB")
-    commit = f" at commit {about['commit']}" if about["commit"] else ""
-    imported = f", tokens of {about['imported']}" if "imported" in about else ""
-    click.echo(f"source      {about['source']}{commit}{imported}")
-    coded = about["tokenizer"]
-    click.echo(
-        f"tokenizer   {coded['name']}, {coded['vocabulary']:,} tokens, {coded['digest'][:16]}"
-    )
-    click.echo(f"splits      {about['rule']}")
-    for name, tokens in about["tokens"].items():
-        size, documents = about["text_bytes"][name], about["documents"][name]
-        per_token = f"{size / tokens:.3f} bytes each" if tokens else ""
-        click.echo(
-            f"{name:<12}{tokens:>15,} tokens {documents:>10,} documents  {per_token:<18}"
-            f"{about['digests'][name][:16]}"
-        )
-    first, last = about["choose"]
-    click.echo(f"choose      val[{first:,}:{last:,}], to choose ensemble members on")
-    for name, count in about.get("duplicates", {}).items():
-        click.echo(f"duplicates  {name}: {count:,} documents")
-    if "val_passages_in_train" in about:
-        click.echo(f"overlap     {about['val_passages_in_train']:.2%} of val's passages in train")
-    click.echo("in a space, or each with --set:\nfixed:")
-    for name, value in settings.items():
-        click.echo(f"  {name}: {value}")
+    else:
+        click.echo(describe_table(path, table.about, settings))
 
 
 class _Bar:

@@ -35,7 +35,7 @@ FLOORS = [
     {"sweep.ray_cluster"},
     {"sweep.space", "sweep.records", "sweep.efficiency", "sweep.training"},
     {"sweep.journal", "sweep.prune"},
-    {"sweep.study", "sweep.report"},
+    {"sweep.study", "sweep.report", "sweep.data_report"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
     {"sweep.local_runner"},
     {"sweep.ray_runner"},
