@@ -42,9 +42,11 @@ from typing import Any, NamedTuple
 
 from model.config import Config
 from model.progress import WHOLE, Progress
+from sweep.axis import Axis, Choice
 from sweep.journal import NAME, read_view
 from sweep.records import Role
-from sweep.space import Axis, Choice, Space, read_space
+from sweep.space import Space
+from sweep.space_reader import read_space
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
 ON_CPU = ("baseline.multiples=", "train.device=cpu", "trial.gpus=0")

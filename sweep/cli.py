@@ -18,7 +18,8 @@ from model.setting import ConfigError, Setting, did_you_mean
 from sweep.data_cli import data
 from sweep.errors import SweepError
 from sweep.records import View
-from sweep.space import SWEEP_SETTINGS, read_space
+from sweep.sections import SWEEP_SETTINGS
+from sweep.space_reader import read_space
 from sweep.training import columns, describe, group_rows, heading, preset_as_data, preset_rows, row
 
 runs_option = click.option(

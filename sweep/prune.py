@@ -14,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.progress import WHOLE
-from sweep.space import PruneConfig
+from sweep.sections import PruneConfig
 
 # The study's parameters have names of their own; the settings a trial got are kept here.
 SETTINGS_ATTR = "settings"

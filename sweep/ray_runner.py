@@ -27,8 +27,8 @@ from sweep.interrupt import Interrupt
 from sweep.local_runner import Train
 from sweep.ray_cluster import Cluster
 from sweep.records import Trial
+from sweep.sections import TrialConfig
 from sweep.session import Session
-from sweep.space import TrialConfig
 
 WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts
@@ -110,6 +110,7 @@ class _Bridge:
         self.session, self.folder = session, folder
         self.trials: dict[str, Trial] = {}
         self.lost: dict[str, str] = {}  # why a Tune trial last lost its worker
+        self.spent_workers = 0  # workers that an exception has spent: they leave when next used
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher and scheduler at the start; nothing reads it
@@ -142,7 +143,7 @@ class _Asker(Searcher):  # type: ignore[misc]
             cause = self._bridge.lost.get(trial_id, "no cause given").strip()
             last = cause.splitlines()[-1]
             self._bridge.session.fail(
-                trial, f"{cause}\nlost its worker {WORKERS_LOST + 1} times, the last time: {last}"
+                trial, f"{cause}\nlost its worker too often, the last time: {last}"
             )
 
     def save(self, checkpoint_path: str) -> None:
@@ -163,6 +164,7 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
         ours = self._bridge.trials[trial.trial_id]
         if "error" in result:
             self._bridge.session.fail(ours, result["error"])
+            self._allow_for_spent_worker(controller)
             stop = True
         else:
             stop = self._bridge.session.observe(ours, result["progress"]).stop
@@ -170,6 +172,15 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
             # The ledger has it: Tune's word on how it ended is not asked for.
             del self._bridge.trials[trial.trial_id]
         return str(self.STOP if stop else self.CONTINUE)
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        trial.max_failures += self._bridge.spent_workers
+
+    def _allow_for_spent_worker(self, controller: Any) -> None:
+        """Whoever is handed that worker loses it, once, which is no fault of its own."""
+        self._bridge.spent_workers += 1
+        for trial in controller.get_live_trials():
+            trial.max_failures += 1
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         """A worker died: Tune starts the trial again, which goes on from its own checkpoint."""

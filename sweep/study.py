@@ -15,9 +15,11 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from model.setting import Value
+from sweep.axis import Axis, Choice
 from sweep.prune import SETTINGS_ATTR, make_pruner
 from sweep.records import ATTEMPT, MULTIPLE, Outcome, Role, Trial
-from sweep.space import Axis, Choice, SamplerConfig, Space
+from sweep.sections import SamplerConfig
+from sweep.space import Space
 
 REASON_ATTR = "reason"
 OUTCOMES = {

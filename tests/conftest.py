@@ -17,7 +17,8 @@ from sweep.errors import SweepError
 from sweep.journal import NAME, Journal
 from sweep.records import Event, Role
 from sweep.session import Session
-from sweep.space import Space, read_space
+from sweep.space import Space
+from sweep.space_reader import read_space
 from sweep.study import Ledger, open_storage
 
 

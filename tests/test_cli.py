@@ -66,7 +66,7 @@ def test_bad_input_gives_one_message_and_exit_code_2(
 
 def test_settings_lists_every_setting_with_unit_default_and_bounds() -> None:
     from model.config import SETTINGS
-    from sweep.space import SWEEP_SETTINGS
+    from sweep.sections import SWEEP_SETTINGS
 
     listed = json.loads(sweep("settings", "--json").stdout)
 

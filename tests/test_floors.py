@@ -33,7 +33,15 @@ FLOORS = [
     {"model.train"},
     {"sweep.errors", "sweep.interrupt", "sweep.publisher"},
     {"sweep.ray_cluster"},
-    {"sweep.space", "sweep.records", "sweep.efficiency", "sweep.training"},
+    {
+        "sweep.axis",
+        "sweep.sections",
+        "sweep.space",
+        "sweep.space_reader",
+        "sweep.records",
+        "sweep.efficiency",
+        "sweep.training",
+    },
     {"sweep.journal", "sweep.prune"},
     {"sweep.study", "sweep.report", "sweep.data_report"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
@@ -51,7 +59,7 @@ DOORS = {
     "mlflow": {"sweep.tracking"},
     "click": {"sweep.cli", "sweep.data_cli"},
     "rich": {"sweep.console"},
-    "yaml": {"sweep.space", "sweep.run"},
+    "yaml": {"sweep.space_reader", "sweep.run"},
 }
 
 

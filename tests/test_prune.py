@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.prune import SETTINGS_ATTR, FairPruner, make_pruner
-from sweep.space import PruneConfig
+from sweep.sections import PruneConfig
 
 
 def trial(losses: list[float], state: TrialState, **settings: object) -> FrozenTrial:

@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from conftest import make_space, session_in
@@ -20,9 +22,9 @@ from sweep import local_runner
 from sweep.errors import SweepError
 from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_events
-from sweep.records import Outcome, TrialView
+from sweep.records import Outcome, Trial, TrialView
+from sweep.sections import TrialConfig
 from sweep.session import Session
-from sweep.space import TrialConfig
 from sweep.study import open_storage
 
 pytestmark = [
@@ -105,6 +107,24 @@ def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
     assert all(t.searched["optim.name"] == "muon" for t in failed)
     assert failed
     assert len(others) == 4 + 2
+
+
+def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
+    """Handed one spent worker after another, a trial once failed that had done nothing wrong."""
+    from sweep.ray_runner import _Bridge, _Judge
+
+    session = SimpleNamespace(fail=lambda trial, error: None)
+    bridge = _Bridge(cast(Session, session), Path())
+    judge = _Judge(bridge)
+    live = [SimpleNamespace(trial_id=str(n), max_failures=3) for n in range(3)]
+    controller = SimpleNamespace(get_live_trials=lambda: live)
+    for trial in live[:2]:
+        bridge.trials[trial.trial_id] = cast(Trial, None)
+        judge.on_trial_result(controller, trial, {"error": "RuntimeError: no Muon today"})
+    late = SimpleNamespace(trial_id="late", max_failures=3)
+    judge.on_trial_add(controller, late)
+
+    assert live[2].max_failures == late.max_failures == 3 + 2
 
 
 def test_a_trial_has_to_fit_on_one_node() -> None:

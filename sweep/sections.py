@@ -1,0 +1,60 @@
+"""The settings of a sweep itself, by section of the space file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from model.setting import Setting, describe, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    trials: int = setting(16, "", "search trials to end complete or pruned", low=1)
+    failures: int = setting(3, "", "failed trials after which it gives up for now", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    cpus: float = setting(1.0, "cores", "given to each trial; fractions share a core", above=0)
+    gpus: float = setting(
+        -1.0, "GPUs", "given to each trial; fractions share one; -1: one if there are any", low=-1
+    )
+    max_concurrent: int = setting(0, "", "most trials at once; 0: as many as fit", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    name: str = setting("tpe", "", "how settings are proposed", choices=("tpe", "random"))
+    seed: int = setting(0, "", "of the proposals", low=0, high=2**31)
+    startup_trials: int = setting(8, "", "random proposals before tpe learns", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    rule: str = setting(
+        "median", "", "stops a trial worse than this share of its peers", choices=("median", "none")
+    )
+    startup_trials: int = setting(4, "", "complete peers needed before any is stopped", low=1)
+    grace: float = setting(0.5, "of run", "fraction before which none is stopped", low=0, high=1)
+    peers: tuple[str, ...] = setting((), "", "compare only trials equal in these settings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    multiples: tuple[int, ...] = setting((), "x", "train a plain baseline on these data budgets")
+    lr: float = setting(0.016, "", "its learning rate, tuned once on the embedded corpus", above=0)
+
+
+SECTIONS: dict[str, Any] = {
+    "budget": BudgetConfig,
+    "trial": TrialConfig,
+    "sampler": SamplerConfig,
+    "prune": PruneConfig,
+    "baseline": BaselineConfig,
+}
+SWEEP_SETTINGS: dict[str, Setting] = {
+    name: about
+    for part, config in SECTIONS.items()
+    for name, about in describe(part, config).items()
+}
