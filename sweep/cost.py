@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 
 from model.config import Config
 from model.size import flops_per_token, scaled
+
+PHASES = 16  # of a run, because layers may be replayed from some point on
 
 
 def trial_flops(settings: Mapping[str, object]) -> float:
@@ -14,5 +17,7 @@ def trial_flops(settings: Mapping[str, object]) -> float:
     Raises ConfigError for settings that cannot be trained.
     """
     config = Config.from_settings(settings)
-    per_token = flops_per_token(scaled(config.gpt), config.data.token_kinds)
-    return float(per_token * config.steps * config.train.batch_tokens)
+    gpt, vocabulary = scaled(config.gpt), config.data.token_kinds
+    phases = ((phase + 0.5) / PHASES for phase in range(PHASES))
+    per_token = fmean(flops_per_token(gpt, vocabulary, done) for done in phases)
+    return per_token * config.steps * config.train.batch_tokens

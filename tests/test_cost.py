@@ -1,0 +1,35 @@
+"""What a trial costs before it is run."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.config import Config
+from model.setting import ConfigError
+from sweep.cost import trial_flops
+
+
+def test_cost_goes_with_epochs_and_nearly_with_scale() -> None:
+    once = trial_flops({"train.epochs": 1, "gpt.scale": 1.0})
+
+    assert trial_flops({"train.epochs": 8}) == pytest.approx(8 * once)
+    assert 2 * once < trial_flops({"train.epochs": 1, "gpt.scale": 4.0}) < 4.4 * once
+
+
+def test_cost_is_about_six_operations_a_parameter_and_token() -> None:
+    config = Config()
+
+    tokens = config.steps * config.train.batch_tokens
+    assert 4 * 10**5 < trial_flops({}) / tokens < 6 * 10**7
+
+
+def test_layers_that_are_replayed_cost_from_then_on() -> None:
+    replay = {"gpt.replay_passes": 1, "gpt.replay_first": 0.0}
+    late, soon = (trial_flops({**replay, "gpt.replay_start": start}) for start in (0.75, 0.25))
+
+    assert trial_flops({}) < late < soon
+
+
+def test_what_cannot_be_trained_has_no_cost() -> None:
+    with pytest.raises(ConfigError, match="gpt.scale"):
+        trial_flops({"gpt.scale": -1})
