@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.config import DataConfig
+from model.corpus import pieces
 from model.data import open_table
 from model.prepare import prepare, table_path
 from model.setting import ConfigError
@@ -266,3 +267,41 @@ def test_a_column_can_be_chosen(tmp_path: Path) -> None:
     table = open_table(DataConfig(path=str(tmp_path / "a.parquet"), column="content", **SIZES))
 
     assert "document" in table.tokenizer.decode(table.train[:50])
+
+
+def test_a_folder_is_read_whatever_its_subfolders_are_called(tmp_path: Path) -> None:
+    for folder in ("test", "tests", "site-packages"):
+        (tmp_path / folder).mkdir()
+        for number in range(20):
+            text = f"{folder} {number} " * 20
+            (tmp_path / folder / f"{number}.txt").write_text(text)
+
+    table = open_table(DataConfig(path=str(tmp_path), splits="stream", **SIZES))
+
+    assert sum(table.about["documents"].values()) == 60
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ConfigError, match=r"pipe is neither a file nor a directory"):
+        prepare(DataConfig(path=str(tmp_path), **SIZES))
+
+
+def test_a_folder_that_cannot_be_listed_is_not_skipped(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise another user would get another corpus without a word. root may list them all."""
+    closed, scandir = corpus / "closed", os.scandir
+    closed.mkdir()
+
+    def refuse(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    data = DataConfig(path=str(corpus), **SIZES)
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    with pytest.raises(ConfigError, match=r"cannot read .*closed: Permission denied"):
+        list(pieces(data))
