@@ -160,6 +160,7 @@ class RangeFile(io.RawIOBase):
                     self._check_same(answer)
                     answer.raw.enforce_content_length = False  # or a short answer would be lost
                     for part in answer.iter_content(1 << 16):
+                        part = part[: wanted - got]  # some send more than they were asked for
                         buffer[got : got + len(part)] = part
                         got += len(part)
             except requests.RequestException:
@@ -196,6 +197,14 @@ class RangeFile(io.RawIOBase):
     def _check_same(self, answer: requests.Response) -> None:
         if answer.headers.get("ETag") != self.tag or _total(answer, self.url) != self.length:
             raise ConfigError([f"data.path: {self.url} changed while it was read; start again"])
+        sent = answer.headers["Content-Range"]
+        if not sent.startswith(f"bytes {self.position}-"):
+            raise ConfigError(
+                [
+                    f"data.path: the server of {self.url} sends other bytes than it is asked for "
+                    f"({sent} instead of from {self.position}); download it"
+                ]
+            )
 
 
 def _total(answer: requests.Response, url: str) -> int:

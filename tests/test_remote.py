@@ -138,6 +138,19 @@ def test_a_server_without_ranges_is_explained(server: Server) -> None:
         open_table(stream(f"{server.url}/a.parquet", test_tokens=2003))
 
 
+def test_bytes_that_nobody_asked_for_are_ignored(server: Server) -> None:
+    with open_url(f"{server.url}/a.parquet") as file:
+        server.too_many = 100_000
+        assert file.read(40_000) == server.files["/a.parquet"][:40_000]
+
+
+def test_other_bytes_than_asked_for_are_refused(server: Server) -> None:
+    with open_url(f"{server.url}/a.parquet") as file:
+        server.too_late = 10
+        with pytest.raises(ConfigError, match=r"sends other bytes than .* \(bytes 10-.* from 0\)"):
+            file.read(4)
+
+
 def test_a_file_that_changes_underway_is_refused(server: Server) -> None:
     server.tags = (str(n) for n in count())
 
