@@ -172,7 +172,7 @@ def _with_bpe(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
 def _texts_of(text: TextSpool, stretches: Stretches) -> Iterator[str]:
     """Pieces of the documents in `stretches`; of a single, cut document, what is in its stretch."""
     chosen = set(stretches.document_N.tolist())
-    document, left = -1, stretches.tokens
+    document, left = -1, stretches.tokens - len(stretches.document_N)  # separators are no bytes
     for piece in text.pieces():
         document += piece.begins
         if document in chosen:
@@ -184,11 +184,12 @@ def _texts_of(text: TextSpool, stretches: Stretches) -> Iterator[str]:
 def _is_within(
     learned_from: Stretches, train: Stretches, spool: Spool, tokenizer: Tokenizer
 ) -> bool:
-    if len(learned_from.document_N) == 1:  # contiguous: compare bytes
-        lengths = tokenizer.lengths
-        blocks = spool.gather(train.start_N, train.length_N)
-        return learned_from.tokens <= sum(int(lengths[block].sum()) for block in blocks)
-    return bool(np.isin(learned_from.document_N, train.document_N).all())
+    if not np.isin(learned_from.document_N, train.document_N).all():
+        return False
+    if len(train.document_N) > 1:
+        return True
+    lengths, blocks = tokenizer.lengths, spool.gather(train.start_N, train.length_N)
+    return learned_from.tokens - 1 <= sum(int(lengths[block].sum()) for block in blocks)
 
 
 def _slowrun_facts(
