@@ -26,6 +26,7 @@ from model.table import SPLITS, Digest, write_table
 
 FORMAT = 4  # raise it when the same input would give another table
 TABLE_SUFFIX = ".arrow"
+ARROW_FILE = b"ARROW1"  # what an Arrow file begins with; those of Hugging Face datasets are streams
 UNWATCHED: Watch = lambda characters, tokens: None  # noqa: E731
 
 
@@ -57,13 +58,17 @@ def table_path(data: DataConfig) -> Path:
 
 def is_table(path: str) -> bool:
     """Whether `path` is a token table of ours, made elsewhere or earlier."""
-    if is_remote(path) or not path.endswith(TABLE_SUFFIX) or not os.path.isfile(path):
+    file = os.path.expanduser(path)
+    if is_remote(path) or not path.endswith(TABLE_SUFFIX) or not os.path.isfile(file):
         return False
     import pyarrow as pa
 
     try:
-        return b"sweep" in (pa.ipc.open_file(pa.memory_map(path)).schema.metadata or {})
-    except (pa.ArrowException, OSError):
+        return b"sweep" in (pa.ipc.open_file(pa.memory_map(file)).schema.metadata or {})
+    except pa.ArrowException:
+        with open(file, "rb") as damaged:  # reading the table says so
+            return damaged.read(len(ARROW_FILE)) == ARROW_FILE
+    except OSError:
         return False
 
 

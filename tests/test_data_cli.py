@@ -59,9 +59,12 @@ def test_what_is_printed_can_be_put_into_a_space(corpus: Path, tmp_path: Path) -
 
 
 def test_a_table_file_is_shown_by_itself(corpus: Path) -> None:
-    about = json.loads(sweep("prepare", corpus, *SIZES, "--json").stdout)
+    about = json.loads(sweep("prepare", corpus, *SIZES, "--tokenizer", "chars", "--json").stdout)
 
-    assert json.loads(sweep("info", about["table"], "--json").stdout)["digest"] == about["digest"]
+    shown = json.loads(sweep("info", about["table"], "--json").stdout)
+
+    assert shown["digest"] == about["digest"]
+    assert shown["settings"]["data.tokenizer"] == "chars"
 
 
 def test_an_altered_table_is_refused_with_both_digests(corpus: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ FLOORS = [
     {"sweep.ray_cluster"},
     {"sweep.space", "sweep.records", "sweep.efficiency", "sweep.training"},
     {"sweep.journal", "sweep.prune"},
-    {"sweep.study", "sweep.report", "sweep.data_report"},
+    {"sweep.study", "sweep.report", "sweep.data_report", "sweep.data_bar"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
     {"sweep.local_runner"},
     {"sweep.ray_runner"},
@@ -49,7 +49,7 @@ DOORS = {
     "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
     "optuna": {"sweep.study", "sweep.prune"},
     "mlflow": {"sweep.tracking"},
-    "click": {"sweep.cli", "sweep.data_cli"},
+    "click": {"sweep.cli", "sweep.data_cli", "sweep.data_bar"},
     "rich": {"sweep.console"},
     "yaml": {"sweep.space", "sweep.run"},
 }

@@ -193,6 +193,33 @@ def test_a_table_can_be_taken_elsewhere(corpus: Path, tmp_path: Path) -> None:
         open_table(DataConfig(path=str(moved), **{**SIZES, "val_tokens": 400}))
 
 
+def test_a_table_is_not_read_as_tokens_of_another_encoding(corpus: Path, tmp_path: Path) -> None:
+    """Its own vocabulary would be trained, under the name and the size of another."""
+    moved = tmp_path / "tokens.arrow"
+    moved.write_bytes(prepare(DataConfig(path=str(corpus), **SIZES)).read_bytes())
+
+    with pytest.raises(ConfigError, match=r"data.tokenizer: .* tokens of bytes, not of gpt2"):
+        open_table(DataConfig(path=str(moved), tokenizer="gpt2", **SIZES))
+
+
+def test_a_table_at_home_is_found(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = prepare(DataConfig(path=str(corpus), **SIZES))
+    (tmp_path / "tokens.arrow").write_bytes(table.read_bytes())
+
+    assert open_table(DataConfig(path="~/tokens.arrow", **SIZES)).digest
+
+
+def test_a_table_that_was_cut_short_is_called_damaged(corpus: Path, tmp_path: Path) -> None:
+    table = prepare(DataConfig(path=str(corpus), **SIZES)).read_bytes()
+    (tmp_path / "tokens.arrow").write_bytes(table[: len(table) // 2])
+
+    with pytest.raises(ConfigError, match=r"token table .*tokens.arrow is damaged"):
+        open_table(DataConfig(path=str(tmp_path / "tokens.arrow"), **SIZES))
+
+
 def test_what_was_made_is_recorded(corpus: Path) -> None:
     table = open_table(DataConfig(path=str(corpus), **SIZES))
 
