@@ -17,7 +17,7 @@ from model.adopt import from_import
 from model.config import DataConfig
 from model.corpus import is_remote
 from model.encode import Watch
-from model.imports import find_import
+from model.imports import NO_TEXT, VOCABULARY, files_by_split, find_import
 from model.ingest import Ingested, from_text
 from model.setting import ConfigError
 from model.split import choose_slice
@@ -93,8 +93,10 @@ def _source_identity(path: str) -> object:
         raise ConfigError(
             [f"data.path: nothing at {path} that is a text file, a directory or a Parquet file"]
         )
-    with_siblings = root.parent if root.suffix in (".bin", ".pt") else root  # val is beside train
-    files = sorted(with_siblings.rglob("*")) if with_siblings.is_dir() else [root]
+    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    if root.suffix in NO_TEXT:  # val is beside train; so may be what runs write
+        beside = files_by_split(root.parent)
+        files = [root.parent / VOCABULARY, *(path for name in beside for path in beside[name])]
     return [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns]
         for file in files

@@ -12,11 +12,14 @@ def describe_table(path: Path, about: Mapping[str, Any], settings: Mapping[str, 
     commit = f" at commit {about['commit']}" if about["commit"] else ""
     imported = f", tokens of {about['imported']}" if "imported" in about else ""
     coded = about["tokenizer"]
+    unsure = imported and coded["name"] != "meta.pkl"
+    by_whom = "; data.tokenizer says so, the files do not tell" if unsure else ""
     first, last = about["choose"]
     lines = [
         f"{path}  {path.stat().st_size / 1e6:,.1f} MB",
         f"source      {about['source']}{commit}{imported}",
-        f"tokenizer   {coded['name']}, {coded['vocabulary']:,} tokens, {coded['digest'][:16]}",
+        f"tokenizer   {coded['name']}, {coded['vocabulary']:,} tokens, {coded['digest'][:16]}"
+        f"{by_whom}",
         f"splits      {about['rule']}",
     ]
     for name, tokens in about["tokens"].items():

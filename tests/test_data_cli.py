@@ -67,6 +67,19 @@ def test_a_table_file_is_shown_by_itself(corpus: Path) -> None:
     assert shown["settings"]["data.tokenizer"] == "chars"
 
 
+def test_nobodys_word_is_taken_for_what_bare_tokens_mean(tmp_path: Path) -> None:
+    """Characters without their meta.pkl pass for bytes."""
+    for name in ("train", "val"):
+        seed = len(name)
+        tokens = np.random.default_rng(seed).integers(0, 65, 3000)
+        tokens.astype(np.uint16).tofile(tmp_path / f"{name}.bin")
+
+    shown = sweep("prepare", tmp_path, *SIZES).stdout
+
+    assert "bytes, 257 tokens" in shown
+    assert "data.tokenizer says so, the files do not tell" in shown
+
+
 def test_an_altered_table_is_refused_with_both_digests(corpus: Path, tmp_path: Path) -> None:
     about = json.loads(sweep("prepare", corpus, *SIZES, "--json").stdout)
     altered = tmp_path / "altered.arrow"
