@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner, Result
 from server import Server, serving
 
@@ -45,8 +46,13 @@ def test_a_table_is_prepared_and_shown(corpus: Path) -> None:
     assert about["settings"]["data.path"] == str(corpus)
 
 
-def test_what_is_printed_can_be_put_into_a_space(corpus: Path, tmp_path: Path) -> None:
-    printed = sweep("prepare", corpus, *SIZES).stdout
+@pytest.mark.parametrize("name", ["plain", 'with #1 and: "spaces"', "é: -", "10"])
+def test_what_is_printed_can_be_put_into_a_space(
+    name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    printed = sweep("prepare", name, *SIZES).stdout
     fixed = printed[printed.index("fixed:") :]
     space = tmp_path / "space.yaml"
     space.write_text(
@@ -56,6 +62,13 @@ def test_what_is_printed_can_be_put_into_a_space(corpus: Path, tmp_path: Path) -
     checked = CliRunner().invoke(cli, ["check", str(space)])
 
     assert checked.exit_code == 0, checked.exception
+    assert yaml.safe_load(fixed)["fixed"]["data.path"] == name
+
+
+def test_the_path_of_the_embedded_corpus_is_printed_as_text() -> None:
+    printed = sweep("prepare", *SIZES).stdout
+
+    assert yaml.safe_load(printed[printed.index("fixed:") :])["fixed"]["data.path"] == ""
 
 
 def test_a_table_file_is_shown_by_itself(corpus: Path) -> None:

@@ -51,7 +51,7 @@ DOORS = {
     "mlflow": {"sweep.tracking"},
     "click": {"sweep.cli", "sweep.data_cli", "sweep.data_bar"},
     "rich": {"sweep.console"},
-    "yaml": {"sweep.space", "sweep.run"},
+    "yaml": {"sweep.space", "sweep.run", "sweep.data_report"},
 }
 
 
