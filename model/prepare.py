@@ -190,7 +190,7 @@ def _write(file: BinaryIO, made: Ingested, work: Workspace) -> None:
         "choose": choose_slice(made.splits["val"].tokens),
     }
     arrays = {name: spools[name].array() for name in SPLITS}
-    about |= made.facts(arrays, documents, about["digest"])
+    about |= made.facts(arrays, documents)
     compression = {
         name: None if made.compression_N is None else made.compression_N[split.document_N]
         for name, split in made.splits.items()

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from click.testing import CliRunner, Result
 from server import Server, serving
 
 from model import checkpoint, fineweb
-from model.config import Config
+from model.config import Config, DataConfig
 from model.data import open_table
 from model.device import runtime
 from model.evaluate import HeldOut, evaluate
 from model.gpt import GPT
+from model.setting import ConfigError
 from model.train import train
 from sweep.cli import cli
 from sweep.data_cli import _settings
@@ -261,6 +263,29 @@ def test_other_tokens_than_slowruns_are_refused_with_both_digests(
     assert isinstance(refused, SweepError)
     assert f"fineweb_train.pt has SHA-256 {fineweb.DIGESTS['train']}" in str(refused)
     assert "data.digest: set it to" in str(refused)
+
+
+def test_tokens_that_one_run_took_are_still_refused_to_the_next(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is the same, made once; a digest given says that the user looked."""
+    with serving(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        refused = str(sweep("prepare", *SLOWRUN).exception)
+    digest = refused.partition("set it to ")[2].split()[0]
+    data = DataConfig(
+        path=fineweb.FINEWEB,
+        tokenizer="gpt2",
+        splits="stream",
+        pool_tokens=5000,
+        train_tokens=5000,
+        val_tokens=1000,
+        test_tokens=500,
+    )
+
+    assert open_table(replace(data, digest=digest)).digest == digest
+    with pytest.raises(ConfigError, match=r"fineweb_train.pt has SHA-256"):
+        open_table(data)
 
 
 def test_another_budget_is_not_compared_with_slowruns(
