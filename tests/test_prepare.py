@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -218,6 +219,32 @@ def test_a_table_that_was_cut_short_is_called_damaged(corpus: Path, tmp_path: Pa
 
     with pytest.raises(ConfigError, match=r"token table .*tokens.arrow is damaged"):
         open_table(DataConfig(path=str(tmp_path / "tokens.arrow"), **SIZES))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"column": "body"},
+        {"tokenizer": "chars"},
+        {"splits": "stream"},
+        {"splits": "stream", "pool_tokens": 2000},
+        {"val_tokens": 501},
+        {"test_tokens": 501},
+    ],
+)
+def test_what_decides_on_tokens_decides_on_the_table(
+    change: dict[str, object], corpus: Path
+) -> None:
+    data = DataConfig(path=str(corpus), **SIZES)
+    others = [data, replace(data, splits="stream")] if len(change) > 1 else [data]
+
+    assert table_path(replace(data, **change)) not in map(table_path, others)  # type: ignore[arg-type]
+
+
+def test_line_ends_of_other_systems_are_newlines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"line\r\n" * 1000)
+
+    assert b"\r" not in bytes(read_table(prepare(DataConfig(path=str(tmp_path), **SIZES))).train)
 
 
 def test_what_was_made_is_recorded(corpus: Path) -> None:
