@@ -36,21 +36,16 @@ def from_import(found: Import, data: DataConfig, work: Workspace, watch: Watch) 
             spool.append(block)
             watch(0, spool.length)
         bounds[name] = (begin, spool.length)
+    # Shards cut documents, but the first file of all begins with one.
+    firsts = [spool.array()[begin:end][:1] for begin, end in bounds.values()]
+    leads = tokenizer.separator in np.concatenate(firsts)
     splits = {
-        name: _documents(spool.array(), *limits, tokenizer.separator)
+        name: _documents(spool.array(), *limits, tokenizer.separator, leads)
         for name, limits in _limits(bounds, data, found).items()
     }
 
     def facts(arrays: Mapping[str, np.ndarray], *_: object) -> dict[str, Any]:
-        share = share_of_val_in_train(arrays["train"], arrays["val"])
-        if share > TOO_ALIKE:
-            raise ConfigError(
-                [
-                    f"data.path: val and train overlap: {share:.0%} of val's passages are also in "
-                    f"train; cut {data.path} anew"
-                ]
-            )
-        return {"val_passages_in_train": share}
+        return {"val_passages_in_train": _overlap(arrays, data)}
 
     about = {
         **about_source(data, tokenizer),
@@ -59,6 +54,18 @@ def from_import(found: Import, data: DataConfig, work: Workspace, watch: Watch) 
         "files": {path.name: file_digest(path) for paths in found.files.values() for path in paths},
     }
     return Ingested(spool, splits, tokenizer, about, facts=facts)
+
+
+def _overlap(arrays: Mapping[str, np.ndarray], data: DataConfig) -> float:
+    share = share_of_val_in_train(arrays["train"], arrays["val"])
+    if share > TOO_ALIKE:
+        raise ConfigError(
+            [
+                f"data.path: val and train overlap: {share:.0%} of val's passages are also in "
+                f"train; cut {data.path} anew"
+            ]
+        )
+    return share
 
 
 def _named(data: DataConfig, found: Import) -> Tokenizer:
@@ -114,14 +121,15 @@ def _limits(
     }
 
 
-def _documents(tokens: np.ndarray, begin: int, end: int, separator: int | None) -> Stretches:
+def _documents(
+    tokens: np.ndarray, begin: int, end: int, separator: int | None, leads: bool
+) -> Stretches:
     """Documents between separators, which may lead (llm.c) or follow (nanoGPT) their text."""
     if begin == end:
         return Stretches(*(np.array([], dtype=np.int64) for _ in range(3)))
     found_N = np.array([], dtype=np.int64)
     if separator is not None:
         found_N = begin + np.flatnonzero(tokens[begin:end] == separator)
-    leads = len(found_N) > 0 and found_N[0] == begin
     start_N = np.union1d([begin], found_N + (0 if leads else 1)).astype(np.int64)
     start_N = start_N[start_N < end]
     return Stretches(start_N, np.diff(np.append(start_N, end)), np.arange(len(start_N)))

@@ -9,14 +9,16 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import stat
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from model.config import DataConfig
 from model.setting import ConfigError
 
+# Folders of the embedded corpus that are not Python's own text, or not there on every machine
 LEFT_OUT = {"test", "tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}
 PIECE = 1 << 18  # characters of a piece, about
 # Between one line end, which follows text, and a letter or digit: no encoding's pattern joins them.
@@ -40,10 +42,11 @@ def pieces(data: DataConfig) -> Iterator[Piece]:
     """Every document of the corpus at `data.path`; the embedded corpus if that is empty.
 
     A text file is one document, a directory one per text file, a Parquet file one per row of
-    `data.column`. Raises ConfigError if something there cannot be read.
+    `data.column`. Hidden files and links to directories are left out. Raises ConfigError if
+    something there cannot be read.
     """
     if not data.path:
-        yield from _files(Path(sysconfig.get_path("stdlib")), ".py", data.column)
+        yield from _files(Path(sysconfig.get_path("stdlib")), data.column, ".py", LEFT_OUT)
     elif is_remote(data.path):
         from model.remote import shards
 
@@ -51,9 +54,7 @@ def pieces(data: DataConfig) -> Iterator[Piece]:
             yield from _parquet(shard.name, shard.open, data.column)
     else:
         source = Path(data.path).expanduser()
-        yield from (
-            _files(source, "", data.column) if source.is_dir() else _file(source, data.column)
-        )
+        yield from (_files(source, data.column) if source.is_dir() else _file(source, data.column))
 
 
 def text_bytes(data: DataConfig) -> int:
@@ -79,9 +80,14 @@ def text_bytes(data: DataConfig) -> int:
     return size
 
 
-def _files(root: Path, suffix: str, column: str) -> Iterator[Piece]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(f for f in folders if f not in LEFT_OUT and not f.startswith("."))
+def _files(
+    root: Path, column: str, suffix: str = "", left_out: Collection[str] = ()
+) -> Iterator[Piece]:
+    def refuse(error: OSError) -> None:
+        raise ConfigError([f"data.path: cannot read {error.filename}: {error.strerror}"])
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = sorted(f for f in folders if f not in left_out and not f.startswith("."))
         for name in sorted(names):
             if name.endswith(suffix) and not name.startswith("."):
                 yield from _file(Path(folder) / name, column)
@@ -89,6 +95,8 @@ def _files(root: Path, suffix: str, column: str) -> Iterator[Piece]:
 
 def _file(path: Path, column: str) -> Iterator[Piece]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for its writer
+            raise ConfigError([f"data.path: {path} is neither a file nor a directory; remove it"])
         with path.open("rb") as file:
             parquet = file.read(4) == b"PAR1"
         if parquet:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from model import fineweb
 from model.config import Config, DataConfig
+from model.data_config import VOCABULARIES
 from model.order import Stream, easiest_first, epoch_order, shuffled_documents
-from model.prepare import prepare
+from model.prepare import is_table, prepare
 from model.setting import ConfigError
 from model.table import TokenTable, digest_of, read_table
 
@@ -29,6 +31,11 @@ def open_table(data: DataConfig, verify: bool = False) -> TokenTable:
             f"data.digest: expected {data.digest}, but {path} holds {table.digest}; the corpus "
             "changed or another Python provides it"
         )
+    coded = table.about["tokenizer"]["name"]
+    if is_table(data.path) and coded in VOCABULARIES and coded != data.tokenizer:
+        problems.append(f"data.tokenizer: {path} holds tokens of {coded}, not of {data.tokenizer}")
+    if fineweb.is_recipe(data) and not data.digest:
+        problems += fineweb.differences(table.about["slowrun"], path, table.digest)
     for name, asked in (("val", data.val_tokens), ("test", data.test_tokens)):
         if len(getattr(table, name)) != asked:  # in a table that was made elsewhere
             problems.append(

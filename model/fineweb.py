@@ -66,9 +66,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(digests: Mapping[str, str], digest: str) -> None:
-    """Refuse tokens that are not Slowrun's. Raises ConfigError with both digests.
+def differences(digests: Mapping[str, str], path: Path, digest: str) -> list[str]:
+    """Why the tokens in the table at `path` are not Slowrun's, with both digests; or nothing.
 
+    digests  of the files Slowrun would write for them
     digest   of the table, which the user may accept
     """
     problems = [
@@ -77,9 +78,11 @@ def check(digests: Mapping[str, str], digest: str) -> None:
         for split, found in digests.items()
         if found != DIGESTS[split]
     ]
-    if problems:
-        hint = f"data.digest: set it to {digest} to take these tokens for what they are"
-        raise ConfigError([*problems, hint])
+    hint = (
+        f"data.digest: set it to {digest} to take these tokens for what they are, or delete {path} "
+        "to make them again"
+    )
+    return [*problems, hint] if problems else []
 
 
 def blocks(path: Path, split: str) -> Iterator[np.ndarray]:

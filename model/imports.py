@@ -22,6 +22,8 @@ from model.setting import ConfigError
 from model.tokenizer import Tokenizer, of_list
 
 SUFFIXES = {".bin", ".pt", ".arrow", ".parquet"}
+NO_TEXT = {".bin", ".pt"}  # a file of these stands for all tokens in its folder
+VOCABULARY = "meta.pkl"  # nanoGPT's
 SPLIT = re.compile(r"(?<![a-z])(train|val|validation|valid|test)(?![a-z])")
 SPLIT_NAMES = {"validation": "val", "valid": "val"}
 HEADER = 256  # int32 values
@@ -64,10 +66,15 @@ def find_import(root: Path) -> Import | None:
 
 
 def _find(root: Path) -> Import | None:
-    if root.is_file() and root.suffix in (".bin", ".pt"):
+    named = root.is_file() and root.suffix in NO_TEXT
+    if named:
         root = root.parent
-    files = _by_split(root) if root.is_dir() else {}
+    files = files_by_split(root) if root.is_dir() else {}
     if "train" not in files:
+        if named or any(path.suffix in NO_TEXT for paths in files.values() for path in paths):
+            raise ConfigError(
+                [f"data.path: {root} has no file of tokens to train on; call it train.bin"]
+            )
         return None
     suffix = files["train"][0].suffix
     files = {
@@ -87,12 +94,12 @@ def _find(root: Path) -> Import | None:
         headed = {path: _magic(path) in LLM_C for paths in files.values() for path in paths}
         if any(headed.values()):
             return Import("llm.c", files, _llm_c)
-        meta = root / "meta.pkl"
+        meta = root / VOCABULARY
         return Import("nanoGPT", files, _bare, _read_meta(meta) if meta.exists() else None)
     return Import("hugging face", files, _columns)
 
 
-def _by_split(root: Path) -> dict[str, list[Path]]:
+def files_by_split(root: Path) -> dict[str, list[Path]]:
     """Files of a known suffix by the split that their name, or else their folder's, tells."""
     found: dict[str, list[Path]] = {}
     for path in sorted([*root.glob("*"), *root.glob("*/*")]):

@@ -33,8 +33,8 @@ from model.tokenizer import (
 FACTORS = (4, 6, 8, 16, 3, 2, 1)  # bytes per token that a bpe is first assumed to reach
 MOST_BYTES = 12  # per token, read ahead of learning a bpe from a stream that need not end
 
-# of the finished splits, where their documents begin, and their digest
-Facts = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray], str], dict[str, Any]]
+# of the finished splits and where their documents begin
+Facts = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Ingested:
     final: Callable[[np.ndarray], np.ndarray] = lambda tokens: tokens  # from spooled to table's
     compression_N: np.ndarray | None = None  # of each document, where there was text
     # what the finished splits tell, if that is not a reason to refuse them
-    facts: Facts = lambda splits, documents, digest: {}
+    facts: Facts = lambda splits, documents: {}
 
 
 def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
@@ -74,8 +74,7 @@ def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
     spool = work.tokens(tokenizer.dtype)
     documents = _tokenise(pieces(data), tokenizer.encode, tokenizer.separator, spool, data, watch)
     splits, counted = _split(documents, data)
-    checked = fineweb.is_recipe(data) and not data.digest  # else that is what is compared
-    facts = _slowrun_facts if checked else Ingested.facts
+    facts = _slowrun_facts if fineweb.is_recipe(data) else Ingested.facts
     about = {**about_source(data, tokenizer), **counted}
     return Ingested(
         spool, splits, tokenizer, about, compression_N=documents.compression_N, facts=facts
@@ -172,7 +171,7 @@ def _with_bpe(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
 def _texts_of(text: TextSpool, stretches: Stretches) -> Iterator[str]:
     """Pieces of the documents in `stretches`; of a single, cut document, what is in its stretch."""
     chosen = set(stretches.document_N.tolist())
-    document, left = -1, stretches.tokens
+    document, left = -1, stretches.tokens - len(stretches.document_N)  # separators are no bytes
     for piece in text.pieces():
         document += piece.begins
         if document in chosen:
@@ -184,19 +183,19 @@ def _texts_of(text: TextSpool, stretches: Stretches) -> Iterator[str]:
 def _is_within(
     learned_from: Stretches, train: Stretches, spool: Spool, tokenizer: Tokenizer
 ) -> bool:
-    if len(learned_from.document_N) == 1:  # contiguous: compare bytes
-        lengths = tokenizer.lengths
-        blocks = spool.gather(train.start_N, train.length_N)
-        return learned_from.tokens <= sum(int(lengths[block].sum()) for block in blocks)
-    return bool(np.isin(learned_from.document_N, train.document_N).all())
+    if not np.isin(learned_from.document_N, train.document_N).all():
+        return False
+    if len(train.document_N) > 1:
+        return True
+    lengths, blocks = tokenizer.lengths, spool.gather(train.start_N, train.length_N)
+    return learned_from.tokens - 1 <= sum(int(lengths[block].sum()) for block in blocks)
 
 
 def _slowrun_facts(
-    splits: Mapping[str, np.ndarray], documents: Mapping[str, np.ndarray], digest: str
+    splits: Mapping[str, np.ndarray], documents: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     digests = {
         name: fineweb.digest_of_file(name, splits[name], documents[name][:-1])
         for name in fineweb.DIGESTS
     }
-    fineweb.check(digests, digest)
     return {"slowrun": digests}

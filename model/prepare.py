@@ -17,15 +17,16 @@ from model.adopt import from_import
 from model.config import DataConfig
 from model.corpus import is_remote
 from model.encode import Watch
-from model.imports import find_import
+from model.imports import NO_TEXT, VOCABULARY, files_by_split, find_import
 from model.ingest import Ingested, from_text
 from model.setting import ConfigError
 from model.split import choose_slice
 from model.spool import Workspace
 from model.table import SPLITS, Digest, write_table
 
-FORMAT = 3  # raise it when the same input would give another table
+FORMAT = 4  # raise it when the same input would give another table
 TABLE_SUFFIX = ".arrow"
+ARROW_FILE = b"ARROW1"  # what an Arrow file begins with; those of Hugging Face datasets are streams
 UNWATCHED: Watch = lambda characters, tokens: None  # noqa: E731
 
 
@@ -57,13 +58,17 @@ def table_path(data: DataConfig) -> Path:
 
 def is_table(path: str) -> bool:
     """Whether `path` is a token table of ours, made elsewhere or earlier."""
-    if is_remote(path) or not path.endswith(TABLE_SUFFIX) or not os.path.isfile(path):
+    file = os.path.expanduser(path)
+    if is_remote(path) or not path.endswith(TABLE_SUFFIX) or not os.path.isfile(file):
         return False
     import pyarrow as pa
 
     try:
-        return b"sweep" in (pa.ipc.open_file(pa.memory_map(path)).schema.metadata or {})
-    except (pa.ArrowException, OSError):
+        return b"sweep" in (pa.ipc.open_file(pa.memory_map(file)).schema.metadata or {})
+    except pa.ArrowException:
+        with open(file, "rb") as damaged:  # reading the table says so
+            return damaged.read(len(ARROW_FILE)) == ARROW_FILE
+    except OSError:
         return False
 
 
@@ -88,8 +93,10 @@ def _source_identity(path: str) -> object:
         raise ConfigError(
             [f"data.path: nothing at {path} that is a text file, a directory or a Parquet file"]
         )
-    with_siblings = root.parent if root.suffix in (".bin", ".pt") else root  # val is beside train
-    files = sorted(with_siblings.rglob("*")) if with_siblings.is_dir() else [root]
+    files = sorted(root.rglob("*")) if root.is_dir() else [root]
+    if root.suffix in NO_TEXT:  # val is beside train; so may be what runs write
+        beside = files_by_split(root.parent)
+        files = [root.parent / VOCABULARY, *(path for name in beside for path in beside[name])]
     return [
         [str(file), file.stat().st_size, file.stat().st_mtime_ns]
         for file in files
@@ -183,7 +190,7 @@ def _write(file: BinaryIO, made: Ingested, work: Workspace) -> None:
         "choose": choose_slice(made.splits["val"].tokens),
     }
     arrays = {name: spools[name].array() for name in SPLITS}
-    about |= made.facts(arrays, documents, about["digest"])
+    about |= made.facts(arrays, documents)
     compression = {
         name: None if made.compression_N is None else made.compression_N[split.document_N]
         for name, split in made.splits.items()

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote
 
 import requests
 
 from model.setting import ConfigError
 
 HUB = "hf://datasets/"
+# A branch that the hub makes itself has slashes in its name.
+ON_THE_HUB = re.compile(
+    HUB + r"([^/@]+/[^/@]+)(?:@(refs/(?:convert|pr)/[^/]+|[^/]+))?(?:/(.*))?", re.DOTALL
+)
 READ_AHEAD = 4 << 20  # bytes of one request; a shard is never whole in memory
 ATTEMPTS = 6  # without a single byte of progress
 PATIENCE = 0.5  # seconds before the second attempt; doubled each time
@@ -53,16 +59,15 @@ def shards(uri: str) -> tuple[list[Shard], str]:
 
 def _on_the_hub(uri: str) -> tuple[list[Shard], str]:
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    owner, _, rest = uri.removeprefix(HUB).partition("/")
-    name, _, folder = rest.partition("/")
-    name, _, revision = name.partition("@")
-    if not owner or not name:
+    parts = ON_THE_HUB.fullmatch(uri)
+    if parts is None:
         raise ConfigError([f"data.path: expected {HUB}OWNER/NAME[@REVISION]/FOLDER, got {uri}"])
-    about = f"{endpoint}/api/datasets/{owner}/{name}"
-    commit = str(_ask(f"{about}/revision/{revision or 'main'}").json()["sha"])
-    listing: str | None = f"{about}/tree/{commit}/{folder}"
-    if folder.endswith(".parquet"):
-        listing = f"{about}/tree/{commit}/{folder.rpartition('/')[0]}"
+    owner_and_name, revision, folder = (part or "" for part in parts.groups())
+    about = f"{endpoint}/api/datasets/{owner_and_name}"
+    revision = quote(unquote(revision or "main"), safe="")
+    commit = str(_ask(f"{about}/revision/{revision}").json()["sha"])
+    above = folder.rpartition("/")[0] if folder.endswith(".parquet") else folder
+    listing: str | None = f"{about}/tree/{commit}/{quote(above)}?recursive=true"
     entries = []
     while listing:
         page = _ask(listing)
@@ -77,8 +82,8 @@ def _on_the_hub(uri: str) -> tuple[list[Shard], str]:
         sizes = {path: size for path, size in sizes.items() if path == folder}
     if not sizes:
         raise ConfigError([f"data.path: no Parquet files at {uri} (commit {commit})"])
-    at = f"{endpoint}/datasets/{owner}/{name}/resolve/{commit}"
-    return [_hub_shard(f"{at}/{path}", sizes[path]) for path in sorted(sizes)], commit
+    at = f"{endpoint}/datasets/{owner_and_name}/resolve/{commit}"
+    return [_hub_shard(f"{at}/{quote(path)}", sizes[path]) for path in sorted(sizes)], commit
 
 
 def _hub_shard(url: str, size: int) -> Shard:
@@ -160,6 +165,7 @@ class RangeFile(io.RawIOBase):
                     self._check_same(answer)
                     answer.raw.enforce_content_length = False  # or a short answer would be lost
                     for part in answer.iter_content(1 << 16):
+                        part = part[: wanted - got]  # some send more than they were asked for
                         buffer[got : got + len(part)] = part
                         got += len(part)
             except requests.RequestException:
@@ -196,6 +202,14 @@ class RangeFile(io.RawIOBase):
     def _check_same(self, answer: requests.Response) -> None:
         if answer.headers.get("ETag") != self.tag or _total(answer, self.url) != self.length:
             raise ConfigError([f"data.path: {self.url} changed while it was read; start again"])
+        sent = answer.headers["Content-Range"]
+        if not sent.startswith(f"bytes {self.position}-"):
+            raise ConfigError(
+                [
+                    f"data.path: the server of {self.url} sends other bytes than it is asked for "
+                    f"({sent} instead of from {self.position}); download it"
+                ]
+            )
 
 
 def _total(answer: requests.Response, url: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.config import SETTINGS, DataConfig
+from model.data_config import VOCABULARIES
 from model.setting import ConfigError
+from sweep.data_bar import Bar
 from sweep.data_report import describe_duplicates, describe_table
 from sweep.errors import SweepError
 
@@ -29,7 +29,6 @@ FINEWEB = {
     "data.test_tokens": "10M",
 }
 OPTIONS = ("train-tokens", "val-tokens", "test-tokens", "tokenizer", "vocabulary", "splits")
-SHOWN_EVERY = 0.2  # seconds
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -72,7 +71,7 @@ def prepare(source: str, as_json: bool, **options: str | None) -> None:
     given = _settings(source, options)
     config = _config(given)
     try:
-        with _Bar(config) as bar:
+        with Bar(config) as bar:
             path = prepare_table(config, bar.show)
         table = open_table(config)
     except ConfigError as error:
@@ -193,8 +192,9 @@ def _open(
     given = _settings(source, options)
     try:
         if is_table(source):
-            table = read_table(Path(source))
+            table = read_table(Path(source).expanduser())
             given |= {f"data.{n}_tokens": str(len(getattr(table, n))) for n in ("val", "test")}
+            given = {**_tokenizer(table), **given}
         config = _config(given)
         path = table_path(config)
         if not path.exists():
@@ -207,6 +207,13 @@ def _open(
         raise SweepError("the data cannot be used", error.problems) from None
 
 
+def _tokenizer(table: TokenTable) -> dict[str, str]:
+    """The settings that stand for the tokenizer of `table`, if there are any."""
+    name = table.about["tokenizer"]["name"]
+    given = {"data.tokenizer": name} if name in VOCABULARIES else {}
+    return {**given, "data.vocabulary": str(table.vocabulary)} if name == "bpe" else given
+
+
 def _print(table: TokenTable, path: Path, given: Mapping[str, str], as_json: bool) -> None:
     settings = {**given, "data.digest": table.digest}
     if as_json:
@@ -214,38 +221,3 @@ def _print(table: TokenTable, path: Path, given: Mapping[str, str], as_json: boo
         click.echo(json.dumps(about, indent=2))
     else:
         click.echo(describe_table(path, table.about, settings))
-
-
-class _Bar:
-    """A progress bar on a terminal: of the tokens asked for, else of the text there is."""
-
-    def __init__(self, config: DataConfig) -> None:
-        from model.corpus import text_bytes
-
-        pool = config.pool_tokens
-        self.of_tokens = bool(pool)
-        asked = pool + config.val_tokens + config.test_tokens
-        self.bar = click.progressbar(
-            length=asked if pool else max(1, text_bytes(config)),
-            label="tokens" if pool else "text",
-            file=sys.stderr,
-            show_pos=True,
-            hidden=not sys.stderr.isatty(),
-        )
-        self.done, self.shown = 0, time.monotonic()
-
-    def __enter__(self) -> _Bar:
-        self.bar.__enter__()
-        return self
-
-    def __exit__(self, *about: object) -> None:
-        self.bar.finish()
-        self.bar.__exit__(None, None, None)
-
-    def show(self, characters: int, tokens: int) -> None:
-        """Told now and then how far it is."""
-        now = time.monotonic()
-        if now - self.shown >= SHOWN_EVERY:
-            at = tokens if self.of_tokens else characters
-            self.bar.update(at - self.done)
-            self.done, self.shown = at, now

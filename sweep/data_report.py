@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
+
+TEXTS = ("data.path", "data.column", "data.digest")  # settings that may look like numbers
 
 
 def describe_table(path: Path, about: Mapping[str, Any], settings: Mapping[str, str]) -> str:
@@ -12,11 +17,14 @@ def describe_table(path: Path, about: Mapping[str, Any], settings: Mapping[str, 
     commit = f" at commit {about['commit']}" if about["commit"] else ""
     imported = f", tokens of {about['imported']}" if "imported" in about else ""
     coded = about["tokenizer"]
+    unsure = imported and coded["name"] != "meta.pkl"
+    by_whom = "; data.tokenizer says so, the files do not tell" if unsure else ""
     first, last = about["choose"]
     lines = [
         f"{path}  {path.stat().st_size / 1e6:,.1f} MB",
         f"source      {about['source']}{commit}{imported}",
-        f"tokenizer   {coded['name']}, {coded['vocabulary']:,} tokens, {coded['digest'][:16]}",
+        f"tokenizer   {coded['name']}, {coded['vocabulary']:,} tokens, {coded['digest'][:16]}"
+        f"{by_whom}",
         f"splits      {about['rule']}",
     ]
     for name, tokens in about["tokens"].items():
@@ -32,7 +40,18 @@ def describe_table(path: Path, about: Mapping[str, Any], settings: Mapping[str, 
     if "val_passages_in_train" in about:
         lines.append(f"overlap     {about['val_passages_in_train']:.2%} of val's passages in train")
     lines += ["in a space, or each with --set:", "fixed:"]
-    return "\n".join([*lines, *(f"  {name}: {value}" for name, value in settings.items())])
+    return "\n".join([*lines, *(f"  {_line(*setting)}" for setting in settings.items())])
+
+
+def _line(name: str, text: str) -> str:
+    """A setting as a line of YAML: quoted where that would read something else."""
+    line = f"{name}: {text}"
+    try:
+        read = yaml.safe_load(line)
+    except yaml.YAMLError:
+        read = None
+    as_typed = read == {name: text} or (text.isdecimal() and name not in TEXTS)
+    return line if as_typed else f"{name}: {json.dumps(text, ensure_ascii=False)}"
 
 
 def describe_duplicates(found: Mapping[str, Any]) -> str:

@@ -20,6 +20,8 @@ class Server:
     drop_after: int | None = None  # bytes of an answer that get through before the connection ends
     failures: list[int] = field(default_factory=list)  # status codes to answer with first
     tags: Iterator[str] | None = None  # an ETag for each answer
+    too_many: int = 0  # bytes sent beyond those asked for
+    too_late: int = 0  # bytes by which an answer begins after what was asked for
     hub: dict[str, list[dict[str, object]]] = field(default_factory=dict)  # pages of listings
     requests: list[tuple[str, str | None, str | None]] = field(default_factory=list)
     url: str = ""
@@ -42,8 +44,8 @@ def serving(server: Server) -> Iterator[Server]:
             if server.failures:
                 return self.answer(server.failures.pop(0), b"")
             if path in server.hub:
-                links = {"Link": f'<{server.url}{path}?2>; rel="next"'}
-                more = f"{path}?2" in server.hub
+                links = {"Link": f'<{server.url}{path}&page=2>; rel="next"'}
+                more = f"{path}&page=2" in server.hub
                 return self.answer(
                     200, json.dumps(server.hub[path]).encode(), links if more else {}
                 )
@@ -56,7 +58,8 @@ def serving(server: Server) -> Iterator[Server]:
             first, last = (int(n) for n in sent.removeprefix("bytes=").split("-"))
             if first >= len(content):
                 return self.answer(416, b"")
-            part = content[first : last + 1]
+            first += server.too_late
+            part = content[first : last + 1 + server.too_many]
             where = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
             return self.answer(206, part, {"Content-Range": where, **tag})
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner, Result
 from server import Server, serving
 
 from model import checkpoint, fineweb
-from model.config import Config
+from model.config import Config, DataConfig
 from model.data import open_table
 from model.device import runtime
 from model.evaluate import HeldOut, evaluate
 from model.gpt import GPT
+from model.setting import ConfigError
 from model.train import train
 from sweep.cli import cli
 from sweep.data_cli import _settings
@@ -45,8 +48,13 @@ def test_a_table_is_prepared_and_shown(corpus: Path) -> None:
     assert about["settings"]["data.path"] == str(corpus)
 
 
-def test_what_is_printed_can_be_put_into_a_space(corpus: Path, tmp_path: Path) -> None:
-    printed = sweep("prepare", corpus, *SIZES).stdout
+@pytest.mark.parametrize("name", ["plain", 'with #1 and: "spaces"', "é: -", "10"])
+def test_what_is_printed_can_be_put_into_a_space(
+    name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    printed = sweep("prepare", name, *SIZES).stdout
     fixed = printed[printed.index("fixed:") :]
     space = tmp_path / "space.yaml"
     space.write_text(
@@ -56,12 +64,35 @@ def test_what_is_printed_can_be_put_into_a_space(corpus: Path, tmp_path: Path) -
     checked = CliRunner().invoke(cli, ["check", str(space)])
 
     assert checked.exit_code == 0, checked.exception
+    assert yaml.safe_load(fixed)["fixed"]["data.path"] == name
+
+
+def test_the_path_of_the_embedded_corpus_is_printed_as_text() -> None:
+    printed = sweep("prepare", *SIZES).stdout
+
+    assert yaml.safe_load(printed[printed.index("fixed:") :])["fixed"]["data.path"] == ""
 
 
 def test_a_table_file_is_shown_by_itself(corpus: Path) -> None:
-    about = json.loads(sweep("prepare", corpus, *SIZES, "--json").stdout)
+    about = json.loads(sweep("prepare", corpus, *SIZES, "--tokenizer", "chars", "--json").stdout)
 
-    assert json.loads(sweep("info", about["table"], "--json").stdout)["digest"] == about["digest"]
+    shown = json.loads(sweep("info", about["table"], "--json").stdout)
+
+    assert shown["digest"] == about["digest"]
+    assert shown["settings"]["data.tokenizer"] == "chars"
+
+
+def test_nobodys_word_is_taken_for_what_bare_tokens_mean(tmp_path: Path) -> None:
+    """Characters without their meta.pkl pass for bytes."""
+    for name in ("train", "val"):
+        seed = len(name)
+        tokens = np.random.default_rng(seed).integers(0, 65, 3000)
+        tokens.astype(np.uint16).tofile(tmp_path / f"{name}.bin")
+
+    shown = sweep("prepare", tmp_path, *SIZES).stdout
+
+    assert "bytes, 257 tokens" in shown
+    assert "data.tokenizer says so, the files do not tell" in shown
 
 
 def test_an_altered_table_is_refused_with_both_digests(corpus: Path, tmp_path: Path) -> None:
@@ -232,6 +263,29 @@ def test_other_tokens_than_slowruns_are_refused_with_both_digests(
     assert isinstance(refused, SweepError)
     assert f"fineweb_train.pt has SHA-256 {fineweb.DIGESTS['train']}" in str(refused)
     assert "data.digest: set it to" in str(refused)
+
+
+def test_tokens_that_one_run_took_are_still_refused_to_the_next(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is the same, made once; a digest given says that the user looked."""
+    with serving(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        refused = str(sweep("prepare", *SLOWRUN).exception)
+    digest = refused.partition("set it to ")[2].split()[0]
+    data = DataConfig(
+        path=fineweb.FINEWEB,
+        tokenizer="gpt2",
+        splits="stream",
+        pool_tokens=5000,
+        train_tokens=5000,
+        val_tokens=1000,
+        test_tokens=500,
+    )
+
+    assert open_table(replace(data, digest=digest)).digest == digest
+    with pytest.raises(ConfigError, match=r"fineweb_train.pt has SHA-256"):
+        open_table(data)
 
 
 def test_another_budget_is_not_compared_with_slowruns(

@@ -37,7 +37,7 @@ FLOORS = [
     {"sweep.space", "sweep.records", "sweep.efficiency", "sweep.training"},
     {"sweep.space_reader"},
     {"sweep.journal", "sweep.prune"},
-    {"sweep.study", "sweep.report", "sweep.data_report"},
+    {"sweep.study", "sweep.report", "sweep.data_report", "sweep.data_bar"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
     {"sweep.local_runner"},
     {"sweep.ray_runner"},
@@ -51,9 +51,9 @@ DOORS = {
     "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
     "optuna": {"sweep.study", "sweep.prune"},
     "mlflow": {"sweep.tracking"},
-    "click": {"sweep.cli", "sweep.data_cli"},
+    "click": {"sweep.cli", "sweep.data_cli", "sweep.data_bar"},
     "rich": {"sweep.console"},
-    "yaml": {"sweep.space_reader", "sweep.run"},
+    "yaml": {"sweep.space_reader", "sweep.run", "sweep.data_report"},
 }
 
 

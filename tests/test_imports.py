@@ -17,6 +17,7 @@ import torch
 from model.config import DataConfig
 from model.data import open_table
 from model.imports import find_import
+from model.prepare import table_path
 from model.setting import ConfigError
 from model.table import TokenTable
 
@@ -145,6 +146,23 @@ def test_tokens_and_documents_are_as_they_were_written(kind: str, tmp_path: Path
     assert table.token_lengths[EOT] == 0
 
 
+def test_documents_begin_at_separators_in_shards_that_cut_them(tmp_path: Path) -> None:
+    """dev/data fills shards to the last token: val is the first, and train begins anywhere."""
+    tokens = leading([*VAL, *TRAIN])
+    for number, name in enumerate(("val", "train", "train")):
+        part = tokens[number * 1501 :][: 1501 if number < 2 else None]
+        header = struct.pack("<256i", 20240520, 1, len(part), *[0] * 253)
+        (tmp_path / f"x_{name}_{number}.bin").write_bytes(header + part.astype("<u2").tobytes())
+
+    table = table_of(tmp_path)
+
+    assert table.train.tolist() == tokens[1501:].tolist()
+    for name in ("train", "val", "test"):
+        split, starts = getattr(table, name), table.documents[name][1:-1]
+        assert (split[starts] == EOT).all()
+        assert len(starts) >= 2
+
+
 def test_slowruns_older_files_give_the_stream_back(tmp_path: Path) -> None:
     """But for the last sequence, which they never held."""
     write_old_slowrun(tmp_path)
@@ -160,6 +178,27 @@ def test_a_file_stands_for_its_folder(tmp_path: Path) -> None:
     write_nanogpt(tmp_path)
 
     assert table_of(tmp_path / "train.bin").digest == table_of(tmp_path).digest
+
+
+def test_what_else_lies_beside_a_file_does_not_matter(tmp_path: Path) -> None:
+    """A sweep writes its runs beside it: each trial would prepare a table of its own."""
+    write_nanogpt(tmp_path)
+    data = DataConfig(path=str(tmp_path / "train.bin"), tokenizer="gpt2")
+    before = table_path(data)
+    (tmp_path / "runs" / "trials").mkdir(parents=True)
+    (tmp_path / "runs" / "trials" / "journal.jsonl").write_text("{}")
+
+    assert table_path(data) == before
+    (tmp_path / "meta.pkl").write_bytes(b"")
+    assert table_path(data) != before
+
+
+@pytest.mark.parametrize("name", ["val.bin", "mytokens.bin"])
+def test_tokens_without_a_train_file_are_not_called_text(name: str, tmp_path: Path) -> None:
+    trailing(VAL).astype(np.uint16).tofile(tmp_path / name)
+
+    with pytest.raises(ConfigError, match=r"has no file of tokens to train on; call it train.bin"):
+        table_of(tmp_path / name)
 
 
 def test_a_test_split_of_its_own_is_used(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.config import DataConfig
+from model.corpus import pieces
 from model.data import open_table
 from model.prepare import prepare, table_path
 from model.setting import ConfigError
@@ -192,6 +194,59 @@ def test_a_table_can_be_taken_elsewhere(corpus: Path, tmp_path: Path) -> None:
         open_table(DataConfig(path=str(moved), **{**SIZES, "val_tokens": 400}))
 
 
+def test_a_table_is_not_read_as_tokens_of_another_encoding(corpus: Path, tmp_path: Path) -> None:
+    """Its own vocabulary would be trained, under the name and the size of another."""
+    moved = tmp_path / "tokens.arrow"
+    moved.write_bytes(prepare(DataConfig(path=str(corpus), **SIZES)).read_bytes())
+
+    with pytest.raises(ConfigError, match=r"data.tokenizer: .* tokens of bytes, not of gpt2"):
+        open_table(DataConfig(path=str(moved), tokenizer="gpt2", **SIZES))
+
+
+def test_a_table_at_home_is_found(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = prepare(DataConfig(path=str(corpus), **SIZES))
+    (tmp_path / "tokens.arrow").write_bytes(table.read_bytes())
+
+    assert open_table(DataConfig(path="~/tokens.arrow", **SIZES)).digest
+
+
+def test_a_table_that_was_cut_short_is_called_damaged(corpus: Path, tmp_path: Path) -> None:
+    table = prepare(DataConfig(path=str(corpus), **SIZES)).read_bytes()
+    (tmp_path / "tokens.arrow").write_bytes(table[: len(table) // 2])
+
+    with pytest.raises(ConfigError, match=r"token table .*tokens.arrow is damaged"):
+        open_table(DataConfig(path=str(tmp_path / "tokens.arrow"), **SIZES))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"column": "body"},
+        {"tokenizer": "chars"},
+        {"splits": "stream"},
+        {"splits": "stream", "pool_tokens": 2000},
+        {"val_tokens": 501},
+        {"test_tokens": 501},
+    ],
+)
+def test_what_decides_on_tokens_decides_on_the_table(
+    change: dict[str, object], corpus: Path
+) -> None:
+    data = DataConfig(path=str(corpus), **SIZES)
+    others = [data, replace(data, splits="stream")] if len(change) > 1 else [data]
+
+    assert table_path(replace(data, **change)) not in map(table_path, others)  # type: ignore[arg-type]
+
+
+def test_line_ends_of_other_systems_are_newlines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"line\r\n" * 1000)
+
+    assert b"\r" not in bytes(read_table(prepare(DataConfig(path=str(tmp_path), **SIZES))).train)
+
+
 def test_what_was_made_is_recorded(corpus: Path) -> None:
     table = open_table(DataConfig(path=str(corpus), **SIZES))
 
@@ -266,3 +321,41 @@ def test_a_column_can_be_chosen(tmp_path: Path) -> None:
     table = open_table(DataConfig(path=str(tmp_path / "a.parquet"), column="content", **SIZES))
 
     assert "document" in table.tokenizer.decode(table.train[:50])
+
+
+def test_a_folder_is_read_whatever_its_subfolders_are_called(tmp_path: Path) -> None:
+    for folder in ("test", "tests", "site-packages"):
+        (tmp_path / folder).mkdir()
+        for number in range(20):
+            text = f"{folder} {number} " * 20
+            (tmp_path / folder / f"{number}.txt").write_text(text)
+
+    table = open_table(DataConfig(path=str(tmp_path), splits="stream", **SIZES))
+
+    assert sum(table.about["documents"].values()) == 60
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ConfigError, match=r"pipe is neither a file nor a directory"):
+        prepare(DataConfig(path=str(tmp_path), **SIZES))
+
+
+def test_a_folder_that_cannot_be_listed_is_not_skipped(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise another user would get another corpus without a word. root may list them all."""
+    closed, scandir = corpus / "closed", os.scandir
+    closed.mkdir()
+
+    def refuse(path: str) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    data = DataConfig(path=str(corpus), **SIZES)
+    monkeypatch.setattr(os, "scandir", refuse)
+
+    with pytest.raises(ConfigError, match=r"cannot read .*closed: Permission denied"):
+        list(pieces(data))

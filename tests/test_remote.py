@@ -138,6 +138,19 @@ def test_a_server_without_ranges_is_explained(server: Server) -> None:
         open_table(stream(f"{server.url}/a.parquet", test_tokens=2003))
 
 
+def test_bytes_that_nobody_asked_for_are_ignored(server: Server) -> None:
+    with open_url(f"{server.url}/a.parquet") as file:
+        server.too_many = 100_000
+        assert file.read(40_000) == server.files["/a.parquet"][:40_000]
+
+
+def test_other_bytes_than_asked_for_are_refused(server: Server) -> None:
+    with open_url(f"{server.url}/a.parquet") as file:
+        server.too_late = 10
+        with pytest.raises(ConfigError, match=r"sends other bytes than .* \(bytes 10-.* from 0\)"):
+            file.read(4)
+
+
 def test_a_file_that_changes_underway_is_refused(server: Server) -> None:
     server.tags = (str(n) for n in count())
 
@@ -167,9 +180,13 @@ def hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
         {"type": "file", "path": f"sample/{name}.parquet", "size": len(content)}
         for name, content in halves.items()
     ]
+    sample = f"{HUB}/tree/c0ffee/sample"
     server.hub = {
         f"{HUB}/revision/main": {"sha": "c0ffee"},  # type: ignore[dict-item]
-        f"{HUB}/tree/c0ffee/sample": [{"type": "directory", "path": "sample/x"}, entries[1]],
+        f"{HUB}/tree/c0ffee/sample?recursive=true": [
+            {"type": "directory", "path": "sample/x"},
+            entries[1],
+        ],
         f"{HUB}/tree/c0ffee/sample?2": [entries[0]],
     }
     return server
@@ -198,6 +215,15 @@ def test_one_shard_and_one_revision_can_be_named(hub: Server) -> None:
     found, _ = shards("hf://datasets/someone/some-text@v1/sample/two.parquet")
 
     assert [shard.name.rpartition("/")[2] for shard in found] == ["two.parquet"]
+
+
+@pytest.mark.parametrize("given", ["refs/convert/parquet", "refs%2Fconvert%2Fparquet"])
+def test_a_branch_of_the_hubs_own_has_slashes_in_its_name(hub: Server, given: str) -> None:
+    hub.hub[f"{HUB}/revision/refs%2Fconvert%2Fparquet"] = {"sha": "c0ffee"}  # type: ignore[assignment]
+
+    found, _ = shards(f"hf://datasets/someone/some-text@{given}/sample")
+
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,18 @@ def test_by_hash_no_document_is_in_two_splits_and_none_twice(
     assert dropped == len(with_text) - len(set(with_text))
 
 
+def test_by_hash_a_long_document_does_not_decide_the_held_out_loss() -> None:
+    """Each gives an equal stretch of its middle; all of it stays out of train."""
+    lengths = np.full(400, 1000)
+    key_N = np.arange(800, dtype=np.uint64).reshape(400, 2)
+
+    splits, _ = by_hash(lengths, key_N, config(640, 0, splits="hash"))
+
+    assert splits["val"].length_N.tolist() == [20] * 32
+    assert splits["val"].start_N.tolist() == list(range(490, 32_000, 1000))
+    assert splits["train"].document_N.tolist() == list(range(32, 400))
+
+
 def test_the_slice_to_choose_on_is_vals_last_quarter() -> None:
     assert choose_slice(10_000_000) == (7_500_000, 10_000_000)
     assert choose_slice(3) == (3, 3)

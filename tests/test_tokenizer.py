@@ -213,3 +213,45 @@ def test_large_vocabularies_have_wider_tokens(
 
     assert table.train.dtype == np.uint32
     assert bytes(table.train[1:9].tolist()) == WORDS[:8].encode()
+
+
+def test_a_bpe_of_one_document_learns_nothing_from_another_split(tmp_path: Path) -> None:
+    """Held back as if a token were four bytes; as it is more, val reaches further than assumed."""
+    for number in range(12):
+        word = "".join(chr(97 + int(d)) for d in f"{number * 7919:09}")
+        (tmp_path / f"{number:02}.txt").write_text(f"{word} {'understandable words ' * 50}")
+    data = DataConfig(
+        path=str(tmp_path),
+        tokenizer="bpe",
+        vocabulary=1000,
+        splits="stream",
+        train_tokens=9,
+        pool_tokens=100,
+        val_tokens=300,
+        test_tokens=0,
+    )
+
+    table = open_table(data)
+
+    whole = [piece.strip().decode() for piece in table.tokenizer.pieces if len(piece) >= 9]
+    assert len(whole) > 1
+    assert [word for word in whole if word not in table.tokenizer.decode(table.train)] == []
+
+
+def test_a_bpe_is_learned_from_a_single_training_document(tmp_path: Path) -> None:
+    """Its separator stands for no byte."""
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text(
+            chr(97 + number) * 40 + "".join(map(chr, range(33, 120)))
+        )
+    data = DataConfig(
+        path=str(tmp_path),
+        tokenizer="bpe",
+        vocabulary=258,
+        splits="stream",
+        train_tokens=9,
+        val_tokens=20,
+        test_tokens=20,
+    )
+
+    assert open_table(data).about["documents"]["train"] == 1
