@@ -183,11 +183,8 @@ def hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     sample = f"{HUB}/tree/c0ffee/sample"
     server.hub = {
         f"{HUB}/revision/main": {"sha": "c0ffee"},  # type: ignore[dict-item]
-        f"{HUB}/tree/c0ffee/sample?recursive=true": [
-            {"type": "directory", "path": "sample/x"},
-            entries[1],
-        ],
-        f"{HUB}/tree/c0ffee/sample?2": [entries[0]],
+        f"{sample}?recursive=true": [{"type": "directory", "path": "sample/x"}, entries[1]],
+        f"{sample}?recursive=true&page=2": [entries[0]],
     }
     return server
 
