@@ -227,7 +227,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Server]:
         server.files[f"/datasets/{repository}/resolve/abc/{path}"] = file.getvalue()
         entries.append({"type": "file", "path": path, "size": len(file.getvalue())})
     server.hub[f"/api/datasets/{repository}/revision/main"] = {"sha": "abc"}  # type: ignore[assignment]
-    server.hub[f"/api/datasets/{repository}/tree/abc/sample/10BT"] = entries
+    server.hub[f"/api/datasets/{repository}/tree/abc/sample/10BT?recursive=true"] = entries
     return server
 
 
