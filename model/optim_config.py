@@ -23,7 +23,7 @@ class OptimConfig:
         0.004,
         "",
         "peak rate; beside an AdamW for the rest, of the blocks' matrices",
-        above=0,
+        low=1e-12,
         high=10,
     )
     rest_lr: float = setting(

@@ -102,9 +102,7 @@ class Session:
             ledger.report(trial, progress.basis_points, loss)
         self._note_observation(trial, progress)
         if progress.diverged:
-            return self._finish(
-                trial, Outcome.PRUNED, f"diverged at step {progress.diverged_step}"
-            )
+            return self._finish(trial, Outcome.PRUNED, f"diverged at step {progress.diverged_step}")
         if progress.done:
             return self._finish(trial, Outcome.COMPLETE, "", progress.val_loss)
         if new and ledger.should_prune(trial):

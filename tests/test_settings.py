@@ -97,7 +97,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("optim.scalar_lr", 0.02, {"gpt.x0": True}),
     ("optim.residual_lr", 0.02, {"gpt.x0": True}),
     ("optim.weight_decay_multiplier", 100.0, {}),
-    ("optim.decay_timescale", 0.1, {}),
+    ("optim.decay_timescale", 0.2, {}),
     ("optim.decay_schedule", "piecewise", {**HEAVY, "optim.decay_points": "0:1,1:0"}),
     ("optim.decay_schedule", "rising", HEAVY),
     ("optim.decay_points", "0:1,1:5", {**HEAVY, **PIECES}),
