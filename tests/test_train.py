@@ -400,8 +400,18 @@ OUT_OF_MEMORY = (
             "1.5 GiB more were needed beside",
         ),
         (MemoryError(), "more was needed beside"),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+            "more was needed beside 0 bytes in use",
+        ),
+        (
+            RuntimeError(
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+            ),
+            "more was needed beside 0 bytes in use",
+        ),
     ],
-    ids=["gpu", "cpu", "numpy", "unsaid"],
+    ids=["gpu", "cpu", "numpy", "unsaid", "full gpu", "cublas"],
 )
 def test_out_of_memory_says_how_much_was_needed_and_what_to_lower(
     error: Exception,
