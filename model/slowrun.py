@@ -42,6 +42,7 @@ COMMON: Settings = {
     "optim.normuon": True,
     "optim.beta1": 0.8,
     "optim.beta2": 0.95,
+    "optim.eps": 1e-10,
     "optim.warmup": 0.0,
     "optim.final_rate": 0.0,
     "optim.grad_clip": 0.0,

@@ -112,6 +112,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("optim.normuon", True, MUON),
     ("optim.beta1", 0.5, {}),
     ("optim.beta2", 0.5, {}),
+    ("optim.eps", 0.01, {}),
     *[("optim.schedule", name, {}) for name in SETTINGS["optim.schedule"].choices[1:]],
     ("optim.warmup", 0.5, {}),
     ("optim.warmdown", 0.8, {"optim.schedule": "constant_linear"}),
