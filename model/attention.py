@@ -64,10 +64,10 @@ class Attention(nn.Module):
             v_BGTK = v_BGTK + gate_BTG.transpose(1, 2)[..., None] * extra_BGTK
         if len(cos_TK):
             q_BHTK, k_BGTK = rotate(q_BHTK, cos_TK, sin_TK), rotate(k_BGTK, cos_TK, sin_TK)
-        if self.key_offset:
-            k_BGTK = offset_unrotated(k_BGTK)
         if self.qk_norm:  # bounds the logits, so high rates cannot blow them up
             q_BHTK, k_BGTK = rms_norm(q_BHTK), rms_norm(k_BGTK)
+        if self.key_offset:
+            k_BGTK = offset_unrotated(k_BGTK)
         y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK.type_as(q_BHTK), self.window, self.manual)
         if self.exclusive != "no":
             v_BHTK = v_BGTK.repeat_interleave(self.heads // self.kv_heads, dim=1)
@@ -99,14 +99,16 @@ def attend(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, window: int, manual: 
     """
     T, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
     whole = window >= T
-    if not manual:
-        mask_TT = None if whole else visible(T, window, q_BHTK.device)
+    if not manual and whole:
         return F.scaled_dot_product_attention(
-            q_BHTK, k_BGTK, v_BGTK, mask_TT, is_causal=whole, enable_gqa=grouped
+            q_BHTK, k_BGTK, v_BGTK, is_causal=True, enable_gqa=grouped
         )
-    if grouped:
+    if grouped:  # with a mask, no fused kernel for GPUs takes groups
         shared = q_BHTK.shape[1] // k_BGTK.shape[1]
         k_BGTK, v_BGTK = (x.repeat_interleave(shared, dim=1) for x in (k_BGTK, v_BGTK))
+    if not manual:
+        mask_TT = visible(T, window, q_BHTK.device)
+        return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask_TT)
     scores_BHTT = (q_BHTK / math.sqrt(q_BHTK.shape[-1])) @ k_BGTK.mT
     hidden_TT = ~visible(T, window, q_BHTK.device)
     weights_BHTT = F.softmax(scores_BHTT.masked_fill(hidden_TT, -torch.inf), dim=-1)

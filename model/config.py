@@ -15,6 +15,7 @@ from model.data_config import DataConfig
 from model.gpt_config import GPTConfig
 from model.optim_config import MULTIPLIER, USUAL_WEIGHT_DECAY, OptimConfig
 from model.setting import ConfigError, Setting, Value, describe, did_you_mean
+from model.size import WITHIN, block_parameters, scaled
 from model.train_config import TrainConfig
 
 __all__ = [
@@ -62,6 +63,14 @@ class Config:
         timescale, multiplier = self.optim.decay_timescale, self.optim.weight_decay_multiplier
         per_multiplier = USUAL_WEIGHT_DECAY * self.optim.lr * self.steps_per_epoch
         if timescale:
+            if timescale * self.steps_per_epoch < 1:
+                raise ConfigError(
+                    [
+                        f"optim.decay_timescale: {timescale:g} epochs are less than a step "
+                        f"({1 / self.steps_per_epoch:.3g}), which would shrink weights by more "
+                        "than all of them"
+                    ]
+                )
             derived = 1 / (timescale * per_multiplier)
             if MULTIPLIER in given and not math.isclose(multiplier, derived, rel_tol=1e-6):
                 raise ConfigError(
@@ -72,7 +81,8 @@ class Config:
                 )
             optim = replace(self.optim, weight_decay_multiplier=derived)
         else:
-            derived = 1 / (multiplier * per_multiplier) if multiplier else 0.0
+            decay = multiplier * per_multiplier  # may be too small for a number
+            derived = 1 / decay if decay else 0.0
             optim = replace(self.optim, decay_timescale=derived)
         return replace(self, optim=optim)
 
@@ -83,7 +93,7 @@ class Config:
 
     def check_together(self) -> None:
         """Refuse settings that are each possible but not together."""
-        problems = [*self.data.problems(), *self.gpt.problems()]
+        problems = [*self.data.problems(), *(self.gpt.problems() or _scaling_problems(self.gpt))]
         problems += [*self.optim.problems(), *self.train.problems()]
         micro = self.train.micro_batch_tokens
         if micro and (micro % self.gpt.context or self.train.batch_tokens % micro):
@@ -124,6 +134,25 @@ class Config:
     def steps(self) -> int:
         """Optimizer steps in the whole schedule."""
         return self.steps_per_epoch * self.train.epochs
+
+
+def _scaling_problems(gpt: GPTConfig) -> list[str]:
+    """What shows only in the shape that is trained: its heads, and what `gpt.scale` makes of it."""
+    try:
+        asked = gpt.scale * block_parameters(gpt)
+    except ConfigError as error:  # no such heads
+        return list(error.problems)
+    if gpt.scale == 1.0:
+        return []
+    shape = scaled(gpt)
+    off = block_parameters(shape) / asked - 1
+    found = shape.problems()
+    if abs(off) > WITHIN:
+        found.append(
+            f"gpt.scale: no shape is within {WITHIN:.0%} of {gpt.scale:g} times the parameters; "
+            f"the nearest, {shape.layers} layers of width {shape.width}, is {off:+.0%} off"
+        )
+    return found
 
 
 _PARTS: dict[str, Any] = {

@@ -69,7 +69,9 @@ class GPTConfig:
         choices=("gelu", "relu", "relu2", "swiglu"),
     )
     mlp_expansion: float = setting(4.0, "x width", "hidden units of the MLP", above=0, high=64)
-    mlp_multiple: int = setting(1, "", "hidden units are rounded up to a multiple of this", low=1)
+    mlp_multiple: int = setting(
+        1, "", "hidden units are rounded up to a multiple of this", low=1, high=1 << 17
+    )
     output_init: str = setting(
         "zeros",
         "",

@@ -35,7 +35,7 @@ COMMON: Settings = {
     "optim.final_rate": 0.0,
     "optim.grad_clip": 1.0,
     "train.batch_tokens": 262_144,
-    "train.micro_batch_tokens": 32_768,  # fits 80 GB; what is computed does not depend on it
+    "train.micro_batch_tokens": 16_384,  # for 80 GB; what is computed does not depend on it
     "train.evals": 20,
 }
 KIM_150M: Settings = {

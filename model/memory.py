@@ -16,6 +16,12 @@ from model.setting import ConfigError
 # torch names what it could not get: on a GPU "Tried to allocate 20.00 GiB", on a CPU "you tried to
 # allocate 123 bytes"; numpy "Unable to allocate 1.5 GiB for an array".
 AMOUNT = re.compile(r"to allocate (\d+(?:\.\d+)?) ?([KMGT]i?B|bytes)")
+# The allocator for CPUs, a GPU that others fill before torch has any of it, and cuBLAS.
+WITHOUT_OWN_ERROR = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 UNITS = {"b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -27,8 +33,7 @@ def explained(config: Config) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ConfigError([_explain(config, str(error))]) from error
     except RuntimeError as error:
-        # The allocator for CPUs has no exception of its own.
-        if "can't allocate memory" not in str(error):
+        if not any(sign in str(error) for sign in WITHOUT_OWN_ERROR):
             raise
         raise ConfigError([_explain(config, str(error))]) from error
 

@@ -74,7 +74,7 @@ def _group(
 
 
 def _adamw(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
-    return AdamW(groups, betas=(optim.beta1, optim.beta2), fused=True)
+    return AdamW(groups, betas=(optim.beta1, optim.beta2), eps=optim.eps, fused=True)
 
 
 def _for_all(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
@@ -86,7 +86,7 @@ def _for_all(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
     if optim.name == "lion":
         lion: Optimizer = library.Lion(groups, betas=betas)
         return lion
-    free: Optimizer = library.ScheduleFreeAdamW(groups, betas=betas)
+    free: Optimizer = library.ScheduleFreeAdamW(groups, betas=betas, eps=optim.eps)
     return free
 
 
@@ -107,7 +107,9 @@ def _for_matrices(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer
     betas = (optim.beta1, optim.beta2)
     made: Optimizer
     if optim.name == "soap":
-        made = library.SOAP(groups, betas=betas, precondition_frequency=PRECONDITION_EVERY)
+        made = library.SOAP(
+            groups, betas=betas, eps=optim.eps, precondition_frequency=PRECONDITION_EVERY
+        )
     elif optim.name == "shampoo":
         # Moves nothing in its first nine steps, before it has roots. Roots of the first gradient
         # alone would be worse: where that is near zero, later updates came out a hundred times

@@ -23,7 +23,7 @@ class OptimConfig:
         0.004,
         "",
         "peak rate; beside an AdamW for the rest, of the blocks' matrices",
-        above=0,
+        low=1e-12,
         high=10,
     )
     rest_lr: float = setting(
@@ -92,9 +92,20 @@ class OptimConfig:
     )
     normuon: bool = setting(False, "", "Muon: even out updates by row afterwards (2510.05491)")
     beta1: float = setting(
-        0.9, "", "mean of gradients, in all but muon and shampoo", low=0, high=0.999
+        0.9,
+        "",
+        "mean of gradients, also in the AdamW beside muon and shampoo, which have none",
+        low=0,
+        high=0.999,
     )
     beta2: float = setting(0.95, "", "mean of squared gradients, as beta1", low=0, high=0.9999)
+    eps: float = setting(
+        1e-8,
+        "",
+        "added to the root of that mean; of gradients, which are small for rare tokens",
+        above=0,
+        high=1,
+    )
     schedule: str = setting(
         "cosine",
         "",

@@ -111,7 +111,7 @@ PRESETS: dict[str, Preset] = {
         settings=slowrun.TINY,
         published="317M",
         notes="One rate and pair of betas for all gates and scalars, where the record gives head "
-        f"gates and XSA betas of their own. {BETAS} bf16 where the record has fp8.",
+        f"gates and XSA betas of their own, and value gates Muon. {BETAS} bf16 where it has fp8.",
     ),
     "slowrun-day-one": Preset(
         reproduces="Slowrun's first baseline: val loss 3.402",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from model.config import GPTConfig
+from model.gpt_config import GPTConfig
 
 HEAD_GATE_INPUTS = 12  # leading features of the residual stream that open a head's gate (slowrun)
 VALUE_GATE_INPUTS = 32  # the same for a value residual

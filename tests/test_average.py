@@ -171,6 +171,19 @@ def test_the_validation_loss_is_of_what_evaluate_names(
     assert last.bits_per_byte == pytest.approx(last.val_loss * len(kept_N) / math.log(2) / text)
 
 
+def test_of_schedule_free_its_own_average_is_evaluated_and_followed(
+    averaging: dict[str, object], tmp_path: Path
+) -> None:
+    """Not the weights that train on, which the checkpoint holds. So short an EMA is the last."""
+    own = {"optim.name": "schedule_free", "train.ema_epochs": 0.005, "train.average_last": 0}
+    settings = {**averaging, **own, "train.log_probs": "last"}
+
+    run, weights = trained(settings, tmp_path)
+
+    assert run[-1].ema_loss == pytest.approx(run[-1].raw_loss, abs=1e-5)
+    assert evaluated(settings, weights[-1]).loss != pytest.approx(run[-1].raw_loss, abs=1e-3)
+
+
 def test_the_horizon_is_where_a_weight_counts_for_one_in_e() -> None:
     assert ema_beta(2.0, 50) ** 100 == pytest.approx(1 / math.e)
     assert ema_beta(0.527, 190) ** 190 == pytest.approx(0.15, abs=1e-3)  # slowrun tiny

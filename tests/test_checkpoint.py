@@ -170,6 +170,35 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path: Path) -> 
     assert path.read_text() == "old"
 
 
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    """Whoever writes: safetensors has an error of its own, which nobody explains."""
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy, torch
+from model import checkpoint, predictions
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+folder, zeros = Path(sys.argv[1]), torch.zeros(1000)
+for write in (
+    lambda: checkpoint.save(folder, checkpoint.RunState({}, ()), {"t": zeros}),
+    lambda: predictions.add(folder, predictions.FINAL, zeros.numpy()),
+):
+    try:
+        write()
+    except OSError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
+        f"cannot write {tmp_path / name}.part" for name in (checkpoint.NAME, predictions.NAME)
+    ]
+
+
 def test_log_probabilities_are_added_one_by_one(tmp_path: Path) -> None:
     assert predictions.read(tmp_path) == {}
     predictions.add(tmp_path, predictions.epoch_key(3), np.array([-1.0, -2.0]))

@@ -62,3 +62,26 @@ def test_the_decay_timescale_is_what_lr_decay_and_steps_make_of_it() -> None:
 
 def test_every_setting_says_what_it_means() -> None:
     assert all(setting.meaning for setting in SETTINGS.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # Two of four layers are between 0.5 and 0.7, none of the three that are left.
+        (
+            {"gpt.layers": 4, "gpt.width": 128, "gpt.replay_passes": 1, "gpt.scale": 0.25},
+            "no whole layer between 0.5 and 0.7 of 3",
+        ),
+        ({"gpt.scale": 1e-6}, r"gpt.scale: no shape is within 10% of 1e-06 times the parameters"),
+        ({"gpt.width": 12, "gpt.queries_per_kv": 5}, "gpt.width: 12 cannot be split into heads"),
+        ({"gpt.mlp_multiple": 1e26}, r"gpt.mlp_multiple: must be >= 1, <= 131072"),
+        ({"optim.lr": 5e-324}, r"optim.lr: must be >= 1e-12"),
+        ({"optim.decay_timescale": 1e-6}, "1e-06 epochs are less than a step"),
+        ({"optim.decay_timescale": 1e-300}, "1e-300 epochs are less than a step"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_it_is(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Config.from_settings(settings)

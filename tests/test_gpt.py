@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.attention import Attention
+from model.attention import Attention, offset_unrotated
 from model.block import MLP, Block
 from model.config import GPTConfig
 from model.gpt import GPT, cross_entropy, offset_weights
@@ -193,6 +193,33 @@ def test_half_rotary_leaves_half_of_each_head_unturned() -> None:
     assert (gpt.sin_TK[1:] != 0).all(dim=0).tolist() == [True, True, False, False] * 2
 
 
+def test_long_layers_take_unturned_halves_of_keys_one_token_later() -> None:
+    """Each key is normalised as a whole first, then halves of two tokens are joined (slowrun)."""
+    gpt = build({**VARIANTS["shifted keys"], "windows": "SSL"})
+    offset = [block.attention.key_offset for block in gpt.blocks]  # type: ignore[union-attr]
+    assert offset == [False, False, True, True]
+    keys_BGTK = torch.arange(3.0)[:, None] + torch.zeros(1, 1, 3, 8)
+
+    shifted_BGTK = offset_unrotated(keys_BGTK)
+
+    assert shifted_BGTK[0, 0, 2].tolist() == [2, 2, 1, 1, 2, 2, 1, 1]
+    assert shifted_BGTK[0, 0, 0].tolist() == [0] * 8
+    layer, plain = (attention({**VARIANTS["half rotary"], "key_offset": on}, 3) for on in (1, 0))
+    x_BTD = rms_norm(torch.randn(1, 12, 32)) * torch.linspace(0.1, 3, 12)[:, None]
+    x_BTD[0, 0] *= 100  # normalised, a key is as long whatever came before it
+    seen: list[Tensor] = []
+
+    def watched(q: Tensor, k: Tensor, *rest: Any) -> Tensor:
+        seen.append(k)
+        return q
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("model.attention.attend", watched)
+        for each in (plain, layer):
+            each(x_BTD, gpt.cos_TK, gpt.sin_TK, None)
+    assert torch.allclose(seen[1], offset_unrotated(seen[0]), atol=1e-6)
+
+
 def attention(change: dict[str, Any], layer: int = 0) -> Attention:
     block = build(change).blocks[layer]
     assert isinstance(block, Block)
@@ -223,8 +250,11 @@ def test_a_short_window_reaches_no_further_back(layer: int, reach: int) -> None:
     assert (x_BTD.grad[0].abs().sum(-1) > 0).tolist() == [False] * (12 - reach) + [True] * reach
 
 
-def test_grouped_heads_are_heads_that_share_keys_and_values(x_BTD: Tensor) -> None:
-    grouped, single = attention({"queries_per_kv": 2}), attention({})
+@pytest.mark.parametrize("change", [{}, {"exclusive": "fixed"}, VARIANTS["windows"]])
+def test_grouped_heads_are_heads_that_share_keys_and_values(
+    change: dict[str, Any], x_BTD: Tensor
+) -> None:
+    grouped, single = attention({**change, "queries_per_kv": 2}), attention(change)
     state = grouped.state_dict()
     for name in ("key.weight", "value.weight"):
         state[name] = state[name].view(2, 8, 32).repeat_interleave(2, dim=0).reshape(32, 32)
@@ -496,6 +526,16 @@ def test_the_block_beyond_the_next_token_sees_just_that_one_more(tokens: Tensor)
     gpt.eval()
     assert not torch.allclose(at_five(6), at_five(12))
     assert torch.allclose(at_five(7), at_five(12), atol=1e-6)
+
+
+def test_the_block_beyond_the_next_token_reads_it_normalised(tokens: Tensor) -> None:
+    gpt = build({"mtp": "block"})
+    seen: list[Tensor] = []
+    gpt.next_but_one.register_forward_pre_hook(lambda module, args: seen.extend(args))
+
+    gpt.objective(tokens, tokens)
+
+    assert torch.equal(seen[1], rms_norm(gpt.embedding(tokens[:, :-1])))
 
 
 def test_the_objective_adds_the_loss_of_the_token_after_next(tokens: Tensor) -> None:

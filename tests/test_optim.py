@@ -222,6 +222,20 @@ def test_betas_reach_every_optimizer_that_has_them(name: str, given: dict[str, A
     assert not torch.allclose(changed, trained(settings(name, **plain), 12), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["adamw", "soap", "magma", "schedule_free"])
+def test_eps_reaches_every_optimizer_that_has_it(name: str) -> None:
+    changed = trained(settings(name, eps=0.5), 12)
+
+    assert not torch.allclose(changed, trained(settings(name), 12), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["muon", "shampoo"])
+def test_eps_reaches_the_adamw_beside_others(name: str) -> None:
+    _, rest = make_optimizers(GPT(RICH, 50), OptimConfig(name=name, eps=1e-10))
+
+    assert {group["eps"] for group in rest.param_groups} == {1e-10}
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "schedule_free"])
 def test_cautious_decay_is_none_where_the_update_grows_a_weight(name: str) -> None:
     """Each step of any optimizer is its step without decay, and then that of agreeing weights."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from model import checkpoint, predictions
 from model.config import Config
 from model.data import TokenTable, batch
+from model.device import runtime
 from model.gpt import GPT
 from model.progress import Progress
 from model.setting import ConfigError
@@ -299,6 +300,24 @@ def test_training_and_evaluation_are_compiled_where_it_is_asked(
     assert called == {"objective", "losses"}
 
 
+def test_how_a_run_computes_is_chosen_by_the_device_and_by_its_length(
+    exact: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = {**exact, "train.compile": "auto", "train.device": "auto"}
+    on_cpu = [
+        runtime(Config.from_settings({**exact, "train.precision": p})) for p in ("fp32", "bf16")
+    ]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    short, long = (
+        runtime(Config.from_settings({**auto, "train.precision": "bf16", "train.epochs": epochs}))
+        for epochs in (2, 10**8)
+    )
+
+    assert [where.manual_attention for where in on_cpu] == [False, True]
+    assert (short.device.type, short.manual_attention, short.compile) == ("cuda", False, False)
+    assert long.compile
+
+
 def test_a_crash_while_saving_leaves_the_last_checkpoint(
     exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -400,8 +419,18 @@ OUT_OF_MEMORY = (
             "1.5 GiB more were needed beside",
         ),
         (MemoryError(), "more was needed beside"),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+            "more was needed beside 0 bytes in use",
+        ),
+        (
+            RuntimeError(
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+            ),
+            "more was needed beside 0 bytes in use",
+        ),
     ],
-    ids=["gpu", "cpu", "numpy", "unsaid"],
+    ids=["gpu", "cpu", "numpy", "unsaid", "full gpu", "cublas"],
 )
 def test_out_of_memory_says_how_much_was_needed_and_what_to_lower(
     error: Exception,
