@@ -116,6 +116,11 @@ class Config:
                 f"train.evals: {self.train.evals} evaluations need as many steps, but the "
                 f"schedule has {self.steps}; lower train.evals or train.batch_tokens"
             )
+        if self.optim.cycle_epochs > self.train.epochs:
+            problems.append(
+                f"optim.cycle_epochs: must be at most train.epochs ({self.train.epochs}), "
+                f"got {self.optim.cycle_epochs}"
+            )
         if self.data.val_tokens <= self.gpt.context:
             problems.append(
                 f"data.val_tokens: must be above gpt.context ({self.gpt.context}), "

@@ -46,7 +46,7 @@ def runtime(config: Config) -> Runtime:
         device=device,
         precision=torch.bfloat16 if bf16 else torch.float32,
         compile={"yes": True, "no": False, "auto": worth_it}[config.train.compile],
-        # The fused kernel for bf16 on CPU is slower than the products it replaces (README, Speed).
+        # The fused kernel for bf16 on CPU is slower than the products it replaces.
         manual_attention=device.type == "cpu" and bf16,
     )
 

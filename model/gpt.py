@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from model.attention import rotary_tables
 from model.block import Block, NextButOne
 from model.config import GPTConfig
+from model.loss import OFFSETS, cross_entropy, offset_weights
 from model.norm import Norm, rms_norm
 from model.size import scaled
 
@@ -22,7 +23,6 @@ from model.size import scaled
 VOCABULARY_MULTIPLE = 64
 SMALL_INIT = 0.02  # GPT-2's, for embeddings that are not normalised or are the head too
 X0_INIT = 0.1  # first weight of the embedding in each layer's input (slowrun)
-OFFSETS = 2  # tokens beyond the next that the same logits predict (slowrun #93)
 
 
 class GPT(nn.Module):
@@ -139,10 +139,11 @@ class GPT(nn.Module):
         normed_BTD: Tensor = self.norm(x_BTD)
         return normed_BTD
 
-    def _embed(self, tokens_BT: Tensor) -> Tensor:
+    def _embed(self, tokens_BT: Tensor, first: int = 0) -> Tensor:
+        """(B, T, D), the first token being at position `first`."""
         x_BTD: Tensor = self.embedding(tokens_BT)
         if self.config.positions == "learned":
-            x_BTD = x_BTD + self.positions.weight[: tokens_BT.shape[1]]
+            x_BTD = x_BTD + self.positions.weight[first : first + tokens_BT.shape[1]]
         return rms_norm(x_BTD) if self.config.embedding_norm else x_BTD
 
     def _layer(
@@ -200,8 +201,9 @@ class GPT(nn.Module):
                 total = total + self.offset_weights_O[offset - 1] * later.mean()
         if config.mtp == "block":
             known = targets_BT[:, :-1]  # the token after next is predicted knowing the next
+            next_BTD = self._embed(known, first=1)
             joined_BTD = self.next_but_one(
-                hidden_BTD[:, :-1], self._embed(known), self.cos_TK[: T - 1], self.sin_TK[: T - 1]
+                hidden_BTD[:, :-1], next_BTD, self.cos_TK[: T - 1], self.sin_TK[: T - 1]
             )
             later = cross_entropy(self.logits(joined_BTD), targets_BT[:, 1:])
             total = total + config.mtp_weight * later.mean()
@@ -234,23 +236,3 @@ def _kind(name: str, parameter: nn.Parameter) -> str:
     if parameter.dim() < 2 or "_gate." in name or ".mix_" in name:
         return "scalars"
     return "matrices"
-
-
-def offset_weights(config: GPTConfig, done: float) -> list[float]:
-    """Loss weights of the second and third token ahead at fraction `done` (slowrun #93).
-
-    The farthest fades out over the first half of `mtp_until`, the next over the second half.
-    """
-    weights = []
-    for offset in range(1, OFFSETS + 1):
-        span = config.mtp_until / OFFSETS
-        begins = (OFFSETS - offset) * span
-        left = min(1.0, max(0.0, 1 - (done - begins) / span))
-        weights.append(config.mtp_weight**offset * left)
-    return weights
-
-
-def cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
-    """(B, T) nats."""
-    flat = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none")
-    return flat.view_as(targets_BT)

@@ -12,7 +12,10 @@ class TrainConfig:
     epochs: int = setting(1, "", "passes over the training tokens", low=1)
     batch_tokens: int = setting(1024, "tokens", "per optimizer step", low=2)
     micro_batch_tokens: int = setting(
-        0, "tokens", "at once; a step adds up the gradients of several; 0: the whole batch", low=0
+        0,
+        "tokens",
+        "at once; a step adds up the gradients of several (dropout then draws others); 0: all",
+        low=0,
     )
     shuffle: str = setting(
         "sequences",
@@ -27,7 +30,9 @@ class TrainConfig:
         "whose loss is val_loss: last weights, their EMA, averaged weights or probabilities",
         choices=("raw", "ema", "weights", "probabilities"),
     )
-    ema_epochs: float = setting(0.0, "epochs", "horizon of the weights' EMA; 0: none", low=0)
+    ema_epochs: float = setting(
+        0.0, "epochs", "horizon of the weights' EMA; 0: none", low=0, high=1e6
+    )
     average_last: int = setting(
         0, "epochs", "ends of so many last epochs are averaged (slowrun #50, #57)", low=0
     )

@@ -42,7 +42,7 @@ def describe(config: Config) -> list[str]:
         )
     lines.append(
         f"{config.steps:,} steps of {config.train.batch_tokens:,} tokens in {config.train.epochs} "
-        f"epochs of {count(config.data.train_tokens)}"
+        f"epoch{'s' * (config.train.epochs > 1)} of {count(config.data.train_tokens)}"
     )
     decay = f"weight decay {optim.weight_decay:.3g}, {optim.weight_decay_multiplier:.3g} times 0.1"
     if optim.decay_timescale:

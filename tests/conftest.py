@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+from hypothesis import settings
 from optuna.storages import BaseStorage
 
 from sweep.errors import SweepError
@@ -20,6 +21,10 @@ from sweep.session import Session
 from sweep.space import Space
 from sweep.space_reader import read_space
 from sweep.study import Ledger, open_storage
+
+# A busy machine is slow, which is no failure.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

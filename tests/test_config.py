@@ -85,3 +85,8 @@ def test_what_cannot_be_trained_is_refused_before_it_is(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         Config.from_settings(settings)
+
+
+def test_cycles_have_to_fit_into_the_run() -> None:
+    with pytest.raises(ConfigError, match="cycle_epochs: must be at most train.epochs .2., got 3"):
+        Config.from_settings({"train.epochs": 2, "optim.cycle_epochs": 3})

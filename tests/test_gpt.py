@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.attention import Attention, offset_unrotated
 from model.block import MLP, Block
 from model.config import GPTConfig
-from model.gpt import GPT, cross_entropy, offset_weights
+from model.gpt import GPT
+from model.loss import cross_entropy, offset_weights
 from model.norm import rms_norm
 from model.size import block_parameters, flops_per_token, parameters
 
@@ -536,6 +537,17 @@ def test_the_block_beyond_the_next_token_reads_it_normalised(tokens: Tensor) -> 
     gpt.objective(tokens, tokens)
 
     assert torch.equal(seen[1], rms_norm(gpt.embedding(tokens[:, :-1])))
+
+
+def test_the_next_token_keeps_its_own_position_in_that_block(tokens: Tensor) -> None:
+    gpt = build({"mtp": "block", "positions": "learned"})
+    seen: list[Tensor] = []
+    gpt.next_but_one.register_forward_pre_hook(lambda module, args: seen.extend(args))
+
+    gpt.objective(tokens, tokens)
+
+    expected = gpt.embedding(tokens[:, :-1]) + gpt.positions.weight[1 : tokens.shape[1]]
+    assert torch.equal(seen[1], rms_norm(expected))
 
 
 def test_the_objective_adds_the_loss_of_the_token_after_next(tokens: Tensor) -> None:
