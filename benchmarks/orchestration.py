@@ -6,7 +6,7 @@
 Every variant is a process of its own on the same `--cores` cores, one trial to a core, timed from
 its start to its exit: imports, starting and stopping Ray, and logging to a fresh MLflow SQLite file
 are all in the wall time. Seconds in training are the trainer's own, the same code in every variant,
-and  lost = 1 - training / (wall x cores).  The baseline section is left out: stock Tune has none.
+and  lost = 1 - training / (wall x cores).  The reference section is left out: stock Tune has none.
 
 same   Every variant trains the same settings in the same order, to the end: `sweep` proposes with
        its random sampler and prunes nothing; OptunaSearch is given those settings, and its ASHA may
@@ -49,7 +49,7 @@ from sweep.space import Space
 from sweep.space_reader import read_space
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
-ON_CPU = ("baseline.multiples=", "train.device=cpu", "trial.gpus=0")
+ON_CPU = ("reference.multiples=", "train.device=cpu", "trial.gpus=0")
 SAME = ("sampler.name=random", "prune.rule=none")
 TRAINED = "trained.jsonl"
 ENVIRONMENT = {

@@ -16,7 +16,9 @@ from model.config import SETTINGS, Config
 from model.presets import PRESETS, overridden, preset
 from model.setting import ConfigError, Setting, did_you_mean
 from sweep.data_cli import data
+from sweep.efficiency_cli import efficiency
 from sweep.errors import SweepError
+from sweep.import_cli import import_
 from sweep.records import View
 from sweep.sections import SWEEP_SETTINGS
 from sweep.space_reader import read_space
@@ -47,6 +49,8 @@ def cli() -> None:
 
 
 cli.add_command(data)
+cli.add_command(efficiency)
+cli.add_command(import_)
 
 
 @cli.command()
@@ -84,7 +88,7 @@ def run(
         overrides = (*overrides, f"budget.trials={trials}")
     checked = read_space(space, overrides, name)
 
-    from sweep import report
+    from sweep import external, report
     from sweep.journal import NAME, read_view
     from sweep.run import Options
     from sweep.run import run as run_sweep
@@ -97,6 +101,8 @@ def run(
         click.echo(f"stopped; state saved. Continue: {_same_command()}", err=True)
     else:
         click.echo(report.result(view, folder))
+        if others := external.as_text(folder):
+            click.echo(f"\n{others}")
     sys.exit(code)
 
 
@@ -125,13 +131,14 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep status
       sweep status runs/quickstart --json
     """
-    from sweep import report
+    from sweep import external, report
     from sweep.run import is_driven
 
     folder, view = _view(folder, runs)
     driven = is_driven(folder)
     if as_json:
-        click.echo(json.dumps(report.as_data(view, driven), indent=2, allow_nan=False))
+        about = {**report.as_data(view, driven), "external": external.as_data(folder)}
+        click.echo(json.dumps(about, indent=2, allow_nan=False))
         return
     click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
     for trial in view.running():
@@ -139,6 +146,8 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
         click.echo(f"  {trial.name}  {at}")
     click.echo(report.leaderboard(view))
+    if others := external.as_text(folder):
+        click.echo(f"\n{others}")
 
 
 @cli.command()

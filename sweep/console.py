@@ -24,6 +24,7 @@ from sweep.report import counts, efficiency_of
 REDRAWS_PER_SECOND = 2
 SECONDS_BETWEEN_HEARTBEATS = 60.0
 SECONDS_BETWEEN_BEATS = 5.0
+BASELINE = {"measured": "measured", "table": "given", "slowrun": "of NanoGPT Slowrun"}
 
 
 class Console(Protocol):
@@ -151,7 +152,9 @@ def describe(view: View, event: JournalEvent) -> str:
         points = ", ".join(
             f"{int(tokens):,} tokens: {loss:.4f}" for tokens, loss in event["points"]
         )
-        return f"baseline measured: {points}"
+        return f"baseline {BASELINE[event['source']]}: {points}"
+    if kind == "recalled":
+        return f"{title(event['searched'])} was measured before: {event['val_loss']:.4f}"
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
     return ""

@@ -1,14 +1,16 @@
 """How many times more data a plain baseline would need to reach a loss.
 
 The metric is NanoGPT Slowrun's: straight lines, in tokens, between measured baseline points.
+`laws` reads the same off a fitted curve, `intervals` says how sure either is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from statistics import fmean
 
 Curve = Sequence[tuple[float, float]]  # (tokens, nats per token), tokens rising
 
@@ -22,6 +24,15 @@ class Multiplier:
 
     def __str__(self) -> str:
         return f"{self.side}{self.value:.3g}x" if self.side else f"{self.value:.2f}x"
+
+
+@dataclass(frozen=True)
+class BaselineRun:
+    """One run of the plain recipe, or one cell of a table of them."""
+
+    tokens: float
+    loss: float  # nats per token
+    size: float = 1.0  # tells sizes of the network apart; its unit does not matter
 
 
 def multiplier(loss: float, baseline: Curve, train_tokens: int) -> Multiplier:
@@ -43,12 +54,32 @@ def multiplier(loss: float, baseline: Curve, train_tokens: int) -> Multiplier:
     return Multiplier(least_tokens / train_tokens)
 
 
+def within(tokens: float, baseline: Curve, train_tokens: int) -> Multiplier:
+    """`tokens` of the baseline over `train_tokens`, clamped to the measured token counts."""
+    least, most = baseline[0][0], baseline[-1][0]
+    if not tokens >= least:
+        return Multiplier(least / train_tokens, "<")
+    if tokens > most:
+        return Multiplier(most / train_tokens, ">")
+    return Multiplier(tokens / train_tokens)
+
+
 def falling(baseline: Curve) -> list[tuple[float, float]]:
     """The baseline with noise upwards removed: with more data it could always use less of it."""
     lowest = accumulate((loss for _, loss in baseline), min)
     return [(tokens, loss) for (tokens, _), loss in zip(baseline, lowest, strict=True)]
 
 
-def measured(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Finite baseline points in order of tokens: what a curve can be drawn through."""
-    return sorted((tokens, loss) for tokens, loss in points if math.isfinite(loss))
+def best_of_sizes(runs: Iterable[BaselineRun]) -> list[tuple[float, float]]:
+    """The baseline curve: at each token count the best size, each size the mean of its repeats.
+
+    A plain recipe may choose its size, as in Slowrun's table. Runs that diverged are left out.
+    """
+    cells: dict[tuple[float, float], list[float]] = {}
+    for run in runs:
+        if math.isfinite(run.loss):
+            cells.setdefault((run.tokens, run.size), []).append(run.loss)
+    best: dict[float, float] = {}
+    for (tokens, _), losses in cells.items():
+        best[tokens] = min(best.get(tokens, math.inf), fmean(losses))
+    return sorted(best.items())

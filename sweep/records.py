@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from model.setting import Value
+from sweep.efficiency import BaselineRun
+from sweep.space import MULTIPLE
 
 Event = dict[str, Any]
-MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets
 ATTEMPT = "attempt"  # from 2 on, when those before failed
 
 
@@ -42,9 +43,22 @@ class Trial:
     def name(self) -> str:
         """Names the trial everywhere: its folder, its MLflow run, the leaderboard."""
         if self.role is Role.BASELINE:
-            again = f"-{self.searched[ATTEMPT]}" if ATTEMPT in self.searched else ""
-            return f"baseline-{self.searched[MULTIPLE]}x{again}"
+            return baseline_name(self.searched)
         return f"{self.number:04d}"
+
+
+def baseline_name(searched: Mapping[str, Value]) -> str:
+    """baseline-2x, or baseline-2x-scale0.5-seed1 where there are several sizes and seeds."""
+    parts = [f"baseline-{searched[MULTIPLE]}x"]
+    parts += [f"scale{searched['gpt.scale']:g}"] if "gpt.scale" in searched else []
+    parts += [f"seed{searched['train.seed']}"] if "train.seed" in searched else []
+    parts += [str(searched[ATTEMPT])] if ATTEMPT in searched else []
+    return "-".join(parts)
+
+
+def baseline_point(searched: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
+    """What a baseline trial measures, whichever attempt it is."""
+    return tuple(sorted((name, v) for name, v in searched.items() if name != ATTEMPT))
 
 
 @dataclass(frozen=True)
@@ -86,7 +100,10 @@ class View:
 
     trials: dict[str, TrialView] = field(default_factory=dict)
     header: Event = field(default_factory=dict)
-    baseline: list[tuple[float, float]] | None = None  # (tokens, nats per token), once measured
+    baseline: list[tuple[float, float]] | None = None  # (tokens, nats per token), once known
+    baseline_runs: list[BaselineRun] = field(default_factory=list)  # what it is the best of
+    baseline_source: str = ""  # "measured", "table" or "slowrun"
+    recalled: list[Event] = field(default_factory=list)  # baseline runs of earlier sweeps
     end: Event | None = None  # why the sweep last stopped; None while it runs
 
     def apply(self, event: Event) -> None:
@@ -113,6 +130,11 @@ class View:
             trial.ended = event["time"]
         elif kind == "baseline":
             self.baseline = [(tokens, loss) for tokens, loss in event["points"]]
+            # journals of earlier versions have nothing but points, all measured
+            self.baseline_source = event.get("source", "measured")
+            self.baseline_runs = [BaselineRun(*run) for run in event.get("runs", self.baseline)]
+        elif kind == "recalled":
+            self.recalled.append(event)
         elif kind == "end":
             self.end = event
 
@@ -141,7 +163,8 @@ class View:
 def title(searched: Mapping[str, Value]) -> str:
     """What makes a trial different, in a line."""
     if MULTIPLE in searched:
-        return f"plain baseline on {searched[MULTIPLE]}x data"
+        rest = {k: v for k, v in searched.items() if k not in (MULTIPLE, ATTEMPT)}
+        return f"plain baseline on {searched[MULTIPLE]}x data {title(rest)}".rstrip()
     return " ".join(f"{name}={short(value)}" for name, value in searched.items())
 
 

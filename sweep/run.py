@@ -28,6 +28,8 @@ from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal
 from sweep.local_runner import Train, shared_trainer
 from sweep.records import Event, Outcome, Role
+from sweep.reference_cache import ReferenceCache
+from sweep.reference_table import settled
 from sweep.space import Space
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     source   the YAML text, kept beside the results
     Raises SweepError for what the user can mend.
     """
+    from model.prepare import cache_folder
+
     folder = options.runs / space.name
     space = _with_data(space)
     try:
@@ -63,11 +67,21 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         raise SweepError(f"cannot make the run folder {folder}: {error.strerror}") from None
     with _locked(folder):
         _write_or_compare(folder, space, source)
-        return drive(space, folder, options, shared_trainer), folder
+        cache = ReferenceCache(cache_folder() / "reference", _digest_of_trainer())
+        return drive(space, folder, options, shared_trainer, cache), folder
 
 
-def drive(space: Space, folder: Path, options: Options, train: Train) -> int:
-    """Drive the sweep in `folder` to its end or to an interruption; the exit code."""
+def drive(
+    space: Space,
+    folder: Path,
+    options: Options,
+    train: Train,
+    cache: ReferenceCache | None = None,
+) -> int:
+    """Drive the sweep in `folder` to its end or to an interruption; the exit code.
+
+    cache   of baseline runs that `train` made; None: each sweep measures its own
+    """
     from sweep.console import open_console
     from sweep.session import DISK_FULL, Session
     from sweep.study import Ledger, open_storage
@@ -85,6 +99,7 @@ def drive(space: Space, folder: Path, options: Options, train: Train) -> int:
             Ledger(storage, Role.BASELINE, space),
             journal,
             console.show,
+            cache,
         )
         reason = "failed"
         with _cluster(options) if session.has_work else nullcontext() as cluster:
@@ -168,16 +183,17 @@ def _with_data(space: Space) -> Space:
     if fixed.get("data.path") and "://" not in str(fixed["data.path"]):
         fixed["data.path"] = str(Path(str(fixed["data.path"])).expanduser().absolute())
     smallest, largest = space.budgets
-    most = max(largest, *(multiple * smallest for multiple in (1, *space.baseline.multiples)))
+    most = max(largest, *(multiple * smallest for multiple in (1, *space.reference.multiples)))
     settings = {**fixed, "data.train_tokens": most}
     try:
         data = Config.from_settings(settings).data
         if not table_path(data).exists():
             _say(f"preparing tokens of {data.path or 'the embedded corpus'} (once)")
-        digest = open_table(data, verify=True).digest
+        table = open_table(data, verify=True)
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
-    return replace(space, fixed={**fixed, "data.digest": digest})
+    reference = settled(space.reference, table.about)
+    return replace(space, fixed={**fixed, "data.digest": table.digest}, reference=reference)
 
 
 @contextmanager
@@ -250,6 +266,9 @@ def _header(space: Space, folder: Path) -> Event:
         "fixed": dict(space.fixed),
         "train_tokens": space.train_tokens,
         "data": space.fixed["data.digest"],
+        "cpus": space.trial.cpus,
+        "gpus": space.trial.gpus,
+        "noise": space.reference.noise,
     }
 
 

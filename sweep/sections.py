@@ -41,9 +41,19 @@ class PruneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineConfig:
+class ReferenceConfig:
     multiples: tuple[int, ...] = setting((), "x", "train a plain baseline on these data budgets")
+    sizes: tuple[float, ...] = setting(
+        (1.0,), "x", "in these sizes (gpt.scale); the best counts at each budget, as in slowrun"
+    )
+    seeds: int = setting(1, "", "runs of each; repeats measure the noise of intervals", low=1)
     lr: float = setting(0.016, "", "its learning rate, tuned once on the embedded corpus", above=0)
+    table: tuple[str, ...] = setting(
+        (), "", "a baseline that is known: tokens:loss pairs, a CSV file of them, or slowrun"
+    )
+    noise: float = setting(
+        0.0, "nats", "standard deviation between seeds; 0: from repeats, else 0.004", low=0
+    )
 
 
 SECTIONS: dict[str, Any] = {
@@ -51,7 +61,7 @@ SECTIONS: dict[str, Any] = {
     "trial": TrialConfig,
     "sampler": SamplerConfig,
     "prune": PruneConfig,
-    "baseline": BaselineConfig,
+    "reference": ReferenceConfig,
 }
 SWEEP_SETTINGS: dict[str, Setting] = {
     name: about

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from model.progress import WHOLE, Progress
-from sweep.efficiency import measured
+from model.setting import Value
+from sweep.efficiency import BaselineRun, best_of_sizes
 from sweep.errors import SweepError
 from sweep.journal import Journal
-from sweep.records import ATTEMPT, MULTIPLE, Event, Outcome, Role, Trial, Verdict
-from sweep.space import Space
+from sweep.records import ATTEMPT, Event, Outcome, Role, Trial, Verdict, baseline_point
+from sweep.reference_cache import ReferenceCache
+from sweep.reference_table import SLOWRUN, table_runs
+from sweep.space import MULTIPLE, Space
 from sweep.study import Ledger
 
 SETTLED = (Outcome.COMPLETE, Outcome.PRUNED)
@@ -37,16 +40,18 @@ class Session:
         baseline: Ledger,
         journal: Journal,
         watch: Callable[[Event], None] = lambda event: None,
+        cache: ReferenceCache | None = None,
     ) -> None:
-        self.space, self.journal = space, journal
+        self.space, self.journal, self._cache = space, journal, cache
         self._ledgers = {Role.SEARCH: search, Role.BASELINE: baseline}
         self._watch = watch
         self._reported: dict[str, set[int]] = {}
         self._failures = 0
         self.disk_full = False
         self._catch_up_journal()
+        self._recall_baseline()
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
-        self._baselines_left = len(space.baseline.multiples) - baseline.spent()
+        self._baselines_left = len(baseline.missing())
         self._unfinished = deque([*baseline.unfinished(), *search.unfinished()])
 
     @property
@@ -138,6 +143,8 @@ class Session:
         self.journal.sync()  # even after a power cut the ledger must not know more
         self._ledgers[trial.role].tell(trial, outcome, reason, loss)
         del self._reported[trial.name]
+        if self._cache and trial.role is Role.BASELINE and loss is not None:
+            self._cache.remember(trial.settings, loss)
         self._note_outcome(trial, outcome, reason, error)
         return Verdict(stop=True, reason=reason)
 
@@ -155,20 +162,47 @@ class Session:
         self._note("outcome", trial=trial.name, outcome=outcome, reason=reason, **about)
         self._note_baseline()
 
+    def _recall_baseline(self) -> None:
+        """Take over the baseline runs that an earlier sweep measured under the same conditions."""
+        baseline, view = self._ledgers[Role.BASELINE], self.journal.view
+        if self._cache and not len(baseline):
+            known = {baseline_point(event["searched"]) for event in view.recalled}
+            for point in baseline.missing():
+                varied = {name: value for name, value in point.items() if name != MULTIPLE}
+                settings = self.space.baseline_settings(point[MULTIPLE], varied)  # type: ignore[arg-type]
+                loss = self._cache.recall(settings)
+                if loss is not None and baseline_point(point) not in known:
+                    self._note("recalled", searched=point, settings=settings, val_loss=loss)
+        for event in view.recalled:
+            baseline.recall(event["searched"])
+        self._note_baseline()
+
     def _note_baseline(self) -> None:
         """Once every baseline run has ended, their losses become the curve to measure against.
 
-        A point that failed twice is left out.
+        A point that failed twice is left out; a table that is given needs no runs.
         """
-        view = self.journal.view
-        runs = [t for t in view.trials.values() if t.role is Role.BASELINE]
-        complete = [t for t in runs if t.outcome is Outcome.COMPLETE]
-        settled = {t.searched[MULTIPLE] for t in runs if t.outcome in SETTLED}
-        settled |= {t.searched[MULTIPLE] for t in runs if ATTEMPT in t.searched and t.outcome}
-        if view.baseline is None and runs and settled == set(self.space.baseline.multiples):
-            tokens = [int(t.settings["data.train_tokens"]) for t in complete]  # type: ignore[arg-type]
-            points = measured([(n, t.val_loss) for n, t in zip(tokens, complete, strict=True)])
-            self._note("baseline", points=[list(point) for point in points])
+        view, points = self.journal.view, self.space.baseline_points
+        trials = [t for t in view.trials.values() if t.role is Role.BASELINE]
+        settled = {baseline_point(t.searched) for t in trials if t.outcome in SETTLED}
+        settled |= {
+            baseline_point(t.searched) for t in trials if ATTEMPT in t.searched and t.outcome
+        }
+        settled |= {baseline_point(event["searched"]) for event in view.recalled}
+        if view.baseline is not None:
+            return
+        table = self.space.reference.table
+        if table:
+            runs, source = table_runs(table), SLOWRUN if SLOWRUN in table else "table"
+        elif points and settled == {baseline_point(point) for point in points}:
+            complete = [t for t in trials if t.outcome is Outcome.COMPLETE]
+            runs = [_baseline_run(t.settings, t.val_loss) for t in complete]
+            runs += [_baseline_run(e["settings"], e["val_loss"]) for e in view.recalled]
+            source = "measured"
+        else:
+            return
+        about = {"source": source, "runs": [[run.tokens, run.loss, run.size] for run in runs]}
+        self._note("baseline", points=[list(point) for point in best_of_sizes(runs)], **about)
 
     def _catch_up_journal(self) -> None:
         """Tell the journal of outcomes that the ledger has and a crash kept from it."""
@@ -185,4 +219,8 @@ class Session:
                     )
                 if noted.outcome is None:
                     self._note_outcome(trial, outcome, reason)
-        self._note_baseline()
+
+
+def _baseline_run(settings: Mapping[str, Value], val_loss: float) -> BaselineRun:
+    tokens, size = settings["data.train_tokens"], settings.get("gpt.scale", 1.0)
+    return BaselineRun(int(tokens), val_loss, float(size))  # type: ignore[arg-type]

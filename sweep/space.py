@@ -13,14 +13,17 @@ from model.size import block_parameters, scaled
 from sweep.axis import Axis, Choice, Range
 from sweep.sections import (
     SECTIONS,
-    BaselineConfig,
     BudgetConfig,
     PruneConfig,
+    ReferenceConfig,
     SamplerConfig,
     TrialConfig,
 )
 
 BUDGET = "data.train_tokens"  # trials that differ in it are no peers: more data is always ahead
+MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets
+SEEDS = ("train.seed", "train.data_seed")
+NOTHING: Mapping[str, Value] = {}
 # What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults
 # whatever the space fixes: other rates and schedules were tuned for another recipe.
 PLAIN: Mapping[str, Value] = {
@@ -52,7 +55,7 @@ class Space:
     trial: TrialConfig = TrialConfig()
     sampler: SamplerConfig = SamplerConfig()
     prune: PruneConfig = PruneConfig()
-    baseline: BaselineConfig = BaselineConfig()
+    reference: ReferenceConfig = ReferenceConfig()
 
     @property
     def searched(self) -> list[str]:
@@ -98,14 +101,39 @@ class Space:
         fixed: dict[str, Any] = overridden(self.fixed, {name: value})
         return replace(self, axes=tuple(axes), fixed=fixed)
 
-    def baseline_settings(self, multiple: int) -> dict[str, Value]:
-        """The plain recipe on `multiple` times the training budget: same text, same network."""
+    @property
+    def baseline_points(self) -> list[dict[str, Value]]:
+        """What the plain baseline is measured on: budgets x sizes x seeds.
+
+        A point names only what there are several of, beside its multiple.
+        """
+        sizes, seeds = self.reference.sizes, range(self.reference.seeds)
+        scale: list[dict[str, Value]] = [{"gpt.scale": size} for size in sizes]
+        drawn: list[dict[str, Value]] = [
+            {name: int(self.fixed.get(name, 0)) + seed for name in SEEDS}  # type: ignore[arg-type]
+            for seed in seeds
+        ]
+        return [
+            {MULTIPLE: multiple, **size, **seed}
+            for multiple in self.reference.multiples
+            for size in (scale if sizes != (1.0,) else [{}])
+            for seed in (drawn if len(seeds) > 1 else [{}])
+        ]
+
+    def baseline_settings(
+        self, multiple: int, varied: Mapping[str, Value] = NOTHING
+    ) -> dict[str, Value]:
+        """The plain recipe on `multiple` times the training budget: same text, same network.
+
+        varied   size and seeds of this run, where the baseline has several
+        """
         kept = {name: v for name, v in self.fixed.items() if not name.startswith("optim.")}
         return {
             **kept,
             **PLAIN,
-            "optim.lr": self.baseline.lr,
+            "optim.lr": self.reference.lr,
             "data.train_tokens": multiple * self.train_tokens,
+            **varied,
         }
 
 

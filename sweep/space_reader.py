@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from model.presets import SAME, overridden, preset
 from model.setting import ConfigError, Setting, Value, did_you_mean
 from sweep.axis import Axis, Choice, Range
 from sweep.errors import SweepError
+from sweep.reference_table import as_entries, read_entries
 from sweep.sections import SECTIONS, SWEEP_SETTINGS
-from sweep.space import BUDGET, Space
+from sweep.space import BUDGET, MULTIPLE, Space
 
 # Settings that decide what is measured, or when: trials that differ in them cannot be compared.
 NOT_SEARCHABLE = {
@@ -156,8 +159,8 @@ class _Reader:
         if name in SETTINGS:
             return space.pinned(name, _as_text(value))
         part, _, key = name.partition(".")
-        if name == "baseline.multiples":
-            value = self._multiples(value, 0)
+        if part == "reference":
+            value = self._reference({key: value}, 0)[key]
         if name == "prune.peers":
             self._check_peers(value, 0)
         return replace(space, **{part: replace(getattr(space, part), **{key: value})})
@@ -188,14 +191,14 @@ class _Reader:
     def _section(self, part: str, node: yaml.Node) -> Any:
         given = {}
         for key, (line, value) in self._entries(node, part):
-            checked = self._check(SWEEP_SETTINGS, f"{part}.{key}", line, _plain(value))
+            plain = as_entries(_plain(value)) if key == "table" else _plain(value)
+            checked = self._check(SWEEP_SETTINGS, f"{part}.{key}", line, plain)
             if checked is not None:
                 given[key] = checked
         if part == "prune":
             self._check_peers(given.get("peers", ()), node.start_mark.line + 1)
-        if part == "baseline":
-            line = node.start_mark.line + 1
-            given["multiples"] = self._multiples(given.get("multiples", ()), line)
+        if part == "reference":
+            given = self._reference(given, node.start_mark.line + 1)
         return SECTIONS[part](**given)
 
     def _check_peers(self, peers: Any, line: int) -> None:
@@ -204,13 +207,23 @@ class _Reader:
                 hint = did_you_mean(name, SETTINGS)
                 self.problem(line, "prune.peers", f"{name} is no such setting{hint}")
 
-    def _multiples(self, found: Any, line: int) -> tuple[int, ...]:
-        whole = [int(m) for m in found if str(m).isdecimal() and int(m) >= 1]
-        if len(whole) != len(found) or len(set(whole)) < len(whole):
-            self.problem(
-                line, "baseline.multiples", f"expected different whole numbers, got {list(found)}"
-            )
-        return tuple(sorted(whole))
+    def _reference(self, given: dict[str, Any], line: int) -> dict[str, Any]:
+        """The reference section with its lists in their types."""
+        lists: dict[str, tuple[type, str]] = {
+            "multiples": (int, "different whole numbers"),
+            "sizes": (float, "different numbers above 0"),
+        }
+        for key in lists.keys() & given.keys():
+            kind, expected = lists[key]
+            numbers = {n for text in given[key] if (n := _positive(str(text), kind)) is not None}
+            if len(numbers) != len(given[key]) or (key == "sizes" and not numbers):
+                found = f"expected {expected}, got {list(given[key])}"
+                self.problem(line, f"reference.{key}", found)
+            given[key] = tuple(sorted(numbers)) or (1.0,) * (key == "sizes")
+        if "table" in given:
+            tell = partial(self.problem, line, "reference.table")
+            given["table"] = read_entries(given["table"], tell)
+        return given
 
     def _check(
         self, known: Mapping[str, Setting], name: str, line: int, value: object
@@ -354,8 +367,12 @@ class _Reader:
         found: dict[str, None] = {}
         for chosen in islice(_corners(space.axes, {}), COMBINATIONS_CHECKED):
             found |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
-        for multiple in space.baseline.multiples:
-            found |= dict.fromkeys(_impossible(space.baseline_settings(multiple)))
+        if space.reference.multiples and space.reference.table:
+            self.problem(0, "reference", "measure multiples, or give a table; not both")
+        for point in space.baseline_points:
+            varied = {name: value for name, value in point.items() if name != MULTIPLE}
+            settings = space.baseline_settings(point[MULTIPLE], varied)  # type: ignore[arg-type]
+            found |= dict.fromkeys(_impossible(settings))
         for text in found:
             self.problem(0, *text.split(": ", 1))
 
@@ -381,6 +398,16 @@ def _impossible(settings: Mapping[str, object]) -> tuple[str, ...]:
     except ConfigError as error:
         return error.problems
     return ()
+
+
+def _positive(text: str, kind: type) -> float | None:
+    if kind is int and not text.isdecimal():
+        return None
+    try:
+        number = kind(text)
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
 
 
 def _alternatives(node: yaml.Node) -> list[yaml.Node]:

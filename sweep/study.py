@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from model.setting import Value
 from sweep.axis import Axis, Choice
 from sweep.prune import SETTINGS_ATTR, make_pruner
-from sweep.records import ATTEMPT, MULTIPLE, Outcome, Role, Trial
+from sweep.records import ATTEMPT, Outcome, Role, Trial, baseline_point
 from sweep.sections import SamplerConfig
-from sweep.space import Space
+from sweep.space import MULTIPLE, Space
 
 REASON_ATTR = "reason"
 OUTCOMES = {
@@ -53,6 +53,7 @@ class Ledger:
             pruner=make_pruner(space.prune),
         )
         self._live: dict[int, optuna.Trial] = {}
+        self._recalled: set[tuple[tuple[str, Value], ...]] = set()
 
     def __len__(self) -> int:
         """Trials ever proposed."""
@@ -111,38 +112,51 @@ class Ledger:
         self._live[live.number] = live
         if self.role is Role.BASELINE:
             noted = live.user_attrs.get(SETTINGS_ATTR)
-            searched: dict[str, Value] = noted or self._missing_multiple()
+            searched: dict[str, Value] = noted or self.missing()[0]
         else:
             searched = suggest(live, self._space.axes)
         if live.user_attrs.get(SETTINGS_ATTR) != searched:
             live.set_user_attr(SETTINGS_ATTR, searched)
         return self._as_trial(live.number, searched)
 
-    def _missing_multiple(self) -> dict[str, Value]:
-        """A data budget that no trial has measured or is measuring.
+    def recall(self, searched: Mapping[str, Value]) -> None:
+        """Leave out a baseline point that an earlier sweep measured."""
+        self._recalled.add(baseline_point(searched))
+
+    def missing(self) -> list[dict[str, Value]]:
+        """Baseline points that nobody has measured or is measuring, the next to run first.
 
         Those that failed least, then the largest: the longest run must not be the last to start.
         """
-        attempts = dict.fromkeys(self._space.baseline.multiples, 1)
+        points = self._space.baseline_points if self.role is Role.BASELINE else []
+        attempts = {baseline_point(p): 1 for p in points if baseline_point(p) not in self._recalled}
         for frozen in self._study.get_trials(deepcopy=False):
             noted = frozen.user_attrs.get(SETTINGS_ATTR)
-            if noted and frozen.state is TrialState.FAIL:
-                attempts[noted[MULTIPLE]] += 1
-            elif noted:
-                del attempts[noted[MULTIPLE]]
-        multiple = min(attempts, key=lambda m: (attempts[m], -m))
-        again = {ATTEMPT: attempts[multiple]} if attempts[multiple] > 1 else {}
-        return {MULTIPLE: multiple, **again}
+            point = baseline_point(noted) if noted else None
+            if point in attempts and frozen.state is TrialState.FAIL:
+                attempts[point] += 1
+            elif point in attempts:
+                del attempts[point]
+        left = [p for p in points if baseline_point(p) in attempts]
+        left.sort(key=lambda p: (attempts[baseline_point(p)], -_work(p)))
+        again = [{ATTEMPT: attempts[baseline_point(p)]} for p in left]
+        return [{**p, **(a if a[ATTEMPT] > 1 else {})} for p, a in zip(left, again, strict=True)]
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         return self._as_trial(frozen.number, frozen.user_attrs[SETTINGS_ATTR])
 
     def _as_trial(self, number: int, searched: Mapping[str, Value]) -> Trial:
         if self.role is Role.BASELINE:
-            settings = self._space.baseline_settings(searched[MULTIPLE])  # type: ignore[arg-type]
+            varied = {k: v for k, v in searched.items() if k not in (MULTIPLE, ATTEMPT)}
+            settings = self._space.baseline_settings(searched[MULTIPLE], varied)  # type: ignore[arg-type]
         else:
             settings = {**self._space.fixed, **searched}
         return Trial(number, self.role, searched, settings)
+
+
+def _work(point: Mapping[str, Value]) -> float:
+    """How long a baseline point takes, up to a factor."""
+    return float(point[MULTIPLE]) * float(point.get("gpt.scale", 1.0))  # type: ignore[arg-type]
 
 
 def suggest(trial: optuna.Trial, axes: tuple[Axis, ...]) -> dict[str, Value]:

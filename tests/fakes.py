@@ -21,7 +21,7 @@ search:
   train.epochs: [1, 2, 4]
 budget: {trials: 12}
 sampler: {startup_trials: 4}
-baseline: {multiples: [1, 2]}
+reference: {multiples: [1, 2]}
 """
 
 

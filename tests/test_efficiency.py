@@ -6,24 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.efficiency import falling, measured, multiplier
+from sweep.efficiency import BaselineRun, best_of_sizes, falling, multiplier, within
+from sweep.reference_table import SLOWRUN, table_runs
 
-# Best of sizes at each token count, from the data-efficiency table of qlabs-eng/slowrun.
-SLOWRUN = [
-    (200e6, 3.703),
-    (400e6, 3.370),
-    (600e6, 3.200),
-    (800e6, 3.123),
-    (1000e6, 3.046),
-    (2000e6, 2.892),
-]
+SLOWRUN_CURVE = best_of_sizes(table_runs([SLOWRUN]))
 
 
 @pytest.mark.parametrize(
-    ("loss", "expected"), [(3.402, "3.81x"), (3.264, "5.25x"), (3.195, "6.13x"), (2.987, "13.83x")]
+    ("loss", "expected"),
+    [
+        (3.402, "3.81x"),
+        (3.264, "5.25x"),
+        (3.195, "6.13x"),
+        (2.987, "13.83x"),
+        (3.166, "6.88x"),
+        (3.045, "10.06x"),
+        (3.71, "<2x"),
+        (2.89, ">20x"),
+    ],
 )
 def test_slowruns_published_multipliers_come_out(loss: float, expected: str) -> None:
-    assert str(multiplier(loss, SLOWRUN, 100_000_000)) == expected
+    assert str(multiplier(loss, SLOWRUN_CURVE, 100_000_000)) == expected
+
+
+def test_slowruns_curve_is_the_best_of_its_sizes() -> None:
+    assert SLOWRUN_CURVE[:2] == [(200_000_000, 3.703), (400_000_000, 3.370)]
 
 
 def test_outside_the_measured_points_the_side_is_told() -> None:
@@ -33,6 +40,7 @@ def test_outside_the_measured_points_the_side_is_told() -> None:
     assert str(multiplier(1.9, baseline, 100)) == ">8x"
     assert str(multiplier(math.nan, baseline, 100)) == "<1x"
     assert multiplier(1.9, baseline, 100).value == 8
+    assert [str(within(n, baseline, 100)) for n in (99, 150, 900)] == ["<1x", "1.50x", ">8x"]
 
 
 def test_a_measured_point_is_worth_itself() -> None:
@@ -50,8 +58,11 @@ def test_noise_upwards_does_not_make_more_data_worse() -> None:
     assert str(multiplier(3.0, [(1, 3.0), (2, 3.1), (4, 2.5)], 1)) == "1.00x"
 
 
-def test_unmeasured_points_are_left_out() -> None:
-    assert measured([(2, 2.0), (1, 3.0), (4, math.nan)]) == [(1, 3.0), (2, 2.0)]
+def test_repeats_are_averaged_before_the_best_size_is_chosen() -> None:
+    """The luckiest of several seeds would make the baseline too strong."""
+    runs = [BaselineRun(1, 3.0, 0.5), BaselineRun(1, 3.4, 0.5), BaselineRun(1, 3.1, 2.0)]
+
+    assert best_of_sizes([*runs, BaselineRun(2, math.nan)]) == [(1, 3.1)]
 
 
 @given(

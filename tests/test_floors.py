@@ -33,17 +33,22 @@ FLOORS = [
     {"model.average", "model.outline", "model.reference"},
     {"model.train"},
     {"sweep.errors", "sweep.interrupt", "sweep.publisher"},
+    {"sweep.external_rows"},
+    {"sweep.external_reader"},
     {"sweep.ray_cluster"},
-    {"sweep.axis", "sweep.sections", "sweep.cost"},
-    {"sweep.space", "sweep.records", "sweep.efficiency", "sweep.training"},
+    {"sweep.axis", "sweep.sections", "sweep.cost", "sweep.efficiency", "sweep.reference_cache"},
+    {"sweep.space", "sweep.training", "sweep.reference_table", "sweep.laws"},
+    {"sweep.records", "sweep.intervals"},
     {"sweep.space_reader"},
     {"sweep.journal", "sweep.prune"},
     {"sweep.study", "sweep.report", "sweep.data_report", "sweep.data_bar"},
+    {"sweep.efficiency_report", "sweep.external"},
+    {"sweep.efficiency_plot", "sweep.tracking_external"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
     {"sweep.local_runner"},
     {"sweep.ray_runner"},
     {"sweep.run"},
-    {"sweep.data_cli"},
+    {"sweep.data_cli", "sweep.efficiency_cli", "sweep.import_cli"},
     {"sweep.cli"},
     {"sweep.__main__"},
 ]
@@ -51,8 +56,15 @@ FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 DOORS = {
     "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
     "optuna": {"sweep.study", "sweep.prune"},
-    "mlflow": {"sweep.tracking"},
-    "click": {"sweep.cli", "sweep.data_cli", "sweep.data_bar"},
+    "mlflow": {"sweep.tracking", "sweep.tracking_external"},
+    "click": {
+        "sweep.cli",
+        "sweep.data_cli",
+        "sweep.data_bar",
+        "sweep.efficiency_cli",
+        "sweep.import_cli",
+    },
+    "matplotlib": {"sweep.efficiency_plot"},
     "rich": {"sweep.console"},
     "yaml": {"sweep.space_reader", "sweep.run", "sweep.data_report"},
 }
@@ -103,7 +115,8 @@ def test_help_and_check_import_nothing_slow(arguments: list[str]) -> None:
         "import sys\n"
         "from sweep.cli import cli\n"
         f"cli({arguments}, standalone_mode=False)\n"
-        "slow = {'torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy', 'rich', 'tiktoken'}\n"
+        "slow = {'torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy', 'rich', 'tiktoken',\n"
+        "        'matplotlib'}\n"
         "sys.exit(repr(slow & set(sys.modules)) if slow & set(sys.modules) else 0)\n"
     )
 

@@ -88,7 +88,7 @@ prune: {rule: mediann, peers: [train.epoch]}
         ("search: {train.epochs: [2020-13-45]}", "YAML"),
         ("search: {train.epochs: [" + "9" * 400 + "]}", "expected a whole number"),
         ("search: {train.epochs: [1]}\nprune: {peers: [[a]]}", "is no such setting"),
-        ("search: {train.epochs: [1]}\nbaseline: {multiples: [²]}", "whole numbers"),
+        ("search: {train.epochs: [1]}\nreference: {multiples: [²]}", "whole numbers"),
         ("search: {optim.name: [adamw], optim.lr: {values: [1], when: {1: 2}}}", "no such setting"),
         (
             "search: {optim.name: [adamw], optim.lr: {values: [1], when: {optim.name: []}}}",
@@ -106,7 +106,7 @@ prune: {rule: mediann, peers: [train.epoch]}
         ("search: {optim.lr: [1, 2}", "YAML"),
         ("search: {train.batch_tokens: [64, 100]}", "must be a multiple of gpt.context"),
         ("name: ../up\nsearch: {train.epochs: [1, 2]}", "use letters, digits"),
-        ("search: {train.epochs: [1, 2]}\nbaseline: {multiples: [1, half]}", "whole numbers"),
+        ("search: {train.epochs: [1, 2]}\nreference: {multiples: [1, half]}", "whole numbers"),
         (
             "search: {optim.name: [adamw, muon], optim.lr: [{min: 1e-3, max: 1e-2, "
             "when: {optim.name: muon}}, {min: 1e-3, max: 1e-1}]}",
@@ -183,7 +183,7 @@ def test_the_quickstart_searches_the_four_axes_of_the_mission() -> None:
     assert domains["gpt.scale"] == Choice((0.5, 1, 2))
     assert domains["optim.name"] == Choice(("adamw", "muon"))
     assert {"optim.lr [optim.name=adamw]", "optim.lr [optim.name=muon]"} <= domains.keys()
-    assert space.baseline.multiples == (1, 2, 4, 8)
+    assert space.reference.multiples == (1, 2, 4, 8)
     assert space.budget.trials >= 12
 
 
@@ -203,7 +203,7 @@ search:
     ("override", "message"),
     [
         ("optim.lr", "expected KEY=VALUE"),
-        ("baseline.multiples=1,half", "expected different whole numbers"),
+        ("reference.multiples=1,half", "expected different whole numbers"),
         ("prune.peers=train.epoch", "did you mean train.epochs?"),
         ("data.val_tokens=1", "must be >= 2"),
     ],
@@ -219,9 +219,9 @@ def test_a_space_with_everything_fixed_has_nothing_to_search(tmp_path: Path) -> 
 
 
 def test_lists_on_the_command_line_are_separated_by_commas(tmp_path: Path) -> None:
-    space = make_space(tmp_path, fakes.SPACE, "baseline.multiples=4,1", "prune.peers=train.epochs")
+    space = make_space(tmp_path, fakes.SPACE, "reference.multiples=4,1", "prune.peers=train.epochs")
 
-    assert space.baseline.multiples == (1, 4)
+    assert space.reference.multiples == (1, 4)
     assert space.prune.peers == ("train.epochs",)
 
 
@@ -335,7 +335,7 @@ def test_decay_set_is_not_searched_the_other_way(tmp_path: Path) -> None:
 
 
 def test_a_plain_baseline_keeps_the_network_and_drops_the_recipe(tmp_path: Path) -> None:
-    text = PRESET_SPACE + "baseline: {multiples: [1, 2], lr: 0.001}"
+    text = PRESET_SPACE + "reference: {multiples: [1, 2], lr: 0.001}"
     space = make_space(tmp_path, text, "optim.decay_timescale=0.2")
 
     config = Config.from_settings(space.baseline_settings(2))
@@ -359,7 +359,7 @@ def test_the_training_budget_can_be_searched(tmp_path: Path) -> None:
     text = """
 search: {data.train_tokens: [32K, 128K, 64K]}
 prune: {peers: [data.train_tokens]}
-baseline: {multiples: [1, 2]}
+reference: {multiples: [1, 2]}
 """
 
     space = make_space(tmp_path, text)

@@ -1,0 +1,61 @@
+"""The command line of data efficiency."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sweep.errors import SweepError
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds the run folders.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.svg",
+    help="Draw the curves too: by data, epoch and cost.",
+)
+def efficiency(folder: Path | None, runs: Path, as_json: bool, plot: Path | None) -> None:
+    """Show what the trials in FOLDER are worth in data; by default those of the latest sweep.
+
+    Multipliers by straight lines (NanoGPT Slowrun) and by the baseline's fitted law (2509.14786),
+    with intervals of baseline noise and trial noise together.
+
+    \b
+      sweep efficiency
+      sweep efficiency runs/quickstart --plot efficiency.svg
+    """
+    from sweep import efficiency_report
+    from sweep.journal import NAME, read_view
+    from sweep.run import latest
+
+    folder = folder or latest(runs)
+    if not (folder / NAME).exists():
+        raise SweepError(f"{folder} is no run folder: it has no {NAME}")
+    view = read_view(folder / NAME)
+    if not view.header:
+        raise SweepError(f"the sweep in {folder} has not begun", code=1)
+    found = efficiency_report.figures(view)
+    if as_json:
+        click.echo(json.dumps(efficiency_report.as_data(found), indent=2, allow_nan=False))
+    else:
+        click.echo(efficiency_report.as_text(found))
+    if plot is not None:
+        from sweep.efficiency_plot import draw_figures
+
+        try:
+            draw_figures(found, plot)
+        except OSError as error:
+            raise SweepError(f"cannot write {plot}: {error.strerror or error}") from None
+        click.echo(f"drawn: {plot}", err=True)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweep.efficiency import BaselineRun
+from sweep.intervals import Baseline, Estimate, Noise, by_law, by_lines, draw, pooled
+from sweep.reference_table import SLOWRUN, table_runs
+
+SLOWRUN_RUNS = table_runs([SLOWRUN])
+TOKENS = 100_000_000
+
+
+@lru_cache
+def slowrun(sd: float) -> Baseline:
+    return draw(SLOWRUN_RUNS, Noise(sd))
+
+
+def width(found: Estimate) -> float:
+    return found.high.value - found.low.value
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(2.5, 4.2), st.sampled_from([0.001, 0.01, 0.05]))
+def test_an_interval_holds_its_point_by_either_method(loss: float, sd: float) -> None:
+    lines, law = by_lines(loss, slowrun(sd), TOKENS), by_law(loss, slowrun(sd), TOKENS)
+
+    assert law is not None
+    for found in (lines, law):
+        assert found.low.value <= found.point.value <= found.high.value
+
+
+@pytest.mark.parametrize("loss", [3.6, 3.402, 3.264, 3.195, 3.0])
+def test_less_noise_makes_intervals_narrower(loss: float) -> None:
+    loud, quiet = slowrun(0.01), slowrun(0.001)
+    law = [by_law(loss, baseline, TOKENS) for baseline in (quiet, loud)]
+
+    assert width(by_lines(loss, quiet, TOKENS)) < width(by_lines(loss, loud, TOKENS)) / 2
+    assert law[0] is not None
+    assert law[1] is not None
+    assert width(law[0]) < width(law[1])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(2.8, 4.0), st.floats(2.8, 4.0))
+def test_a_lower_loss_is_never_worth_less_by_either_method(a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    baseline = slowrun(0.01)
+    laws = [by_law(loss, baseline, TOKENS) for loss in (low, high)]
+
+    assert (
+        by_lines(low, baseline, TOKENS).point.value >= by_lines(high, baseline, TOKENS).point.value
+    )
+    assert laws[0] is not None
+    assert laws[1] is not None
+    assert laws[0].point.value >= laws[1].point.value
+
+
+def test_the_baseline_is_worth_one_at_its_own_loss_and_budget() -> None:
+    runs = [BaselineRun(100.0 * 2**i, 1.5 + 2.0 * (2**i) ** -0.3) for i in range(5)]
+    baseline = draw(runs, Noise(0.001))
+    law = by_law(runs[0].loss, baseline, 100)
+
+    assert str(by_lines(runs[0].loss, baseline, 100).point) == "1.00x"
+    assert law is not None
+    assert law.point.value == pytest.approx(1, abs=1e-3)
+
+
+def test_noise_of_both_sides_counts() -> None:
+    """With the trial's noise alone, or the baseline's alone, an interval is narrower."""
+    both = slowrun(0.01)
+    trial_only = draw(SLOWRUN_RUNS, Noise(1e-9))
+    trial_only = Baseline(**{**vars(trial_only), "trial_B": both.trial_B})
+    baseline_only = Baseline(**{**vars(both), "trial_B": 0 * both.trial_B})
+
+    widths = [width(by_lines(3.264, b, TOKENS)) for b in (both, trial_only, baseline_only)]
+
+    assert widths[0] > max(widths[1:])
+
+
+def test_repeating_a_trial_narrows_its_interval() -> None:
+    once, often = (by_lines(3.264, slowrun(0.01), TOKENS, n) for n in (1, 9))
+
+    assert width(often) < width(once)
+
+
+def test_what_may_lie_outside_the_baseline_is_told_with_its_side() -> None:
+    assert str(by_lines(2.892, slowrun(0.001), TOKENS)).startswith("20.00x (")
+    assert by_lines(2.892, slowrun(0.001), TOKENS).high.side == ">"
+    assert str(by_lines(2.5, slowrun(0.001), TOKENS)) == ">20x (>20x to >20x)"
+    assert str(by_law(9.0, slowrun(0.001), TOKENS)) == "<2x (<2x to <2x)"
+
+
+def test_noise_is_pooled_within_groups() -> None:
+    found = pooled([[3.0, 3.2], [2.0, 2.2], [5.0], [float("inf"), 1.0]])
+
+    assert found is not None
+    assert (found.sd, found.freedom) == (pytest.approx(0.1 * 2**0.5), 2)
+    assert pooled([[3.0], []]) is None
+
+
+def test_noise_from_few_repeats_is_itself_uncertain() -> None:
+    few, many = (draw(SLOWRUN_RUNS, Noise(0.01, freedom)) for freedom in (1, 100))
+
+    assert width(by_lines(3.264, few, TOKENS)) > 1.5 * width(by_lines(3.264, many, TOKENS))
