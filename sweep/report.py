@@ -96,7 +96,7 @@ def result(view: View, folder: Path) -> str:
         if found is not None:
             parts.append(
                 f"{baseline_line(view)}\nTrial {best.name} does with 1x what the plain baseline "
-                f"needs {found} the data for."
+                f"needs {found} the data for. How sure that is: sweep efficiency {folder}"
             )
         parts.append(
             "The lowest of several validation losses flatters itself, and one seed is one seed: "

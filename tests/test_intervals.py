@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,6 +80,11 @@ def test_noise_of_both_sides_counts() -> None:
     widths = [width(by_lines(3.264, b, TOKENS)) for b in (both, trial_only, baseline_only)]
 
     assert widths[0] > max(widths[1:])
+
+
+def test_a_drawn_baseline_never_rises() -> None:
+    """With more data it could always use less of it, whatever the noise says."""
+    assert (np.diff(slowrun(0.5).losses_BP, axis=1) <= 0).all()
 
 
 def test_repeating_a_trial_narrows_its_interval() -> None:
