@@ -58,6 +58,8 @@ class Estimate:
     high: Multiplier
 
     def __str__(self) -> str:
+        if self.low == self.high == self.point:  # outside the baseline for certain
+            return str(self.point)
         return f"{self.point} ({self.low} to {self.high})"
 
 
