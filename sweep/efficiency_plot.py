@@ -54,7 +54,9 @@ def _losses(axes: Axes, found: Figures) -> None:
         axes.plot(own, loss, ".", color=TRIALS, label="" if index else "complete trials")
     if found.trials:
         best = found.trials[0]
-        axes.plot(best.tokens, best.val_loss, "*", color=BEST, ms=10, label=f"best: {best.name}")
+        axes.plot(
+            best.tokens, best.val_loss, "*", color=BEST, ms=10, label=f"lowest loss: {best.name}"
+        )
         reach = best.lines.point.value * best.tokens
         axes.plot([best.tokens, reach], [best.val_loss] * 2, "--", color=BEST, lw=1)
         middle = (best.tokens * reach) ** 0.5
@@ -73,7 +75,7 @@ def _epochs(axes: Axes, found: Figures) -> None:
         inside = [(epoch, m.value) for epoch, m in found.epochs[name] if not m.side]
         if not inside:
             continue
-        label = f"best: {name}" if name == best else "trials" if not index else ""
+        label = f"lowest loss: {name}" if name == best else "trials" if not index else ""
         color, width = (BEST, 1.8) if name == best else (TRIALS, 0.7)
         axes.plot(*zip(*inside, strict=True), ".-", color=color, lw=width, ms=4, label=label)
     _times(axes, "While trials train", "epoch (passes over the unique tokens)")

@@ -18,6 +18,7 @@ from sweep.report import table
 from sweep.space import SEEDS
 
 SHOWN = 12  # trials in the table; --json has all
+FAR = 3.0  # standard deviations between seeds that a law may be off
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def as_text(found: Figures) -> str:
     """The table that `sweep efficiency` prints, and what to make of it."""
     points = ", ".join(f"{int(tokens):,}: {loss:.4f}" for tokens, loss in found.baseline.curve)
     law = found.baseline.law
-    far = f"{law}, at most {misfit(law, found.baseline.curve):.4f} nats off" if law else ""
+    far = f"{law}, {_fit(found)}" if law else ""
     parts = [
         f"Plain baseline ({found.source}), val loss by unique tokens: {points}\n"
         f"Its law: {far or 'needs at least three token counts, falling'}\n"
@@ -182,6 +183,14 @@ def as_text(found: Figures) -> str:
         f"{found.total_hours:.3g} {found.hour} of training, the baseline not counted."
     )
     return "\n\n".join(parts)
+
+
+def _fit(found: Figures) -> str:
+    """How well the law fits; intervals know noise, not a law that is the wrong one."""
+    assert found.baseline.law
+    off = misfit(found.baseline.law, found.baseline.curve)
+    worse = "; the points do not follow it, trust the lines" if off > FAR * found.noise.sd else ""
+    return f"at most {off:.4f} nats off{worse}"
 
 
 def _rows(shown: list[Worth], found: Figures | None) -> list[list[str]]:

@@ -15,6 +15,7 @@ from sweep.cli import cli
 from sweep.efficiency_report import as_data, as_text, devices_of, figures, noise_of
 from sweep.errors import SweepError
 from sweep.interrupt import Interrupt
+from sweep.intervals import Noise
 from sweep.records import View
 from sweep.session import Session
 from sweep.space import Space
@@ -93,6 +94,18 @@ def test_noise_is_told_or_measured_or_assumed(view: View) -> None:
     assert noise_of(view).sd == pytest.approx(0.1 * 2**0.5)
     view.baseline_source = "slowrun"  # its cells are sizes
     assert noise_of(view).freedom == 0
+
+
+def test_a_law_that_the_baseline_does_not_follow_is_told() -> None:
+    """Losses that fall by as much for each doubling as before follow no law with a floor."""
+    losses = [3.2, 3.1, 2.9, 2.5, 2.1]
+    runs = [[1000 * 2**i, loss, 1.0] for i, loss in enumerate(losses)]
+    view = View(header={"name": "x", "train_tokens": 1000})
+    view.apply({"event": "baseline", "points": [r[:2] for r in runs], "runs": runs})
+    found = figures(view)
+
+    assert "the points do not follow it, trust the lines" in as_text(found)
+    assert "trust the lines" not in as_text(replace(found, noise=Noise(0.5)))
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,8 @@ def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sweep", "run", space, "--plain", "--runs", folder / "runs"]
     return subprocess.Popen(
         [*command, "--set", f"data.path={corpus}", "--set", "trial.cpus=1"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # A cache of its own: baseline runs of another test would be taken over.
+        env=os.environ | {"OMP_NUM_THREADS": "1", "SWEEP_CACHE": str(folder / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
