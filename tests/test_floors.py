@@ -38,7 +38,7 @@ FLOORS = [
     {"sweep.space", "sweep.records", "sweep.efficiency", "sweep.training"},
     {"sweep.space_reader"},
     {"sweep.journal", "sweep.prune"},
-    {"sweep.study", "sweep.report", "sweep.data_report", "sweep.data_bar"},
+    {"sweep.study", "sweep.report", "sweep.curves", "sweep.data_report", "sweep.data_bar"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
     {"sweep.local_runner"},
     {"sweep.ray_runner"},
