@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.files import replaced
 from model.progress import WHOLE
 from model.setting import ConfigError, Value
 from sweep.cost import trial_flops
@@ -96,9 +97,8 @@ def write_curves(path: Path, curves: Sequence[Curve], about: Mapping[str, object
     for name in COSTS:
         columns[name] = pa.array([getattr(curve, name) for curve in curves], pa.float64())
     table = pa.table(columns).replace_schema_metadata({ABOUT: json.dumps(about).encode()})
-    unfinished = path.with_name(path.name + ".part")
-    pq.write_table(table, unfinished, compression="zstd", compression_level=19)
-    unfinished.replace(path)
+    with replaced(path) as beside:
+        pq.write_table(table, beside, compression="zstd", compression_level=19)
 
 
 def _read_table(path: Path) -> pa.Table:
