@@ -41,7 +41,7 @@ FLOORS = [
     {"sweep.records", "sweep.intervals"},
     {"sweep.space_reader"},
     {"sweep.journal", "sweep.prune"},
-    {"sweep.study", "sweep.report", "sweep.data_report", "sweep.data_bar"},
+    {"sweep.study", "sweep.report", "sweep.curves", "sweep.data_report", "sweep.data_bar"},
     {"sweep.efficiency_report", "sweep.external"},
     {"sweep.efficiency_plot", "sweep.tracking_external"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
