@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from model.data_config import DataConfig
+from model.foreign import suggestion
 from model.gpt_config import GPTConfig
 from model.optim_config import MULTIPLIER, USUAL_WEIGHT_DECAY, OptimConfig
-from model.setting import ConfigError, Setting, Value, describe, did_you_mean
+from model.setting import ConfigError, Setting, Value, describe
 from model.size import WITHIN, block_parameters, scaled
 from model.train_config import TrainConfig
 
@@ -45,7 +46,7 @@ class Config:
         parts: dict[str, dict[str, Value]] = {part.name: {} for part in fields(cls)}
         for name, value in settings.items():
             if name not in SETTINGS:
-                problems.append(f"{name}: no such setting{did_you_mean(name, SETTINGS)}")
+                problems.append(f"{name}: no such setting{suggestion(name, SETTINGS)}")
                 continue
             try:
                 part, _, key = name.partition(".")

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from model.number import read_number
+
 Value = int | float | str | bool | tuple[Any, ...]
 
 
@@ -45,9 +47,21 @@ class Setting:
         high = f"<= {self.high:g}" if self.high is not None else ""
         return ", ".join(part for part in (low, high) if part) or "any"
 
+    @property
+    def _is_share(self) -> bool:
+        """Whether 5% can be meant."""
+        of = self.unit.startswith("of ") or (not self.unit and (self.high or 2) <= 1)
+        return of and self.kind is float
+
     def check(self, value: object) -> Value:
         """`value` in this setting's type; raises ConfigError saying what was expected."""
-        typed = _as_kind(value, self.kind)
+        if isinstance(value, bool) and (word := "yes" if value else "no") in self.choices:
+            value = word  # YAML reads yes and no as true and false
+        reason = ""
+        try:
+            typed = _as_kind(value, self.kind, self.unit, self._is_share)
+        except ValueError as error:
+            typed, reason = None, f"; {error}" if str(error) else ""
         if typed is None:
             expected = {
                 int: "a whole number",
@@ -56,7 +70,7 @@ class Setting:
                 tuple: "a list",
             }
             found = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:60]}..."
-            raise ConfigError([f"expected {expected.get(self.kind, 'text')}, got {found}"])
+            raise ConfigError([f"expected {expected.get(self.kind, 'text')}, got {found}{reason}"])
         if self.choices and typed not in self.choices:
             hint = did_you_mean(str(typed), self.choices)
             raise ConfigError([f"expected one of {', '.join(self.choices)}, got {typed!r}{hint}"])
@@ -73,11 +87,13 @@ class Setting:
 
 
 LARGEST = 1e300  # leaves out infinities, and whole numbers that no float holds
-SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
-def _as_kind(value: object, kind: type) -> Value | None:
-    """YAML reads 1e-4 as text and people write 100M: numbers are understood, nothing else is."""
+def _as_kind(value: object, kind: type, unit: str, share: bool) -> Value | None:
+    """YAML reads 1e-4 as text and people write 100M: numbers are understood, nothing else is.
+
+    None, or ValueError with the reason, for what is of another kind.
+    """
     if kind is str:
         return value if isinstance(value, str) else None
     if kind is tuple:
@@ -92,13 +108,7 @@ def _as_kind(value: object, kind: type) -> Value | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
-        text, scale = value.strip().replace("_", ""), 1.0
-        if text[-1:].upper() in SUFFIXES:
-            text, scale = text[:-1], SUFFIXES[text[-1:].upper()]
-        try:
-            number = float(text) * scale
-        except ValueError:
-            return None
+        number: float = read_number(value, unit, share=share)
     elif isinstance(value, int | float):
         number = value
     else:
