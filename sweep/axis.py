@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,12 @@ from model.setting import Value
 class Choice:
     values: tuple[Value, ...]
 
+    def has(self, value: object) -> bool:
+        """Whether `value` is one of them; 1 is not true."""
+        return any(
+            value == v and isinstance(value, bool) == isinstance(v, bool) for v in self.values
+        )
+
 
 @dataclass(frozen=True)
 class Range:
@@ -19,6 +26,14 @@ class Range:
     high: float
     log: bool = False
     whole: bool = False
+    step: float = 0.0  # between values, from low on; 0: any value, or every whole one
+
+    def has(self, value: object) -> bool:
+        """Whether `value` is a number of the range, on its steps."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
 
 
 @dataclass(frozen=True)
@@ -39,3 +54,7 @@ class Axis:
     def active(self, chosen: Mapping[str, Value]) -> bool:
         """Whether the settings chosen so far meet the condition."""
         return all(chosen.get(name) in values for name, values in self.when)
+
+    def possible(self, chosen: Mapping[str, Value]) -> bool:
+        """Whether settings not chosen yet could still meet the condition."""
+        return all(chosen.get(name, values[0]) in values for name, values in self.when)
