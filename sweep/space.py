@@ -11,6 +11,7 @@ from model.presets import SAME, overridden
 from model.setting import Value
 from model.size import block_parameters, scaled
 from sweep.axis import Axis, Choice, Range
+from sweep.constraint import Constraint
 from sweep.sections import (
     SECTIONS,
     BudgetConfig,
@@ -56,6 +57,10 @@ class Space:
     sampler: SamplerConfig = SamplerConfig()
     prune: PruneConfig = PruneConfig()
     reference: ReferenceConfig = ReferenceConfig()
+    points: tuple[Mapping[str, Value], ...] = ()  # proposed first; each names searched settings
+    constraints: tuple[Constraint, ...] = ()
+    repeat: int = 1  # seeds that each proposal is trained with
+    notes: tuple[str, ...] = field(default=(), compare=False)  # on what the file says in vain
 
     @property
     def searched(self) -> list[str]:
@@ -84,6 +89,9 @@ class Space:
             "name": self.name,
             "search": {axis.parameter: _domain_as_dict(axis.domain) for axis in self.axes},
             "fixed": dict(self.fixed),
+            "points": [dict(point) for point in self.points],
+            "constraints": list(map(str, self.constraints)),
+            "repeat": self.repeat,
             **{part: _section_as_dict(getattr(self, part)) for part in SECTIONS},
         }
 
@@ -99,7 +107,11 @@ class Space:
             if not searched and (allowed is None or value in allowed):
                 axes.append(replace(axis, when=tuple(c for c in axis.when if c[0] != name)))
         fixed: dict[str, Any] = overridden(self.fixed, {name: value})
-        return replace(self, axes=tuple(axes), fixed=fixed)
+        points = [
+            {n: v for n, v in p.items() if n not in (name, SAME.get(name))} for p in self.points
+        ]
+        left = tuple(point for point in points if point)
+        return replace(self, axes=tuple(axes), fixed=fixed, points=left)
 
     @property
     def baseline_points(self) -> list[dict[str, Value]]:
@@ -119,6 +131,11 @@ class Space:
             for size in (scale if sizes != (1.0,) else [{}])
             for seed in (drawn if len(seeds) > 1 else [{}])
         ]
+
+    def baseline_run(self, point: Mapping[str, Value]) -> dict[str, Value]:
+        """The settings of one of `baseline_points`."""
+        varied = {name: value for name, value in point.items() if name != MULTIPLE}
+        return self.baseline_settings(int(point[MULTIPLE]), varied)  # type: ignore[arg-type]
 
     def baseline_settings(
         self, multiple: int, varied: Mapping[str, Value] = NOTHING
@@ -153,7 +170,8 @@ def derived(settings: Mapping[str, object]) -> dict[str, float]:
 def _domain_as_dict(domain: Choice | Range) -> dict[str, Any]:
     if isinstance(domain, Choice):
         return {"values": list(domain.values)}
-    return {"min": domain.low, "max": domain.high, "log": domain.log}
+    step = {"step": domain.step} if domain.step else {}
+    return {"min": domain.low, "max": domain.high, "log": domain.log, **step}
 
 
 def _section_as_dict(section: Any) -> dict[str, Any]:
