@@ -11,6 +11,7 @@ from typing import Any
 from model.setting import Value
 from sweep.efficiency import Multiplier, multiplier
 from sweep.records import Outcome, Role, TrialView, View, short
+from sweep.seeds import Proposal, by_proposal
 
 LEADERS = 10
 # What --json gives of a trial's last observation.
@@ -40,6 +41,8 @@ def leaderboard(view: View) -> str:
     ranked = view.ranked()[:LEADERS]
     if not ranked:
         return "No trial is complete yet."
+    if len(proposals := by_proposal(view.ranked())) < len(view.ranked()):
+        return _by_mean(proposals[:LEADERS])
     searched = list(dict.fromkeys(name for trial in ranked for name in trial.searched))
     rows = [["trial", "val loss", "± s.e.", "bits/byte", "data", *searched]]
     for trial in ranked:
@@ -54,6 +57,18 @@ def leaderboard(view: View) -> str:
                 *(short(trial.searched.get(name, "-")) for name in searched),
             ]
         )
+    return table(rows)
+
+
+def _by_mean(proposals: list[Proposal]) -> str:
+    """The best proposals by the mean over their seeds; ± is the deviation from seed to seed."""
+    searched = list(dict.fromkeys(name for proposal in proposals for name in proposal.searched))
+    rows = [["mean val loss", "± seeds", "n", "trials", *searched]]
+    for found in proposals:
+        deviation = f"{found.deviation:.4f}" if len(found.trials) > 1 else "-"
+        names = " ".join(sorted(trial.name for trial in found.trials))
+        values = [short(found.searched.get(name, "-")) for name in searched]
+        rows.append([f"{found.mean:.4f}", deviation, str(len(found.trials)), names, *values])
     return table(rows)
 
 

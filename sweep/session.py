@@ -12,6 +12,7 @@ from typing import Any
 
 from model.progress import WHOLE, Progress
 from model.setting import Value
+from sweep.constraint import SECONDS, projected_seconds
 from sweep.efficiency import BaselineRun, best_of_sizes
 from sweep.errors import SweepError
 from sweep.journal import Journal
@@ -108,6 +109,8 @@ class Session:
         self._note_observation(trial, progress)
         if progress.diverged:
             return self._finish(trial, Outcome.PRUNED, f"diverged at step {progress.diverged_step}")
+        if too_slow := self._too_slow(trial):
+            return self._finish(trial, Outcome.PRUNED, too_slow)
         if progress.done:
             return self._finish(trial, Outcome.COMPLETE, "", progress.val_loss)
         if new and ledger.should_prune(trial):
@@ -141,12 +144,28 @@ class Session:
         error: str = "",
     ) -> Verdict:
         self.journal.sync()  # even after a power cut the ledger must not know more
-        self._ledgers[trial.role].tell(trial, outcome, reason, loss)
+        seconds = self._seconds(trial)
+        self._ledgers[trial.role].tell(trial, outcome, reason, loss, seconds)
         del self._reported[trial.name]
         if self._cache and trial.role is Role.BASELINE and loss is not None:
             self._cache.remember(trial.settings, loss)
         self._note_outcome(trial, outcome, reason, error)
         return Verdict(stop=True, reason=reason)
+
+    def _seconds(self, trial: Trial) -> float:
+        """What `trial` takes from its first step to its last, as far as it is known."""
+        noted = self.journal.view.trials[trial.name].observations
+        marks = [(event["basis_points"], event["seconds"]) for event in noted]
+        return projected_seconds(marks) if marks else 0.0
+
+    def _too_slow(self, trial: Trial) -> str:
+        """Why `trial` is stopped for the time it takes; nothing if it is not."""
+        if trial.role is Role.BASELINE:
+            return ""
+        limits = [c for c in self.space.constraints if c.quantity == SECONDS]
+        seconds = self._seconds(trial) if limits else 0.0
+        broken = [str(limit) for limit in limits if limit.violation(seconds) > 0]
+        return f"would take {seconds:.0f} s: {', '.join(broken)}" if broken else ""
 
     def _note(self, event: str, **about: Any) -> None:
         self._watch(self.journal.append(event, **about))

@@ -16,12 +16,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.setting import Value
 from sweep.axis import Axis, Choice
+from sweep.constraint import SECONDS, Constraint, violations
+from sweep.enqueue import INFEASIBLE, SEED, enqueue_next, seed
+from sweep.errors import SweepError
 from sweep.prune import SETTINGS_ATTR, make_pruner
 from sweep.records import ATTEMPT, Outcome, Role, Trial, baseline_point
 from sweep.sections import SamplerConfig
 from sweep.space import MULTIPLE, Space
 
 REASON_ATTR = "reason"
+MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
 OUTCOMES = {
     TrialState.COMPLETE: Outcome.COMPLETE,
     TrialState.PRUNED: Outcome.PRUNED,
@@ -62,17 +66,32 @@ class Ledger:
     def spent(self) -> int:
         """Trials that count against the budget: failed ones told nothing about their settings."""
         trials = self._study.get_trials(deepcopy=False)
-        return sum(trial.state is not TrialState.FAIL for trial in trials)
+        unspent = (TrialState.FAIL, TrialState.WAITING)
+        return sum(t.state not in unspent and INFEASIBLE not in t.user_attrs for t in trials)
 
     def unfinished(self) -> list[Trial]:
         """Trials that an earlier driver left running, with the numbers and settings they had."""
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [self._adopt(frozen) for frozen in running]
+        adopted = [self._adopt(frozen) for frozen in running]
+        return [trial for trial in adopted if not self._turned_down(trial)]
 
     def ask(self) -> Trial:
-        """Propose the next trial. The proposal depends on the ledger and its number alone."""
-        self._study.sampler = make_sampler(self._space.sampler, len(self))
-        return self._settle(self._study.ask())
+        """Propose the next trial. The proposal depends on the ledger and its number alone.
+
+        Proposals that break a constraint are told so to the study, not trained, and replaced.
+        """
+        for _ in range(MOST_ASKED):
+            if self.role is Role.SEARCH:
+                enqueue_next(self._study, self._space)
+            self._study.sampler = make_sampler(self._space.sampler, len(self))
+            trial = self._settle(self._study.ask())
+            if not self._turned_down(trial):
+                return trial
+        raise SweepError(
+            f"{MOST_ASKED} proposals in a row break a constraint",
+            map(str, self._space.constraints),
+            hint="Loosen it, or search smaller networks or fewer epochs.",
+        )
 
     def reported(self, trial: Trial) -> set[int]:
         """Steps, in basis points, that the ledger already has for `trial`."""
@@ -88,10 +107,23 @@ class Ledger:
         """What the pruner says of `trial` after its latest report."""
         return self.role is Role.SEARCH and bool(self._live[trial.number].should_prune())
 
-    def tell(self, trial: Trial, outcome: Outcome, reason: str, loss: float | None) -> None:
-        """End `trial`; `loss` is its final one, and only a complete trial has it."""
+    def tell(
+        self,
+        trial: Trial,
+        outcome: Outcome,
+        reason: str,
+        loss: float | None,
+        seconds: float = 0.0,
+    ) -> None:
+        """End `trial`.
+
+        loss      its final one; only a complete trial has it
+        seconds   of training, or what they would have come to: samplers learn what is too slow
+        """
         live = self._live.pop(trial.number)
         live.set_user_attr(REASON_ATTR, reason)
+        for limit in self._seconds_limits if outcome is not Outcome.FAILED else ():
+            live.set_constraint(str(limit), limit.violation(seconds))
         value = loss if outcome is Outcome.COMPLETE else None
         self._study.tell(live.number, value, STATES[outcome])
 
@@ -100,7 +132,31 @@ class Ledger:
         return [
             (self._trial(frozen), OUTCOMES[frozen.state], frozen.user_attrs.get(REASON_ATTR, ""))
             for frozen in self._study.get_trials(deepcopy=False, states=tuple(OUTCOMES))
+            if INFEASIBLE not in frozen.user_attrs  # never trained
         ]
+
+    @property
+    def _seconds_limits(self) -> list[Constraint]:
+        limits = [c for c in self._space.constraints if c.quantity == SECONDS]
+        return limits if self.role is Role.SEARCH else []
+
+    def _turned_down(self, trial: Trial) -> bool:
+        """Whether `trial` breaks a constraint known before training; then it is ended here.
+
+        As pruned, with how far it is beyond: samplers that know constraints learn where not to go.
+        """
+        if self.role is Role.BASELINE or not self._space.constraints:
+            return False
+        live = self._live[trial.number]
+        beyond = violations(trial.settings, self._space.constraints)
+        for name, violation in beyond.items():
+            if name not in live.constraints:  # a driver may have died just here
+                live.set_constraint(name, violation)
+        broken = [name for name, violation in beyond.items() if violation > 0]
+        if broken:
+            live.set_user_attr(INFEASIBLE, broken)
+            self.tell(trial, Outcome.PRUNED, f"breaks {', '.join(broken)}", None)
+        return bool(broken)
 
     def _adopt(self, frozen: FrozenTrial) -> Trial:
         # A crash may have come between the proposal's parameters: the rest are drawn now.
@@ -115,6 +171,8 @@ class Ledger:
             searched: dict[str, Value] = noted or self.missing()[0]
         else:
             searched = suggest(live, self._space.axes)
+            if self._space.repeat > 1:
+                searched[SEED] = seed(live.user_attrs, self._space)
         if live.user_attrs.get(SETTINGS_ATTR) != searched:
             live.set_user_attr(SETTINGS_ATTR, searched)
         return self._as_trial(live.number, searched)
@@ -162,6 +220,7 @@ def _work(point: Mapping[str, Value]) -> float:
 def suggest(trial: optuna.Trial, axes: tuple[Axis, ...]) -> dict[str, Value]:
     """Values of the axes whose conditions hold, by setting."""
     chosen: dict[str, Any] = {}
+    about: dict[str, Any]
     for axis in axes:
         if not axis.active(chosen):
             continue
@@ -170,9 +229,11 @@ def suggest(trial: optuna.Trial, axes: tuple[Axis, ...]) -> dict[str, Value]:
             value = trial.suggest_categorical(axis.parameter, list(domain.values))
         elif domain.whole:
             low, high = int(domain.low), int(domain.high)
-            value = trial.suggest_int(axis.parameter, low, high, log=domain.log)
+            about = {"step": int(domain.step) or 1, "log": domain.log}
+            value = trial.suggest_int(axis.parameter, low, high, **about)
         else:
-            value = trial.suggest_float(axis.parameter, domain.low, domain.high, log=domain.log)
+            about = {"step": domain.step or None, "log": domain.log}
+            value = trial.suggest_float(axis.parameter, domain.low, domain.high, **about)
         chosen[axis.setting] = value
     return chosen
 

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import make_space
 from fakes import failing_train, fake_train
 
+from model.config import Config
+from model.progress import Progress
 from model.setting import Value
 from sweep import local_runner, report
 from sweep.cli import cli
 from sweep.console import PlainConsole, duration, remaining
 from sweep.interrupt import Interrupt
 from sweep.records import Role, TrialView, View
+from sweep.seeds import by_proposal
 from sweep.session import Session
 from sweep.space import Space
 
@@ -131,3 +136,33 @@ def test_a_trial_is_worth_what_its_own_budget_would_have_to_be() -> None:
     trials = [TrialView("0", Role.SEARCH, {}, own, 0, [{"val_loss": 3.5}]) for own in settings]
 
     assert [str(report.efficiency_of(view, trial)) for trial in trials] == ["2.50x", "1.25x"]
+
+
+def test_proposals_with_several_seeds_are_ranked_by_their_mean(
+    open_session: Open, tmp_path: Path
+) -> None:
+    text = """
+search: {optim.weight_decay_multiplier: {min: 1, max: 8}}
+repeat: 2
+budget: {trials: 5}
+prune: {rule: none}
+"""
+
+    def by_seed(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in fake_train(config, folder):
+            yield replace(progress, val_loss=progress.val_loss + 0.02 * config.train.seed)
+
+    view = finished(open_session(make_space(tmp_path, text)), by_seed, tmp_path)
+
+    proposals = by_proposal(view.ranked())
+    assert [len(proposal.trials) for proposal in proposals].count(2) == 2
+    means = [proposal.mean for proposal in proposals]
+    assert means == sorted(means)
+    assert len(set(means)) == 3
+    (pair, *_) = [proposal for proposal in proposals if len(proposal.trials) == 2]
+    low, high = sorted(trial.val_loss for trial in pair.trials)
+    assert (pair.mean, pair.deviation) == pytest.approx(((low + high) / 2, 0.02 / 2**0.5))
+    table = report.leaderboard(view).splitlines()
+    assert table[0].split("  ")[0] == "mean val loss"
+    assert "train.seed" not in table[0]
+    assert f"{pair.mean:.4f}" in "\n".join(table)

@@ -1,0 +1,58 @@
+"""Proposals that need no sampler: the space's own points, and other seeds of earlier ones.
+
+Each waits in the study, marked, before it is asked: a driver that dies in between leaves it to the
+next, which asks it and enqueues none twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from model.config import SETTINGS
+from sweep.points import parameters
+from sweep.space import Space
+
+SEED = "train.seed"
+POINT = "point"  # which of the space's points a trial is
+REPEATS = "repeats"  # the trial whose proposal it trains again
+SEEDS_ON = "seeds_on"  # how far its seed is from the first
+INFEASIBLE = "infeasible"  # the constraints that a proposal breaks; it was never trained
+REPEATED = (TrialState.COMPLETE, TrialState.RUNNING)
+
+
+def enqueue_next(study: Study, space: Space) -> None:
+    """Let the next trial be a point not asked yet, else a seed that an earlier proposal lacks."""
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state is TrialState.WAITING for trial in trials):
+        return
+    asked = {trial.user_attrs.get(POINT) for trial in trials}
+    for number, point in enumerate(space.points):
+        if number not in asked:
+            study.enqueue_trial(parameters(point, space.axes), user_attrs={POINT: number})
+            return
+    if missing := _missing_seed(trials, space.repeat):
+        study.enqueue_trial(*missing)
+
+
+def _missing_seed(
+    trials: list[FrozenTrial], seeds: int
+) -> tuple[dict[str, Any], dict[str, int]] | None:
+    """Parameters and marks of the next repeat. What was pruned or failed is not worth others."""
+    had = Counter(trial.user_attrs.get(REPEATS) for trial in trials)
+    for trial in trials:
+        first = REPEATS not in trial.user_attrs and trial.state in REPEATED
+        if first and had[trial.number] < seeds - 1:
+            marks = {REPEATS: trial.number, SEEDS_ON: had[trial.number] + 1}
+            return dict(trial.params), marks
+    return None
+
+
+def seed(user_attrs: Mapping[str, Any], space: Space) -> int:
+    """The seed of a trial: the space's own for the first with its proposal, then counted up."""
+    first: Any = space.fixed.get(SEED, SETTINGS[SEED].default)
+    return int(first) + int(user_attrs.get(SEEDS_ON, 0))
