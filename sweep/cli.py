@@ -19,8 +19,10 @@ from sweep.data_cli import data
 from sweep.efficiency_cli import efficiency
 from sweep.errors import SweepError
 from sweep.import_cli import import_
+from sweep.language_cli import init, plan, schema
 from sweep.records import View
 from sweep.sections import SWEEP_SETTINGS
+from sweep.space import Space
 from sweep.space_reader import read_space
 from sweep.training import columns, describe, group_rows, heading, preset_as_data, preset_rows, row
 
@@ -49,6 +51,8 @@ def cli() -> None:
 
 
 cli.add_command(data)
+for verb in (init, plan, schema):
+    cli.add_command(verb)
 cli.add_command(efficiency)
 cli.add_command(import_)
 
@@ -87,6 +91,7 @@ def run(
     if trials is not None:
         overrides = (*overrides, f"budget.trials={trials}")
     checked = read_space(space, overrides, name)
+    _say_notes(checked)
 
     from sweep import external, report
     from sweep.journal import NAME, read_view
@@ -116,6 +121,7 @@ def check(space: Path, overrides: tuple[str, ...]) -> None:
       sweep check search_spaces/quickstart.yaml
     """
     checked = read_space(space, overrides)
+    _say_notes(checked)
     axes = ", ".join(checked.searched)
     click.echo(f"{space} is fine: {checked.budget.trials} trials over {axes}")
 
@@ -345,6 +351,12 @@ def _view(folder: Path | None, runs: Path) -> tuple[Path, View]:
     if not view.header:
         raise SweepError(f"the sweep in {folder} has not begun", code=1)
     return folder, view
+
+
+def _say_notes(space: Space) -> None:
+    """What the file says in vain, so that nothing is dropped unseen."""
+    for note in space.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 def _same_command() -> str:

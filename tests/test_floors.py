@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"model.setting", "model.progress", "model.files"},
+    {"model.number", "model.progress", "model.files"},
+    {"model.setting"},
+    {"model.foreign"},
     {"model.data_config", "model.gpt_config", "model.optim_config", "model.train_config"},
     {"model.size"},
     {"model.config"},
@@ -23,6 +25,7 @@ FLOORS = [
     {"model.adopt"},
     {"model.prepare"},
     {"model.schedule", "model.memory"},
+    {"model.footprint"},
     {"model.slowrun", "model.nanogpt", "model.kim"},
     {"model.presets"},
     {"model.norm", "model.device", "model.optim_state"},
@@ -30,32 +33,39 @@ FLOORS = [
     {"model.block"},
     {"model.gpt"},
     {"model.optim", "model.checkpoint", "model.evaluate", "model.predictions"},
-    {"model.average", "model.outline", "model.reference"},
+    {"model.average", "model.outline", "model.reference", "model.calibrate"},
     {"model.train"},
     {"sweep.errors", "sweep.interrupt", "sweep.publisher"},
     {"sweep.external_rows"},
     {"sweep.external_reader"},
     {"sweep.ray_cluster"},
     {"sweep.axis", "sweep.sections", "sweep.cost", "sweep.efficiency", "sweep.reference_cache"},
+    {"sweep.constraint", "sweep.draw"},
     {"sweep.space", "sweep.training", "sweep.reference_table", "sweep.laws"},
     {"sweep.records", "sweep.intervals"},
+    {"sweep.nodes", "sweep.seeds", "sweep.starter"},
+    {"sweep.distribution", "sweep.points", "sweep.wandb_keys", "sweep.cross_checks"},
+    {"sweep.leaves", "sweep.section_lists"},
     {"sweep.space_reader"},
-    {"sweep.journal", "sweep.prune"},
-    {"sweep.study", "sweep.report", "sweep.curves", "sweep.data_report", "sweep.data_bar"},
+    {"sweep.schema", "sweep.speed"},
+    {"sweep.plan"},
+    {"sweep.journal", "sweep.prune", "sweep.enqueue"},
+    {"sweep.study", "sweep.curves", "sweep.report", "sweep.data_report", "sweep.data_bar"},
     {"sweep.efficiency_report", "sweep.external"},
     {"sweep.efficiency_plot", "sweep.tracking_external"},
     {"sweep.session", "sweep.console", "sweep.tracking"},
     {"sweep.local_runner"},
     {"sweep.ray_runner"},
     {"sweep.run"},
-    {"sweep.data_cli", "sweep.efficiency_cli", "sweep.import_cli"},
+    {"sweep.plan_report"},
+    {"sweep.data_cli", "sweep.efficiency_cli", "sweep.import_cli", "sweep.language_cli"},
     {"sweep.cli"},
     {"sweep.__main__"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 DOORS = {
     "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
-    "optuna": {"sweep.study", "sweep.prune"},
+    "optuna": {"sweep.study", "sweep.prune", "sweep.enqueue"},
     "mlflow": {"sweep.tracking", "sweep.tracking_external"},
     "click": {
         "sweep.cli",
@@ -63,10 +73,19 @@ DOORS = {
         "sweep.data_bar",
         "sweep.efficiency_cli",
         "sweep.import_cli",
+        "sweep.language_cli",
     },
     "matplotlib": {"sweep.efficiency_plot"},
     "rich": {"sweep.console"},
-    "yaml": {"sweep.space_reader", "sweep.run", "sweep.data_report"},
+    "yaml": {
+        "sweep.nodes",
+        "sweep.leaves",
+        "sweep.points",
+        "sweep.wandb_keys",
+        "sweep.space_reader",
+        "sweep.run",
+        "sweep.data_report",
+    },
 }
 
 
@@ -109,7 +128,15 @@ def test_heavy_libraries_are_imported_where_they_belong(name: str) -> None:
     assert not (name.startswith("model.") and "sweep" in used)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "search_spaces/quickstart.yaml"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["check", "search_spaces/quickstart.yaml"],
+        ["plan", "search_spaces/quickstart.yaml", "--rate", "1T"],
+        ["schema"],
+    ],
+)
 def test_help_and_check_import_nothing_slow(arguments: list[str]) -> None:
     code = (
         "import sys\n"
