@@ -30,7 +30,7 @@ LOGIT_COPIES = 3  # the logits, their log-softmax and its gradient
 
 
 def peak_bytes(config: Config) -> float:
-    """Bytes at the peak of training: of six networks measured on a CPU all were within a third.
+    """Bytes at the peak of training: of five networks measured on a CPU all were within a quarter.
 
     Left out: the process itself, of which the libraries of a GPU are a gigabyte or so, and what
     torch.compile saves.
