@@ -116,6 +116,8 @@ def drive(
                 with suppress(OSError):  # on a full disk the next driver sees the end missing
                     session.close("disk full" if session.disk_full else reason)
                 publisher.close(publishing)  # it ends while the cluster does
+    for line in session.certificate():
+        _say(line)
     if not publisher.finish(publishing):
         _say(
             f"MLflow at {publisher.store_uri(options.runs)} lacks the last points; "

@@ -25,9 +25,31 @@ class TrialConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    name: str = setting("tpe", "", "how settings are proposed", choices=("tpe", "random"))
+    name: str = setting(
+        "surface",
+        "",
+        "how settings are proposed; surface: most expected gain for its FLOPs, by a loss surface "
+        "in decay timescale and log settings; coordinate: steps on a grid, to a certificate "
+        "(2509.14786)",
+        choices=("surface", "tpe", "gp", "cmaes", "random", "grid", "qmc", "coordinate"),
+    )
     seed: int = setting(0, "", "of the proposals", low=0, high=2**31)
-    startup_trials: int = setting(8, "", "random proposals before tpe learns", low=1)
+    startup_trials: int = setting(8, "", "random proposals before tpe, gp or cmaes learns", low=1)
+    cost_weight: float = setting(
+        1.0, "", "surface: gain counts per FLOPs to this power; 0: at any price", low=0, high=1
+    )
+    explore: float = setting(
+        0.05, "of trials", "surface: random proposals, the cheap more often", low=0, high=1
+    )
+    prior: bool = setting(
+        False, "", "first try published optima of like tokens per parameter, where they fit"
+    )
+    step: float = setting(
+        2.0, "x", "grid and coordinate: between neighbours in a log range", low=1.4142, high=4
+    )
+    margin: float = setting(
+        0.01, "nats", "coordinate: losses closer than this count as equal", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

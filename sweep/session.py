@@ -67,7 +67,13 @@ class Session:
 
     @property
     def _budget_left(self) -> bool:
-        return self._ledgers[Role.SEARCH].spent() < self.space.budget.trials
+        search = self._ledgers[Role.SEARCH]
+        return search.spent() < self.space.budget.trials and not search.settled()
+
+    def certificate(self) -> list[str]:
+        """What `sampler.name: coordinate` found around its best, in lines; else none."""
+        found = self._ledgers[Role.SEARCH].certificate()
+        return found.lines() if found else []
 
     def next_trial(self) -> Trial | None:
         """The trial to run next, or None when the budget is spent or the sweep gave up.
@@ -132,7 +138,7 @@ class Session:
 
     def close(self, reason: str) -> None:
         """Note why the driver stops. Unfinished trials stay so, for the next driver."""
-        self._note("end", reason=reason)
+        self._note("end", reason=reason, certificate=self.certificate())
         self.journal.close()
 
     def _finish(

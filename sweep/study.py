@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from model.setting import Value
 from sweep.axis import Axis, Choice
 from sweep.constraint import SECONDS, Constraint, violations
+from sweep.coordinate import Certificate
 from sweep.enqueue import INFEASIBLE, SEED, enqueue_next, seed
 from sweep.errors import SweepError
 from sweep.prune import SETTINGS_ATTR, make_pruner
 from sweep.records import ATTEMPT, Outcome, Role, Trial, baseline_point
-from sweep.sections import SamplerConfig
+from sweep.samplers import descent, make_sampler
 from sweep.space import MULTIPLE, Space
 
 REASON_ATTR = "reason"
@@ -83,7 +81,7 @@ class Ledger:
         for _ in range(MOST_ASKED):
             if self.role is Role.SEARCH:
                 enqueue_next(self._study, self._space)
-            self._study.sampler = make_sampler(self._space.sampler, len(self))
+            self._study.sampler = make_sampler(self._space.sampler, len(self), self._space)
             trial = self._settle(self._study.ask())
             if not self._turned_down(trial):
                 return trial
@@ -92,6 +90,14 @@ class Ledger:
             map(str, self._space.constraints),
             hint="Loosen it, or search smaller networks or fewer epochs.",
         )
+
+    def settled(self) -> bool:
+        """Whether the sampler has nothing left to ask: all around its best was tried."""
+        return self.role is Role.SEARCH and descent(self._study, self._space)[0]
+
+    def certificate(self) -> Certificate | None:
+        """What coordinate descent found around its best; None from other samplers."""
+        return descent(self._study, self._space)[1] if self.role is Role.SEARCH else None
 
     def reported(self, trial: Trial) -> set[int]:
         """Steps, in basis points, that the ledger already has for `trial`."""
@@ -160,7 +166,7 @@ class Ledger:
 
     def _adopt(self, frozen: FrozenTrial) -> Trial:
         # A crash may have come between the proposal's parameters: the rest are drawn now.
-        self._study.sampler = make_sampler(self._space.sampler, frozen.number)
+        self._study.sampler = make_sampler(self._space.sampler, frozen.number, self._space)
         return self._settle(optuna.Trial(self._study, frozen._trial_id))
 
     def _settle(self, live: optuna.Trial) -> Trial:
@@ -236,25 +242,3 @@ def suggest(trial: optuna.Trial, axes: tuple[Axis, ...]) -> dict[str, Value]:
             value = trial.suggest_float(axis.parameter, domain.low, domain.high, **about)
         chosen[axis.setting] = value
     return chosen
-
-
-def make_sampler(config: SamplerConfig, asked: int) -> BaseSampler:
-    """A sampler whose random stream is a function of the seed and the trials asked so far.
-
-    Samplers keep that stream outside the storage, so a continued sweep would repeat its first
-    proposals; a fresh one for each proposal cannot.
-    """
-    seed = (config.seed * 1_000_003 + asked) % 2**32
-    if config.name == "random":
-        return RandomSampler(seed=seed)
-    # group: conditional axes make trials with different parameters, which a joint model of all
-    # of them would have to ignore. constant_liar: others are running when the next is proposed.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(
-            seed=seed,
-            n_startup_trials=config.startup_trials,
-            multivariate=True,
-            group=True,
-            constant_liar=True,
-        )

@@ -39,10 +39,13 @@ FLOORS = [
     {"sweep.external_rows"},
     {"sweep.external_reader"},
     {"sweep.ray_cluster"},
+    {"sweep.features", "sweep.surface"},
     {"sweep.axis", "sweep.sections", "sweep.cost", "sweep.efficiency", "sweep.reference_cache"},
-    {"sweep.constraint", "sweep.draw"},
+    {"sweep.constraint", "sweep.draw", "sweep.cube"},
     {"sweep.space", "sweep.training", "sweep.reference_table", "sweep.laws"},
     {"sweep.records", "sweep.intervals"},
+    {"sweep.grid", "sweep.prior", "sweep.proposals"},
+    {"sweep.coordinate"},
     {"sweep.nodes", "sweep.seeds", "sweep.starter"},
     {"sweep.distribution", "sweep.points", "sweep.wandb_keys", "sweep.cross_checks"},
     {"sweep.leaves", "sweep.section_lists"},
@@ -50,6 +53,7 @@ FLOORS = [
     {"sweep.schema", "sweep.speed"},
     {"sweep.plan"},
     {"sweep.journal", "sweep.prune", "sweep.enqueue"},
+    {"sweep.samplers"},
     {"sweep.study", "sweep.curves", "sweep.report", "sweep.data_report", "sweep.data_bar"},
     {"sweep.efficiency_report", "sweep.external"},
     {"sweep.efficiency_plot", "sweep.tracking_external"},
@@ -65,7 +69,7 @@ FLOORS = [
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 DOORS = {
     "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
-    "optuna": {"sweep.study", "sweep.prune", "sweep.enqueue"},
+    "optuna": {"sweep.study", "sweep.prune", "sweep.enqueue", "sweep.samplers"},
     "mlflow": {"sweep.tracking", "sweep.tracking_external"},
     "click": {
         "sweep.cli",

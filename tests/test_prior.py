@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from model.config import MULTIPLIER, Config
+from model.presets import TIMESCALE
+from sweep.axis import Axis, Choice, Range
+from sweep.cube import contains
+from sweep.prior import PUBLISHED, first_points
+from sweep.space import Space
+
+AXES = (
+    Axis("train.epochs", Choice((1, 2, 4, 8, 16, 32))),
+    Axis("gpt.scale", Choice((0.5, 1.0, 4.0))),
+    Axis("optim.lr", Range(0.001, 0.1, log=True)),
+    Axis(MULTIPLIER, Range(0.5, 200.0, log=True)),
+)
+SPACE = Space("small", AXES, {"data.train_tokens": 65_537})
+
+
+def test_published_decay_is_a_timescale_of_a_quarter_to_half_an_epoch() -> None:
+    """Literature: within 0.195 and 0.52 epochs over all of Kim et al.'s 16 cells."""
+    assert len(PUBLISHED) == 17
+    assert all(0.19 < fact.timescale < 0.53 for fact in PUBLISHED)
+
+
+def test_first_points_lie_inside_the_space() -> None:
+    points = first_points(SPACE)
+
+    assert 1 <= len(points) <= 3
+    for point in points:
+        assert point.keys() == {axis.setting for axis in AXES}
+        assert all(contains(axis.domain, point[axis.setting]) for axis in AXES)
+
+
+def test_they_have_the_published_timescale_at_the_space_s_own_batches() -> None:
+    for point in first_points(SPACE):
+        config = Config.from_settings({**SPACE.fixed, **point})
+        assert 0.15 < config.optim.decay_timescale < 0.7
+
+
+def test_decay_searched_as_timescale_is_taken_over_as_such() -> None:
+    axes = (*AXES[:3], Axis(TIMESCALE, Range(0.05, 5.0, log=True)))
+
+    points = first_points(replace(SPACE, axes=axes))
+
+    assert points
+    assert all(0.19 < float(point[TIMESCALE]) < 0.53 for point in points)  # type: ignore[arg-type]
+
+
+def test_text_in_plenty_has_no_prior_from_scarce_text() -> None:
+    assert first_points(replace(SPACE, fixed={"data.train_tokens": 100_000_000})) == ()
+
+
+def test_a_single_epoch_has_no_prior_from_many() -> None:
+    axes = (Axis("train.epochs", Choice((1, 2))), *AXES[1:])
+
+    assert first_points(replace(SPACE, axes=axes)) == ()
+
+
+def test_decay_that_is_not_searched_near_the_published_has_no_prior() -> None:
+    axes = (*AXES[:3], Axis(MULTIPLIER, Choice((0.5, 1.0))))
+
+    assert first_points(replace(SPACE, axes=axes)) == ()
+
+
+def test_an_optimizer_nobody_published_gets_none() -> None:
+    fixed = {**SPACE.fixed, "optim.name": "lion"}
+
+    assert first_points(replace(SPACE, fixed=fixed)) == ()
