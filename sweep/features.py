@@ -50,7 +50,7 @@ def _features(
     settings: tuple[tuple[str, Value], ...], searched: tuple[str, ...]
 ) -> Mapping[str, float]:
     config = Config.from_settings(dict(settings))
-    optim, gpt = config.optim, scaled(config.gpt)
+    optim, gpt = config.optim, _scaled(config.gpt)
     longest = FORGETS_NOTHING * config.train.epochs
     timescale = min(optim.decay_timescale or longest, longest)
     by_matrix = optim.name == "muon" and optim.muon_scale == "shape"
@@ -67,6 +67,9 @@ def _features(
             key, number = _feature(name, getattr(getattr(config, part), field))
             found[key] = number
     return found
+
+
+_scaled = lru_cache(maxsize=1 << 12)(scaled)  # its search for a shape takes longest
 
 
 def is_kind(feature: str) -> bool:

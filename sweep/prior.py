@@ -45,8 +45,8 @@ class Optimum:
 
 # Parameters and width of the four networks of Kim et al., as in model/kim.py.
 KIM_SHAPES = ((150e6, 512), (300e6, 768), (600e6, 1024), (1.4e9, 2048))
-# Their certified optima (arXiv 2509.14786, convex_certificate_scaling.py in marin): by batches in an
-# epoch, for each of those networks, the epochs, the rate and the decay.
+# Their certified optima (arXiv 2509.14786, convex_certificate_scaling.py in marin): by batches in
+# an epoch, for each of those networks, the epochs, the rate and the decay.
 KIM = {
     800: ((16, 3e-3, 0.8), (16, 3e-3, 1.6), (8, 1e-3, 3.2), (8, 1e-3, 3.2)),
     1600: ((32, 3e-3, 0.8), (16, 3e-3, 0.8), (8, 1e-3, 1.6), (8, 1e-3, 3.2)),

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 # Prior standard deviations, as shares of the surface's height (`Scales.height`).
-LINEAR, SQUARE, CROSS = 1.0, 0.5, 0.35
+LINEAR, SQUARE, CROSS = 1.0, 0.75, 0.35
 KIND, KIND_TILT = 0.7, 0.35
-FAR = 0.15  # a point so many nats above the best is known to that share of its distance
+FAR = 0.08  # a point so many nats above the best is known to that share of its distance
 HEIGHTS = (0.1, 0.3, 1.0)  # nats
 RESIDUALS = (0.1, 0.3, 0.6)  # share of the height
 REACHES = (0.5, 1.0)  # of the residual, where features span 2

@@ -20,7 +20,7 @@ search:
   optim.weight_decay_multiplier: {min: 1, max: 32, log: true}
   train.epochs: [1, 2, 4]
 budget: {trials: 12}
-sampler: {startup_trials: 4}
+sampler: {name: tpe, startup_trials: 4}
 reference: {multiples: [1, 2]}
 """
 
