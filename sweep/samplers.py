@@ -26,7 +26,7 @@ from sweep.axis import Axis
 from sweep.coordinate import Certificate, Finished, certificate, next_point
 from sweep.cube import Point, contains, drawn, every_point, key, spread
 from sweep.errors import SweepError
-from sweep.grid import lines_of
+from sweep.grid import lines_of, on_grid
 from sweep.prior import first_points
 from sweep.proposals import Seen, propose
 from sweep.sections import SamplerConfig
@@ -164,6 +164,8 @@ def _step(config: SamplerConfig, space: Space, seen: Sequence[Seen]) -> Point | 
     """The next step on the grid. Asked for more than a certificate, one anywhere: None."""
     finished = _ended(seen)
     lines = lines_of(space.axes, config.step)
+    if not seen and config.seed:  # seed 0 begins in the middle, others elsewhere
+        return on_grid(lines, drawn(space.axes, spread(1, len(space.axes), config.seed)[0]))
     return next_point(lines, finished, [s.point for s in seen if s.running], config.margin)
 
 

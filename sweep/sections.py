@@ -33,10 +33,12 @@ class SamplerConfig:
         "(2509.14786)",
         choices=("surface", "tpe", "gp", "cmaes", "random", "grid", "qmc", "coordinate"),
     )
-    seed: int = setting(0, "", "of the proposals", low=0, high=2**31)
+    seed: int = setting(
+        0, "", "of the proposals; coordinate begins in the middle with 0", low=0, high=2**31
+    )
     startup_trials: int = setting(8, "", "random proposals before tpe, gp or cmaes learns", low=1)
     cost_weight: float = setting(
-        0.6, "", "surface: gain counts per FLOPs to this power; 0: at any price", low=0, high=1
+        0.8, "", "surface: gain counts per FLOPs to this power; 0: at any price", low=0, high=1
     )
     explore: float = setting(
         0.05, "of trials", "surface: random proposals, the cheap more often", low=0, high=1

@@ -49,7 +49,10 @@ def test_decay_searched_as_timescale_is_taken_over_as_such() -> None:
 
 
 def test_text_in_plenty_has_no_prior_from_scarce_text() -> None:
-    assert first_points(replace(SPACE, fixed={"data.train_tokens": 100_000_000})) == ()
+    """A thousand times the text in as many batches: only tokens per parameter differ."""
+    plenty = {"data.train_tokens": 65_536_001, "train.batch_tokens": 1_024_000}
+
+    assert first_points(replace(SPACE, fixed=plenty)) == ()
 
 
 def test_a_single_epoch_has_no_prior_from_many() -> None:
