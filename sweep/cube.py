@@ -17,24 +17,14 @@ def key(point: Point) -> Key:
     return tuple(sorted(point.items()))
 
 
-def contains(domain: Choice | Range, value: Value) -> bool:
-    """Whether the domain has exactly this value."""
-    if isinstance(domain, Choice):
-        return value in domain.values
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return domain.low <= value <= domain.high and (not domain.whole or value == int(value))
-
-
 def snapped(domain: Choice | Range, value: Value) -> Value | None:
     """The domain's value nearest to `value`; None where values have no order and it is not one."""
-    if contains(domain, value):
+    if domain.has(value):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(domain, Range):
-        near = min(max(value, domain.low), domain.high)
-        return round(near) if domain.whole else near
+        return _on_steps(domain, min(max(value, domain.low), domain.high))
     numbers = [v for v in domain.values if is_number(v)]
     return min(numbers, key=lambda v: _apart(float(v), float(value)), default=None)  # type: ignore[arg-type]
 
@@ -63,7 +53,14 @@ def at_share(domain: Choice | Range, share: float) -> Value:
         value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
     else:
         value = low + share * (high - low)
-    value = min(max(value, domain.low), domain.high)
+    return _on_steps(domain, min(max(value, domain.low), domain.high))
+
+
+def _on_steps(domain: Range, value: float) -> Value:
+    """The range's value nearest to a number within it."""
+    if domain.step:
+        value = domain.low + domain.step * round((value - domain.low) / domain.step)
+        value = value if value <= domain.high else value - domain.step
     return round(value) if domain.whole else value
 
 

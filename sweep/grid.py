@@ -62,9 +62,10 @@ def _line(axis: Axis, factor: float) -> Line:
         else domain.low + (domain.high - domain.low) * n / count
         for n in range(1, count)
     ]
-    levels = [domain.low, *inner, domain.high]
+    kept = [level for level in (snapped(domain, number) for number in inner) if level is not None]
+    levels = sorted({domain.low, *kept, domain.high})
     if domain.whole:
-        levels = sorted({round(level) for level in levels})
+        levels = [int(level) for level in levels]  # type: ignore[arg-type]
     return Line(axis, tuple(levels), ordered=True)
 
 

@@ -8,10 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from model.setting import ConfigError, Value
+from model.setting import ConfigError
 from sweep.axis import Choice
+from sweep.constraint import Constraint, violations
 from sweep.cost import trial_flops
-from sweep.cube import Point, drawn, every_point, key, share_of, spread
+from sweep.cube import Key, Point, drawn, every_point, key, share_of, spread
 from sweep.features import RATE, features, in_octaves, is_kind
 from sweep.space import Space
 from sweep.surface import Array, Surface, expected_gain, fit, softened
@@ -168,13 +169,15 @@ def _group(about: Mapping[str, float], name: str) -> str:
 
 
 def _flops(space: Space, point: Point) -> float:
-    """Training FLOPs of a trial at `point`; 0 if it cannot be trained."""
-    return _flops_of(tuple(sorted({**space.fixed, **point}.items())))
+    """Training FLOPs of a trial at `point`; 0 if it cannot be trained or breaks a constraint."""
+    return _flops_of(tuple(sorted({**space.fixed, **point}.items())), space.constraints)
 
 
 @lru_cache(maxsize=1 << 16)
-def _flops_of(settings: tuple[tuple[str, Value], ...]) -> float:
+def _flops_of(settings: Key, constraints: tuple[Constraint, ...]) -> float:
     try:
-        return trial_flops(dict(settings))
+        flops = trial_flops(dict(settings))
     except ConfigError:
         return 0.0
+    broken = any(beyond > 0 for beyond in violations(dict(settings), constraints).values())
+    return 0.0 if broken else flops

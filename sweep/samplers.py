@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from model.setting import Value
 from sweep.axis import Axis
 from sweep.coordinate import Certificate, Finished, certificate, next_point
-from sweep.cube import Point, contains, drawn, every_point, key, spread
+from sweep.cube import Point, drawn, every_point, key, spread
 from sweep.errors import SweepError
 from sweep.grid import lines_of, on_grid
 from sweep.prior import first_points
@@ -68,7 +68,7 @@ class Planned(BaseSampler):  # type: ignore[misc]
             self._point = trial.number, self._plan(study, trial) or {}
         axis = self._axes[parameter]
         value = self._point[1].get(axis.setting)
-        return value if value is not None and contains(axis.domain, value) else None
+        return value if value is not None and axis.domain.has(value) else None
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

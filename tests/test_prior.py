@@ -5,7 +5,6 @@ from dataclasses import replace
 from model.config import MULTIPLIER, Config
 from model.presets import TIMESCALE
 from sweep.axis import Axis, Choice, Range
-from sweep.cube import contains
 from sweep.prior import PUBLISHED, first_points
 from sweep.space import Space
 
@@ -30,7 +29,7 @@ def test_first_points_lie_inside_the_space() -> None:
     assert 1 <= len(points) <= 3
     for point in points:
         assert point.keys() == {axis.setting for axis in AXES}
-        assert all(contains(axis.domain, point[axis.setting]) for axis in AXES)
+        assert all(axis.domain.has(point[axis.setting]) for axis in AXES)
 
 
 def test_they_have_the_published_timescale_at_the_space_s_own_batches() -> None:

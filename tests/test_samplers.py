@@ -12,8 +12,8 @@ from conftest import make_space
 from model.config import MULTIPLIER, Config
 from model.setting import Value
 from sweep.axis import Axis, Choice
+from sweep.constraint import read_constraint
 from sweep.cost import trial_flops
-from sweep.cube import contains
 from sweep.errors import SweepError
 from sweep.records import Outcome, Role, Trial
 from sweep.sections import SamplerConfig
@@ -82,7 +82,7 @@ def test_every_sampler_stays_within_domains_and_conditions(space: Space, name: s
         active = [axis for axis in space.axes if axis.active(point)]
         assert point.keys() == {axis.setting for axis in active}
         for axis in active:
-            assert contains(axis.domain, point[axis.setting])
+            assert axis.domain.has(point[axis.setting])
 
 
 @pytest.mark.parametrize("name", ["surface", "random", "qmc", "grid"])
@@ -174,6 +174,14 @@ search:
     ledger = Ledger(open_storage(None), Role.SEARCH, with_sampler(broken, "surface"))
 
     assert {ledger.ask().searched["gpt.width"] for _ in range(3)} == {32}
+
+
+def test_the_surface_proposes_nothing_that_breaks_a_constraint() -> None:
+    limit = read_constraint("gpt.parameters <= 150K")
+    space = with_sampler(replace(LISTED, constraints=(limit,)), "surface", explore=1.0)
+    ledger = Ledger(open_storage(None), Role.SEARCH, space)
+
+    assert [ledger.ask().number for _ in range(12)] == list(range(12))
 
 
 def test_coordinate_descent_is_over_with_its_certificate(space: Space) -> None:
