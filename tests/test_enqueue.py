@@ -29,7 +29,7 @@ search:
   train.epochs: [1, 2]
 budget: {trials: 10}
 prune: {rule: none}
-sampler: {startup_trials: 4}
+sampler: {name: tpe, startup_trials: 4}
 """
 
 
