@@ -35,6 +35,7 @@ FLOORS = [
     {"model.optim", "model.checkpoint", "model.evaluate", "model.predictions"},
     {"model.average", "model.outline", "model.reference", "model.calibrate"},
     {"model.train"},
+    {"model.sealed"},
     {"sweep.errors", "sweep.interrupt", "sweep.publisher"},
     {"sweep.external_rows"},
     {"sweep.external_reader"},
