@@ -261,7 +261,7 @@ class Publisher:
             self._mark_interrupted()
         else:
             self._flush()
-            done = event["reason"] == "budget spent"
+            done = event["reason"].startswith(("budget spent", "target loss", "confirmed"))
             self._status(PARENT, "FINISHED" if done else "FAILED", event["time"])
 
     def _mark_interrupted(self) -> None:
