@@ -36,7 +36,9 @@ def confirmation(view: View) -> str:
 
 def _heading(now: Standing, plan: Plan) -> str:
     if now.over:
-        how = "until separated" if plan.until_separated else "as asked"
+        how = "as asked"
+        if plan.until_separated:
+            how = f"not separated with {plan.seeds} seeds" if now.tied else "until separated"
         state = f"Confirmed with fresh seeds, {how}"
     else:
         state = f"Confirmed in part: {len(now.wanted)} runs are left before the next comparison"
@@ -126,9 +128,10 @@ def _curse(view: View, now: Standing) -> str:
         return ""
     flattered = fmean(now.losses[now.leader].values()) - trial.val_loss
     how = f"{abs(flattered):.4f} {'below' if flattered >= 0 else 'above'}"
+    curse = "; the lowest of many losses flatters itself" if flattered > 0 else ""
     return (
-        f"The search's own loss of {now.leader}, {trial.val_loss:.4f}, is {how} its mean over "
-        "fresh seeds and has no part in it:\nthe lowest of many losses flatters itself."
+        f"The search's own loss of {now.leader}, {trial.val_loss:.4f}, is {how} that mean and has "
+        f"no part in it{curse}."
     )
 
 

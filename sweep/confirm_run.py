@@ -19,7 +19,7 @@ from sweep.local_runner import Train, shared_trainer
 from sweep.ranking import ranking
 from sweep.records import CONTENDER, FRESH, Event, Outcome, Role, View
 from sweep.rounds import Plan, Rounds
-from sweep.run import Job, Options, drive, locked
+from sweep.run import Job, OpenSession, Options, drive, locked
 from sweep.sections import BudgetConfig, TrialConfig
 from sweep.session import Session
 from sweep.space import Space
@@ -67,30 +67,10 @@ def confirm(
         recipes = ranking(view)[: request.top]
         if not recipes:
             raise SweepError(f"no trial in {folder} is complete yet", code=1)
-        if request.test and view.sealed and not request.again:
-            raise SweepError(
-                f"the test split was looked at before: {sealed_text(view.sealed[-1])}",
-                hint="A second look is chosen by the first. With --again it is taken, and every "
-                "report says so.",
-                code=REFUSED_TO_CONTINUE,
-            )
-        plan = Plan(
-            tuple(recipe.name for recipe in recipes), request.seeds, request.until_separated
-        )
-
-        def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-            from sweep.study import LEDGER, Ledger, open_storage
-
-            settings = {trial.name: trial.settings for trial in view.ranked()}
-            ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
-            session = Session(space, [ledger], journal, watch, Rounds(plan, settings))
-            session.note(
-                "confirm",
-                contenders=list(plan.contenders),
-                seeds=plan.seeds,
-                until_separated=plan.until_separated,
-            )
-            return session
+        if request.test and not request.again:
+            _refuse_second_look(view)
+        names = tuple(recipe.name for recipe in recipes)
+        plan = Plan(names, request.seeds, request.until_separated)
 
         def finish(session: Session, interrupt: Interrupt) -> None:
             _note_result(session)
@@ -101,7 +81,38 @@ def confirm(
                 looks = [_plain(event) for event in session.journal.view.sealed]
                 write(folder / SEALED, json.dumps(looks, indent=2))
 
-        return drive(Job(space, folder, open_session, Role.CONFIRM, finish), options, train)
+        opened = _opener(space, folder, plan, view)
+        return drive(Job(space, folder, opened, Role.CONFIRM, finish), options, train)
+
+
+def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
+    """Open the session that follows `plan`; `view` has the trials of the search."""
+    settings = {trial.name: trial.settings for trial in view.ranked()}
+
+    def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
+        from sweep.study import LEDGER, Ledger, open_storage
+
+        ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
+        session = Session(space, [ledger], journal, watch, Rounds(plan, settings))
+        session.note(
+            "confirm",
+            contenders=list(plan.contenders),
+            seeds=plan.seeds,
+            until_separated=plan.until_separated,
+        )
+        return session
+
+    return open_session
+
+
+def _refuse_second_look(view: View) -> None:
+    if view.sealed:
+        raise SweepError(
+            f"the test split was looked at before: {sealed_text(view.sealed[-1])}",
+            hint="A second look is chosen by the first. With --again it is taken, and every "
+            "report says so.",
+            code=REFUSED_TO_CONTINUE,
+        )
 
 
 def _space(folder: Path, budget: BudgetConfig) -> Space:

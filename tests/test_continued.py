@@ -245,3 +245,30 @@ def test_the_default_spelled_out_is_no_change(tmp_path: Path) -> None:
     view = drive(tmp_path, make_space(tmp_path, SPACE))
 
     assert refusals(tmp_path, SPACE, SPACE + "  gpt.dropout: 0.0\n", view) == []
+
+
+def test_seeds_that_a_sweep_counted_up_stay_with_their_trials(tmp_path: Path) -> None:
+    text = SPACE.replace("budget: {trials: 5}", "budget: {trials: 4}\nrepeat: 2")
+    before = drive(tmp_path, make_space(tmp_path, text))
+    after = text.replace(*MORE_EPOCHS)
+    assert refusals(tmp_path, text, after, before) == []
+
+    view = drive(tmp_path, make_space(tmp_path, after, "budget.trials=6"))
+
+    told = studies(tmp_path)["search 2"].trials
+    assert [t.user_attrs["settings"]["train.seed"] for t in told[:4]] == [
+        t.settings["train.seed"] for t in before.searches()
+    ]
+    assert {t.settings["train.seed"] for t in before.searches()} == {0, 1}
+    assert len(view.searches()) == 6
+
+
+def test_points_may_be_added_but_not_replaced(tmp_path: Path) -> None:
+    text = SPACE + "points: [{train.epochs: 4}]\n"
+    view = drive(tmp_path, make_space(tmp_path, text, "budget.trials=2"))
+    more = text.replace("[{train.epochs: 4}]", "[{train.epochs: 4}, {train.epochs: 1}]")
+    other = text.replace("[{train.epochs: 4}]", "[{train.epochs: 1}]")
+
+    assert refusals(tmp_path, text, more, view) == []
+    (refused,) = refusals(tmp_path, text, other, view)
+    assert refused.startswith("points: was ")

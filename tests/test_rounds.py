@@ -139,6 +139,7 @@ def test_the_truly_best_is_found_and_its_twin_is_called_tied(
     assert len(now.losses[best[0]]) == 16
     assert len(now.losses[second[0]]) < 16
     assert session.ended == "confirmed"
+    assert "not separated with 16 seeds" in confirmation(session.journal.view)
 
 
 def test_contenders_run_with_the_same_fresh_seeds(confirm: Confirming, searched: View) -> None:
