@@ -58,6 +58,11 @@ def _device(config: Config) -> torch.device:
     return torch.device("cuda" if available and config.train.device != "cpu" else "cpu")
 
 
+def has_gpu() -> bool:
+    """Whether `train.device: auto` means one."""
+    return torch.cuda.is_available()
+
+
 def has_bf16_instructions() -> bool:
     """Whether this CPU multiplies bf16 natively; without, bf16 takes ten times as long as fp32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -56,7 +56,7 @@ def train(config: Config, folder: Path) -> Iterator[Progress]:
         yield from state.history
         if state.ended:
             return
-        run = _begin(config, table, folder, state)
+        run = begin(config, table, folder, state)
 
         for mark in range(len(state.history) + 1, config.train.evals + 1):
             started = time.perf_counter()
@@ -84,7 +84,7 @@ def train(config: Config, folder: Path) -> Iterator[Progress]:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What training changes, and what it is measured on."""
 
     config: Config
@@ -119,7 +119,7 @@ class _Run:
         }
 
 
-def _begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> _Run:
+def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> Run:
     """The run as it starts, or as the checkpoint in `folder` left it."""
     where = runtime(config)
     if where.device.type == "cpu":
@@ -140,10 +140,10 @@ def _begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> 
         # Set on this network alone: its parameters keep their names.
         gpt.objective = torch.compile(gpt.objective)  # type: ignore[method-assign]
         gpt.losses = torch.compile(gpt.losses)  # type: ignore[method-assign]
-    return _Run(config, table, where, gpt, optimizers, averages)
+    return Run(config, table, where, gpt, optimizers, averages)
 
 
-def _add_gradients(run: _Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:
+def _add_gradients(run: Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:
     """Add up the gradients of a step's micro-batches; the mean plain loss, nats per token."""
     train, device = run.config.train, run.runtime.device
     pieces = train.batch_tokens // (train.micro_batch_tokens or train.batch_tokens)
@@ -158,7 +158,7 @@ def _add_gradients(run: _Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:
     return float(total)
 
 
-def _take_in(run: _Run, steps: int, folder: Path) -> Evaluation | None:
+def _take_in(run: Run, steps: int, folder: Path) -> Evaluation | None:
     """Take the weights after so many steps into their averages; at an epoch's end, predictions too.
 
     Returns the evaluation of these weights where that took one.
@@ -186,7 +186,7 @@ def _named(config: Config, found: dict[str, Evaluation]) -> Evaluation:
 
 
 def _progress(
-    run: _Run,
+    run: Run,
     mark: int,
     state: RunState,
     losses: list[float],

@@ -15,6 +15,7 @@ import click
 from model.config import SETTINGS, Config
 from model.presets import PRESETS, overridden, preset
 from model.setting import ConfigError, Setting, did_you_mean
+from sweep.confirm_cli import confirm
 from sweep.data_cli import data
 from sweep.efficiency_cli import efficiency
 from sweep.errors import SweepError
@@ -50,6 +51,7 @@ def cli() -> None:
     """
 
 
+cli.add_command(confirm)
 cli.add_command(data)
 for verb in (init, plan, schema):
     cli.add_command(verb)
@@ -151,7 +153,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
         last = trial.last
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
         click.echo(f"  {trial.name}  {at}")
-    click.echo(report.leaderboard(view))
+    click.echo("\n\n".join(filter(None, [report.confirmation(view), report.leaderboard(view)])))
     if others := external.as_text(folder):
         click.echo(f"\n{others}")
 
@@ -161,7 +163,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
 @runs_option
 @json_option
 def best(folder: Path | None, runs: Path, as_json: bool) -> None:
-    """Print the command that trains the best settings of a sweep again.
+    """Print the command that trains the best settings of a sweep again: confirmed, if it was.
 
     \b
       sweep best
@@ -170,18 +172,18 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
     from sweep import report
 
     folder, view = _view(folder, runs)
-    ranked = view.ranked()
-    if not ranked:
+    winner = report.winner(view)
+    if winner is None:
         raise SweepError(f"{view.header['name']} has no complete trial yet", code=1)
     if as_json:
         trials = report.as_data(view, driven=False)["trials"]
-        found_trial = next(trial for trial in trials if trial["trial"] == ranked[0].name)
+        found_trial = next(trial for trial in trials if trial["trial"] == winner.name)
+        found_trial["told"] = report.winner_line(view)
+        found_trial["confirmed"] = report.as_data(view, driven=False)["confirmed"]
         click.echo(json.dumps(found_trial, indent=2, allow_nan=False))
         return
-    found = report.efficiency_of(view, ranked[0])
-    worth = f", {found} data" if found else ""
-    click.echo(f"trial {ranked[0].name}: val loss {ranked[0].val_loss:.4f}{worth}", err=True)
-    click.echo(report.train_command(ranked[0].settings))
+    click.echo(report.winner_line(view), err=True)
+    click.echo(report.train_command(winner.settings))
 
 
 @cli.command()
@@ -261,7 +263,7 @@ def _train(config: Config, folder: Path) -> None:
 
     from model.outline import outline
     from model.train import train as train_model
-    from sweep.report import table
+    from sweep.text import table
 
     groups = outline(config, config.data.token_kinds)
     click.echo(table(group_rows(groups)), err=True)
@@ -288,7 +290,7 @@ def presets(as_json: bool) -> None:
         click.echo(json.dumps([preset_as_data(*item) for item in PRESETS.items()], indent=2))
         return
 
-    from sweep.report import table
+    from sweep.text import table
 
     click.echo(table(preset_rows(PRESETS)))
 
@@ -313,7 +315,7 @@ def settings(name: str | None, as_json: bool) -> None:
         click.echo(json.dumps([_setting_as_data(s) for s in shown], indent=2))
         return
 
-    from sweep.report import table
+    from sweep.text import table
 
     header = ["setting", "default", "unit", "bounds", "meaning"]
     click.echo(table([header, *([*map(str, _row(s))] for s in shown)]))

@@ -133,7 +133,10 @@ def best(view: View) -> str:
         return "no trial is complete yet"
     found = efficiency_of(view, ranked[0])
     worth = f", {found} data" if found else ""
-    return f"best so far: {ranked[0].name} with val loss {ranked[0].val_loss:.4f}{worth}"
+    error = ranked[0].last["val_loss_error"] if ranked[0].last else float("nan")
+    return (
+        f"best so far: {ranked[0].name} with val loss {ranked[0].val_loss:.4f} ± {error:.4f}{worth}"
+    )
 
 
 def describe(view: View, event: JournalEvent) -> str:
@@ -141,6 +144,8 @@ def describe(view: View, event: JournalEvent) -> str:
     kind = event["event"]
     if kind == "sweep":
         # What ended before a continuation is not told again.
+        if view.role is Role.CONFIRM:
+            return f"sweep {event['name']}: its best run again with fresh seeds"
         ended = sum(t.outcome is not None for t in view.trials.values())
         begun = f"continues; {counts(view)}" if ended else f"begins; {event['trials']} trials"
         return f"sweep {event['name']} {begun}"
@@ -155,6 +160,8 @@ def describe(view: View, event: JournalEvent) -> str:
         return f"baseline {BASELINE[event['source']]}: {points}"
     if kind == "recalled":
         return f"{title(event['searched'])} was measured before: {event['val_loss']:.4f}"
+    if kind == "handed back" and view.handed_back == 1:  # others would say the same
+        return f"a proposal is not begun, as it {event['reason']}: {title(event['searched'])}"
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
     return ""
@@ -179,7 +186,7 @@ def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:
 def remaining(view: View) -> str:
     """How much longer, from how long ended trials took and how many run at once."""
     ended = [t for t in view.searches() if t.outcome is not None and t.last]
-    if not ended:
+    if not ended or view.role is Role.CONFIRM:
         return "time left unknown"
     seconds = mean(t.last["seconds"] for t in ended if t.last)
     running = view.running()

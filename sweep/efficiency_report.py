@@ -14,8 +14,8 @@ from sweep.errors import SweepError
 from sweep.intervals import ASSUMED_SD, Baseline, Estimate, Noise, by_law, by_lines, draw, pooled
 from sweep.laws import misfit
 from sweep.records import Outcome, TrialView, View
-from sweep.report import table
 from sweep.space import SEEDS
+from sweep.text import table
 
 SHOWN = 12  # trials in the table; --json has all
 FAR = 3.0  # standard deviations between seeds that a law may be off

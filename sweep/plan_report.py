@@ -5,9 +5,9 @@ from __future__ import annotations
 from sweep.cost import Cost
 from sweep.plan import Plan, totals
 from sweep.records import title
-from sweep.report import table
 from sweep.space import Space
 from sweep.speed import Speed
+from sweep.text import table
 from sweep.training import count
 
 

@@ -49,6 +49,7 @@ def run(
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         resources, at_once = fit(session.space.trial, nodes)
+        session.agenda.allowance.resources = resources
         bridge = _Bridge(session, folder.absolute())
         tuner = tune.Tuner(
             tune.with_resources(_worker(train), resources),

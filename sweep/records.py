@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from model.progress import WHOLE
 from model.setting import Value
 from sweep.efficiency import BaselineRun
 from sweep.space import MULTIPLE
 
 Event = dict[str, Any]
 ATTEMPT = "attempt"  # from 2 on, when those before failed
+CONTENDER = "contender"  # the search trial that a confirming one runs again
+FRESH = "seed"  # which of the fresh seeds it has, from 1
 
 
 class Outcome(StrEnum):
@@ -24,10 +27,11 @@ class Outcome(StrEnum):
 
 
 class Role(StrEnum):
-    """A trial either searches or measures the plain baseline."""
+    """A trial searches, measures the plain baseline or runs a search trial again."""
 
     SEARCH = "search"
     BASELINE = "baseline"
+    CONFIRM = "confirm"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ class Trial:
         """Names the trial everywhere: its folder, its MLflow run, the leaderboard."""
         if self.role is Role.BASELINE:
             return baseline_name(self.searched)
+        if self.role is Role.CONFIRM:
+            again = f"-{self.searched[ATTEMPT]}" if ATTEMPT in self.searched else ""
+            return f"{self.searched[CONTENDER]}-s{self.searched[FRESH]}{again}"
         return f"{self.number:04d}"
 
 
@@ -82,6 +89,8 @@ class TrialView:
     outcome: Outcome | None = None  # None while it runs
     reason: str = ""
     ended: int | None = None
+    flops: float = 0.0  # training FLOPs of its whole schedule
+    devices: float = 0.0  # GPUs it has, or CPU cores where it has none
 
     @property
     def last(self) -> Event | None:
@@ -92,6 +101,16 @@ class TrialView:
     def val_loss(self) -> float:
         """The latest validation loss, nats per token; not a number before the first."""
         return float(self.last["val_loss"]) if self.last else float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds it has trained for, as of its latest observation."""
+        return float(self.last["seconds"]) if self.last else 0.0
+
+    @property
+    def done(self) -> float:
+        """Fraction of its own schedule, as of its latest observation."""
+        return float(self.last["basis_points"]) / WHOLE if self.last else 0.0
 
 
 @dataclass
@@ -105,13 +124,26 @@ class View:
     baseline_source: str = ""  # "measured", "table" or "slowrun"
     recalled: list[Event] = field(default_factory=list)  # baseline runs of earlier sweeps
     end: Event | None = None  # why the sweep last stopped; None while it runs
+    handed_back: int = 0  # proposals that did not fit, since a trial last began
+    budgets: dict[Role, Event] = field(default_factory=dict)  # as the last driver of each role had
+    confirm: Event | None = None  # what was last asked to be confirmed, and how
+    confirmed: list[Event] = field(default_factory=list)  # every end of a confirmation
+    sealed: list[Event] = field(default_factory=list)  # every look at the test split
+    _driven: dict[Role, int] = field(default_factory=dict)  # milliseconds of earlier drivers
+    _latest: int = 0  # milliseconds since 1970 of the latest event
 
     def apply(self, event: Event) -> None:
         """Fold one journal event in."""
         kind = event["event"]
         if kind == "sweep":
+            if self.header:
+                self._driven[self.role] = self._milliseconds(self.role, self._latest)
             self.header, self.end = event, None
+            self.budgets[self.role] = event.get("budget", {})
+        elif kind == "handed back":
+            self.handed_back += 1
         elif kind == "trial":
+            self.handed_back = 0
             self.trials.setdefault(
                 event["trial"],
                 TrialView(
@@ -120,6 +152,8 @@ class View:
                     event["searched"],
                     event["settings"],
                     event["time"],
+                    flops=event.get("flops", 0.0),
+                    devices=event.get("devices", 0.0),
                 ),
             )
         elif kind == "observation":
@@ -135,8 +169,31 @@ class View:
             self.baseline_runs = [BaselineRun(*run) for run in event.get("runs", self.baseline)]
         elif kind == "recalled":
             self.recalled.append(event)
+        elif kind == "confirm":
+            self.confirm = event
+        elif kind == "confirmed":
+            self.confirmed.append(event)
+        elif kind == "sealed":
+            self.sealed.append(event)
         elif kind == "end":
             self.end = event
+        self._latest = event.get("time", self._latest)
+
+    @property
+    def role(self) -> Role:
+        """What the latest driver runs or ran: the search, or the confirmation."""
+        return Role(self.header.get("role", Role.SEARCH))
+
+    def wall_seconds(self, role: Role, now: int | None = None) -> float:
+        """Time that drivers of `role` have been at work, those that were killed included.
+
+        now   milliseconds since 1970, if a driver is at work
+        """
+        return self._milliseconds(role, self._latest if now is None else now) / 1000
+
+    def _milliseconds(self, role: Role, now: int) -> int:
+        current = now - int(self.header["time"]) if self.header and role is self.role else 0
+        return self._driven.get(role, 0) + current
 
     def searches(self) -> list[TrialView]:
         # Copied first: the live view reads this from its own thread while the driver adds trials.
@@ -165,6 +222,8 @@ def title(searched: Mapping[str, Value]) -> str:
     if MULTIPLE in searched:
         rest = {k: v for k, v in searched.items() if k not in (MULTIPLE, ATTEMPT)}
         return f"plain baseline on {searched[MULTIPLE]}x data {title(rest)}".rstrip()
+    if CONTENDER in searched:
+        return f"{searched[CONTENDER]} again, fresh seed {searched[FRESH]}"
     return " ".join(f"{name}={short(value)}" for name, value in searched.items())
 
 

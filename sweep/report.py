@@ -6,12 +6,22 @@ import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from model.setting import Value
+from sweep.budget import SEARCHING, spending, spent
+from sweep.budget import as_data as spent_as_data
+from sweep.confirm import mean
+from sweep.confirm_report import as_data as confirmation_as_data
+from sweep.confirm_report import confirmation as confirmation
+from sweep.confirm_report import confirmed
 from sweep.efficiency import Multiplier, multiplier
+from sweep.ranking import ranking, tied
 from sweep.records import Outcome, Role, TrialView, View, short
-from sweep.seeds import Proposal, by_proposal
+from sweep.sections import BudgetConfig
+from sweep.space import SEEDS
+from sweep.text import table
 
 LEADERS = 10
 # What --json gives of a trial's last observation.
@@ -29,62 +39,64 @@ MEASURED = (
 )
 
 
-def efficiency_of(view: View, trial: TrialView) -> Multiplier | None:
-    """The trial's data-efficiency multiplier, once the baseline is measured."""
+def efficiency_of(view: View, trial: TrialView, loss: float | None = None) -> Multiplier | None:
+    """The trial's data-efficiency multiplier, once the baseline is measured.
+
+    loss   nats per token, where more is known than the trial's own
+    """
     if not view.baseline or trial.last is None:
         return None
-    return multiplier(trial.val_loss, view.baseline, view.train_tokens(trial))
+    loss = trial.val_loss if loss is None else loss
+    return multiplier(loss, view.baseline, view.train_tokens(trial))
 
 
 def leaderboard(view: View) -> str:
-    """The best complete trials as a table, lowest validation loss first."""
-    ranked = view.ranked()[:LEADERS]
+    """The best recipes as a table, lowest validation loss first, and which of them are tied."""
+    ranked = ranking(view)[:LEADERS]
     if not ranked:
         return "No trial is complete yet."
-    if len(proposals := by_proposal(view.ranked())) < len(view.ranked()):
-        return _by_mean(proposals[:LEADERS])
-    searched = list(dict.fromkeys(name for trial in ranked for name in trial.searched))
-    rows = [["trial", "val loss", "± s.e.", "bits/byte", "data", *searched]]
-    for trial in ranked:
+    same, by = tied(view)
+    names = dict.fromkeys(name for recipe in ranked for name in recipe.trials[0].searched)
+    searched = [name for name in names if name not in SEEDS]
+    rows = [["trial", "val loss", "± s.e.", "", "bits/byte", "data", *searched]]
+    for recipe in ranked:
+        trial = recipe.trials[0]
         assert trial.last is not None
+        runs = f"{len(recipe.trials)} runs" if len(recipe.trials) > 1 else ""
         rows.append(
             [
                 trial.name,
-                f"{trial.val_loss:.4f}",
-                f"{trial.last['val_loss_error']:.4f}",
+                f"{recipe.loss:.4f}",
+                f"{recipe.error:.4f}",
+                " ".join(filter(None, ["tied" if recipe.name in same else "", runs])),
                 f"{trial.last['bits_per_byte']:.4f}",
                 str(efficiency_of(view, trial) or "-"),
                 *(short(trial.searched.get(name, "-")) for name in searched),
             ]
         )
-    return table(rows)
-
-
-def _by_mean(proposals: list[Proposal]) -> str:
-    """The best proposals by the mean over their seeds; ± is the deviation from seed to seed."""
-    searched = list(dict.fromkeys(name for proposal in proposals for name in proposal.searched))
-    rows = [["mean val loss", "± seeds", "n", "trials", *searched]]
-    for found in proposals:
-        deviation = f"{found.deviation:.4f}" if len(found.trials) > 1 else "-"
-        names = " ".join(sorted(trial.name for trial in found.trials))
-        values = [short(found.searched.get(name, "-")) for name in searched]
-        rows.append([f"{found.mean:.4f}", deviation, str(len(found.trials)), names, *values])
-    return table(rows)
-
-
-def table(rows: list[list[str]]) -> str:
-    """Columns as wide as they need to be; the first row is the header."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+    more = len(set(same) - {recipe.name for recipe in ranked})
+    also = f" and {more} more" if more else ""
+    note = f"tied: cannot be told from {ranked[0].name}{also}, by {by}" if same else ""
+    return "\n".join(filter(None, [table(rows), note]))
 
 
 def counts(view: View) -> str:
-    """How the search trials stand, in a line."""
+    """How the search trials stand and what they have spent, in a line."""
+    if view.role is Role.CONFIRM and view.end is None:
+        runs = [t for t in list(view.trials.values()) if t.role is Role.CONFIRM]
+        ended = f"{sum(t.outcome is not None for t in runs)} confirming runs ended"
+        return "; ".join(filter(None, [ended, _spending(view, Role.CONFIRM)]))
     unfinished = sum(t.outcome is None for t in view.searches())
     parts = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
     done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
-    return f"{done}/{view.header['trials']} trials: {parts}, {unfinished} unfinished"
+    line = f"{done}/{view.header['trials']} trials: {parts}, {unfinished} unfinished"
+    return "; ".join(filter(None, [line, _spending(view, Role.SEARCH)]))
+
+
+def _spending(view: View, role: Role) -> str:
+    """What is spent of the budgets that were given, beside the count of trials."""
+    roles = SEARCHING if role is Role.SEARCH else (role,)
+    return spending(BudgetConfig(**view.budgets.get(role, {})), spent(view, roles))
 
 
 def train_command(settings: Mapping[str, Value]) -> str:
@@ -101,25 +113,68 @@ def baseline_line(view: View) -> str:
     return f"Plain baseline, val loss by training tokens: {points}"
 
 
+def winner(view: View) -> TrialView | None:
+    """The trial to train again: the confirmed one, else the search's best; None if there is none.
+
+    A confirmation that is not over has no winner yet.
+    """
+    now = confirmed(view)
+    if now is not None and now.over:
+        return view.trials[now.leader]
+    ranked = ranking(view)
+    return ranked[0].trials[0] if ranked else None
+
+
+def winner_line(view: View) -> str:
+    """What is known of the winner, in a line: never its lowest loss alone."""
+    best = winner(view)
+    if best is None:
+        return "no trial is complete yet"
+    found = efficiency_of(view, best, _loss(view))
+    worth = f", {found} data" if found else ""
+    now = confirmed(view)
+    if now is not None and now.over:
+        its = mean(list(now.losses[best.name].values()))
+        between = f" ({its.low:.4f} to {its.high:.4f})" if math.isfinite(its.high) else ""
+        loss, names, by = f"mean {its.value:.4f}{between} of {its.runs} fresh seeds", now.tied, ""
+    else:
+        recipe, (same, basis) = ranking(view)[0], tied(view)
+        loss, names, by = f"{recipe.loss:.4f} ± {recipe.error:.4f}", tuple(same), f", by {basis}"
+    shown = ", ".join(names[:LEADERS]) + " and more" * (len(names) > LEADERS)
+    return f"trial {best.name}: val loss {loss}{worth}" + f"; tied with {shown}{by}" * bool(names)
+
+
+def _loss(view: View) -> float:
+    """The winner's: the mean over fresh seeds, else over the search's own."""
+    now = confirmed(view)
+    if now is not None and now.over:
+        return fmean(now.losses[now.leader].values())
+    return ranking(view)[0].loss
+
+
 def result(view: View, folder: Path) -> str:
-    """The end of a sweep: leaderboard, what the best is worth, how to get it, where to look."""
-    parts = [counts(view), leaderboard(view)]
-    ranked = view.ranked()
-    if ranked:
-        best = ranked[0]
-        found = efficiency_of(view, best)
+    """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on."""
+    told = confirmation(view)
+    title = "What the search saw, which chose what was confirmed:\n" if told else ""
+    reason = str(view.end["reason"]) if view.end else ""
+    ended = f" ({reason})" if reason not in ("", "budget spent", "confirmed") else ""
+    parts = [told, counts(view) + ended, title + leaderboard(view)]
+    best = winner(view)
+    if best is not None:
+        found = efficiency_of(view, best, _loss(view))
         if found is not None:
             parts.append(
                 f"{baseline_line(view)}\nTrial {best.name} does with 1x what the plain baseline "
                 f"needs {found} the data for. How sure that is: sweep efficiency {folder}"
             )
-        parts.append(
-            "The lowest of several validation losses flatters itself, and one seed is one seed: "
-            "small differences may be luck.\nTo train the best settings again:\n\n"
-            f"  {train_command(best.settings)}"
-        )
+        if not told:
+            parts.append(
+                "The lowest of several validation losses flatters itself, and one seed is one "
+                f"seed.\nTo run the best again with fresh seeds:\n\n  sweep confirm {folder}"
+            )
+        parts.append(f"To train the best settings again:\n\n  {train_command(best.settings)}")
     parts.append(f"Curves: sweep ui --runs {folder.parent}    Everything else: {folder}")
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def state(view: View, driven: bool) -> str:
@@ -137,6 +192,8 @@ def as_data(view: View, driven: bool) -> dict[str, Any]:
         "budget": view.header["trials"],
         "data": view.header["data"],
         "baseline": view.baseline,
+        "spent": spent_as_data(spent(view, SEARCHING)),
+        "confirmed": confirmation_as_data(view),
         "trials": [_trial_as_data(view, trial) for trial in view.trials.values()],
     }
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
 import os
-import platform
-import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
-import model
 from model.config import Config
 from model.setting import ConfigError
 from sweep import publisher
 from sweep.errors import REFUSED_TO_CONTINUE, TOO_MANY_FAILED, SweepError
+from sweep.identity import digest_of_trainer, write, write_or_compare
 from sweep.interrupt import Interrupt, Interrupted
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal
@@ -36,9 +29,7 @@ if TYPE_CHECKING:
     from sweep.ray_cluster import Cluster
     from sweep.session import Session
 
-CHANGEABLE = ("budget", "trial")  # sections that a continued sweep may have differently
 DRIVER_LOCK = "driver.lock"
-PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
 
 
 @dataclass(frozen=True)
@@ -65,47 +56,63 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SweepError(f"cannot make the run folder {folder}: {error.strerror}") from None
-    with _locked(folder):
-        _write_or_compare(folder, space, source)
-        cache = ReferenceCache(cache_folder() / "reference", _digest_of_trainer())
-        return drive(space, folder, options, shared_trainer, cache), folder
+    with locked(folder):
+        write_or_compare(folder, space, source)
+        cache = ReferenceCache(cache_folder() / "reference", digest_of_trainer())
+        job = Job(space, folder, search(space, folder, cache))
+        return drive(job, options, shared_trainer), folder
 
 
-def drive(
-    space: Space,
-    folder: Path,
-    options: Options,
-    train: Train,
-    cache: ReferenceCache | None = None,
-) -> int:
-    """Drive the sweep in `folder` to its end or to an interruption; the exit code.
+OpenSession = Callable[[Journal, Callable[[Event], None]], "Session"]
 
-    cache   of baseline runs that `train` made; None: each sweep measures its own
+
+@dataclass(frozen=True)
+class Job:
+    """What a driver does in a run folder: it searches, or it confirms."""
+
+    space: Space
+    folder: Path
+    open: OpenSession
+    role: Role = Role.SEARCH
+    finish: Callable[[Session, Interrupt], None] = lambda session, interrupt: None
+
+
+def search(space: Space, folder: Path, cache: ReferenceCache | None = None) -> OpenSession:
+    """Open the session that searches `space` in `folder`.
+
+    cache   of baseline runs by the same trainer; None: each sweep measures its own
     """
-    from sweep.console import open_console
-    from sweep.session import DISK_FULL, Session
-    from sweep.study import Ledger, open_storage
 
-    storage = open_storage(folder / "study.db")
+    def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
+        from sweep.session import Session
+        from sweep.study import LEDGER, Ledger, open_storage
+
+        storage = open_storage(folder / LEDGER)
+        ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
+        return Session(space, ledgers, journal, watch, cache=cache)
+
+    return open_session
+
+
+def drive(job: Job, options: Options, train: Train) -> int:
+    """Drive `job` to its end or to an interruption; the exit code."""
+    from sweep.console import open_console
+    from sweep.session import DISK_FULL
+
+    folder = job.folder
+
     journal = Journal(folder / JOURNAL)
     publishing = publisher.start(folder)
     # Baseline and trials begin once the header is written: a reader of the journal needs it first.
     with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
-        header = journal.append("sweep", **_header(space, folder))
-        console.show(header)
-        session = Session(
-            space,
-            Ledger(storage, Role.SEARCH, space),
-            Ledger(storage, Role.BASELINE, space),
-            journal,
-            console.show,
-            cache,
-        )
+        console.show(journal.append("sweep", **_header(job, journal.view.header)))
+        session = job.open(journal, console.show)
         reason = "failed"
         with _cluster(options) if session.has_work else nullcontext() as cluster:
             try:
                 _run_trials(session, train, folder / "trials", interrupt, cluster)
-                reason = "too many trials failed" if session.gave_up else "budget spent"
+                job.finish(session, interrupt)
+                reason = session.ended
             except Interrupted:
                 reason = "interrupted"
             except Exception:
@@ -133,7 +140,8 @@ def drive(
         return interrupt.exit_code
     if session.gave_up:
         return TOO_MANY_FAILED
-    return 0 if journal.view.count(Outcome.COMPLETE) else 1
+    ours = [t for t in journal.view.trials.values() if t.role is job.role]
+    return 0 if any(t.outcome is Outcome.COMPLETE for t in ours) else 1
 
 
 def _cluster(options: Options) -> AbstractContextManager[Cluster | None]:
@@ -150,11 +158,19 @@ def _run_trials(
     if cluster is None:
         from sweep import local_runner
 
+        if session.space.trial.gpus < 0:  # as Ray has it: one where there are any
+            session.agenda.allowance.resources["gpu"] = float(_has_gpu())
         local_runner.run(session, train, folder, interrupt)
     else:
         from sweep import ray_runner
 
         ray_runner.run(session, train, folder, interrupt, cluster)
+
+
+def _has_gpu() -> bool:
+    from model.device import has_gpu
+
+    return has_gpu()
 
 
 def is_driven(folder: Path) -> bool:
@@ -199,7 +215,8 @@ def _with_data(space: Space) -> Space:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep `folder` to this driver. Raises SweepError if another is at work there."""
     try:
         with publisher.lock(folder / DRIVER_LOCK):
             yield
@@ -211,66 +228,21 @@ def _locked(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _write_or_compare(folder: Path, space: Space, source: str) -> None:
-    """Write what defines the sweep, or refuse to continue one that is defined differently."""
-    now = {**space.resolved(), "trainer": _digest_of_trainer()}
-    resolved = folder / "resolved.yaml"
-    if resolved.exists():
-        before = _read_resolved(resolved)
-        _refuse_if_different(folder, before, now)
-    _write(folder / "environment.json", json.dumps(_environment(), indent=2))
-    _write(folder / "space.yaml", source)
-    _write(resolved, yaml.safe_dump(now, sort_keys=False))
-
-
-def _read_resolved(path: Path) -> dict[str, Any]:
-    try:
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError):
-        before = None
-    if not isinstance(before, dict):
-        raise SweepError(
-            f"{path} is damaged, so whether this sweep is the same cannot be told",
-            hint="Restore it, or begin anew with --name.",
-            code=REFUSED_TO_CONTINUE,
-        )
-    return before
-
-
-def _refuse_if_different(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    problems = []
-    for part in sorted(now.keys() | before.keys()):
-        old, new = before.get(part), now.get(part)
-        if old == new or part in CHANGEABLE:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-            problems += [f"{part}: {k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
-        elif part == "trainer":
-            problems.append("trainer: the code in model/ has changed")
-        else:
-            problems.append(f"{part}: was {old!r}, is {new!r}")
-    if problems:
-        raise SweepError(
-            f"{folder} holds a sweep that is not comparable with this one",
-            problems,
-            hint="Continue it as it was, or give this one another --name; only budget and trial "
-            "may change.",
-            code=REFUSED_TO_CONTINUE,
-        )
-
-
-def _header(space: Space, folder: Path) -> Event:
+def _header(job: Job, before: Event) -> Event:
+    """What a driver says first; `before` is what the last one said."""
+    space, searches = job.space, job.role is Role.SEARCH
     return {
-        "id": _sweep_id(folder),
+        "id": _sweep_id(job.folder),
         "name": space.name,
-        "trials": space.budget.trials,
+        "role": job.role,
+        "trials": space.budget.trials if searches else before["trials"],
+        "budget": asdict(space.budget),
         "fixed": dict(space.fixed),
-        "train_tokens": space.train_tokens,
+        "train_tokens": space.train_tokens if searches else before["train_tokens"],
         "data": space.fixed["data.digest"],
         "cpus": space.trial.cpus,
         "gpus": space.trial.gpus,
-        "noise": space.reference.noise,
+        "noise": space.reference.noise if searches else before.get("noise", 0.0),
     }
 
 
@@ -278,40 +250,8 @@ def _sweep_id(folder: Path) -> str:
     """Random, made with the folder: another sweep of the same name is another sweep."""
     path = folder / "id"
     if not path.exists():
-        _write(path, os.urandom(8).hex())
+        write(path, os.urandom(8).hex())
     return path.read_text()
-
-
-def _digest_of_trainer() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(next(iter(model.__path__))).glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _environment() -> dict[str, Any]:
-    commit = ""
-    with suppress(OSError):  # git is not installed everywhere
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
-    return {
-        "python": sys.version,
-        "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "commit": commit or None,
-        "cores": len(os.sched_getaffinity(0)),
-    }
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
-    os.replace(beside, path)
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,14 @@ from model.setting import Setting, describe, setting
 class BudgetConfig:
     trials: int = setting(16, "", "search trials to end complete or pruned", low=1)
     failures: int = setting(3, "", "failed trials after which it gives up for now", low=1)
+    hours: float = setting(0.0, "hours", "wall time of all drivers together; 0: any", low=0)
+    device_hours: float = setting(
+        0.0, "hours", "training time x GPUs, or x CPU cores of trials without; 0: any", low=0
+    )
+    flops: float = setting(0.0, "FLOPs", "training operations of all trials; 0: any", low=0)
+    target_loss: float = setting(
+        0.0, "nats/token", "no trial starts once one has ended at or below; 0: none", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,23 +6,22 @@ Ray Tune and a plain loop both drive a Session and reach the same outcomes.
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from model.progress import WHOLE, Progress
-from model.setting import Value
+from sweep.agenda import Agenda
+from sweep.allowance import flops
+from sweep.baseline import curve, recall
 from sweep.constraint import SECONDS, projected_seconds
-from sweep.efficiency import BaselineRun, best_of_sizes
 from sweep.errors import SweepError
 from sweep.journal import Journal
-from sweep.records import ATTEMPT, Event, Outcome, Role, Trial, Verdict, baseline_point
+from sweep.records import Event, Outcome, Role, Trial, Verdict
 from sweep.reference_cache import ReferenceCache
-from sweep.reference_table import SLOWRUN, table_runs
-from sweep.space import MULTIPLE, Space
+from sweep.rounds import Rounds
+from sweep.space import Space
 from sweep.study import Ledger
 
-SETTLED = (Outcome.COMPLETE, Outcome.PRUNED)
 CONTINUE = Verdict(stop=False)
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|disk is full")
 
@@ -37,23 +36,24 @@ class Session:
     def __init__(
         self,
         space: Space,
-        search: Ledger,
-        baseline: Ledger,
+        ledgers: Sequence[Ledger],
         journal: Journal,
         watch: Callable[[Event], None] = lambda event: None,
+        rounds: Rounds | None = None,
         cache: ReferenceCache | None = None,
     ) -> None:
+        """ledgers: of baseline and search, or that of a confirmation, which goes by `rounds`."""
         self.space, self.journal, self._cache = space, journal, cache
-        self._ledgers = {Role.SEARCH: search, Role.BASELINE: baseline}
+        self._ledgers = {ledger.role: ledger for ledger in ledgers}
         self._watch = watch
         self._reported: dict[str, set[int]] = {}
         self._failures = 0
         self.disk_full = False
         self._catch_up_journal()
-        self._recall_baseline()
-        # A baseline run that fails is made up for by the next driver, when its cause may be gone.
-        self._baselines_left = len(baseline.missing())
-        self._unfinished = deque([*baseline.unfinished(), *search.unfinished()])
+        if Role.BASELINE in self._ledgers:
+            recall(self._ledgers[Role.BASELINE], space, journal.view, cache, self.note)
+        self._note_baseline()
+        self.agenda = Agenda(space, ledgers, journal, rounds, self.note)
 
     @property
     def gave_up(self) -> bool:
@@ -63,41 +63,35 @@ class Session:
     @property
     def has_work(self) -> bool:
         """Whether there is a trial to run; a finished sweep needs no cluster to say so."""
-        return bool(self._unfinished) or self._baselines_left > 0 or self._budget_left
+        return self.agenda.has_work
 
     @property
-    def _budget_left(self) -> bool:
-        search = self._ledgers[Role.SEARCH]
-        return search.spent() < self.space.budget.trials and not search.settled()
+    def ended(self) -> str:
+        """Why there is nothing to run."""
+        return "too many trials failed" if self.gave_up else self.agenda.outcome
 
     def certificate(self) -> list[str]:
         """What `sampler.name: coordinate` found around its best, in lines; else none."""
-        found = self._ledgers[Role.SEARCH].certificate()
+        search = self._ledgers.get(Role.SEARCH)
+        found = search.certificate() if search else None
         return found.lines() if found else []
 
     def next_trial(self) -> Trial | None:
-        """The trial to run next, or None when the budget is spent or the sweep gave up.
-
-        First those an earlier driver left unfinished, then the baseline, then new proposals.
-        """
+        """The trial to run next, or None when the budget is spent or the sweep gave up."""
         if self.gave_up or self.disk_full:
             return None
-        if self._unfinished:
-            trial = self._unfinished.popleft()
-        elif self._baselines_left:
-            self._baselines_left -= 1
-            trial = self._ledgers[Role.BASELINE].ask()
-        elif self._budget_left:
-            trial = self._ledgers[Role.SEARCH].ask()
-        else:
+        trial = self.agenda.next(self._reported)
+        if trial is None:
             return None
         self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
-        self._note(
+        self.note(
             "trial",
             trial=trial.name,
             role=trial.role,
             searched=dict(trial.searched),
             settings=dict(trial.settings),
+            flops=flops(trial.settings),
+            devices=self.agenda.allowance.devices,
         )
         return trial
 
@@ -138,7 +132,7 @@ class Session:
 
     def close(self, reason: str) -> None:
         """Note why the driver stops. Unfinished trials stay so, for the next driver."""
-        self._note("end", reason=reason, certificate=self.certificate())
+        self.note("end", reason=reason, certificate=self.certificate())
         self.journal.close()
 
     def _finish(
@@ -155,6 +149,7 @@ class Session:
         del self._reported[trial.name]
         if self._cache and trial.role is Role.BASELINE and loss is not None:
             self._cache.remember(trial.settings, loss)
+        self.agenda.nothing_fits = False
         self._note_outcome(trial, outcome, reason, error)
         return Verdict(stop=True, reason=reason)
 
@@ -166,68 +161,32 @@ class Session:
 
     def _too_slow(self, trial: Trial) -> str:
         """Why `trial` is stopped for the time it takes; nothing if it is not."""
-        if trial.role is Role.BASELINE:
+        if trial.role is not Role.SEARCH:
             return ""
         limits = [c for c in self.space.constraints if c.quantity == SECONDS]
         seconds = self._seconds(trial) if limits else 0.0
         broken = [str(limit) for limit in limits if limit.violation(seconds) > 0]
         return f"would take {seconds:.0f} s: {', '.join(broken)}" if broken else ""
 
-    def _note(self, event: str, **about: Any) -> None:
+    def note(self, event: str, **about: Any) -> None:
+        """Add an event to the journal and tell the watcher of it."""
         self._watch(self.journal.append(event, **about))
 
     def _note_observation(self, trial: Trial, progress: Progress) -> None:
         noted = self.journal.view.trials[trial.name].observations
         if all(event["basis_points"] != progress.basis_points for event in noted):
             about = {"gap": progress.gap, **progress.to_dict()}
-            self._note("observation", trial=trial.name, **about)
+            self.note("observation", trial=trial.name, **about)
 
     def _note_outcome(self, trial: Trial, outcome: Outcome, reason: str, error: str = "") -> None:
         about = {"error": error} if error else {}
-        self._note("outcome", trial=trial.name, outcome=outcome, reason=reason, **about)
-        self._note_baseline()
-
-    def _recall_baseline(self) -> None:
-        """Take over the baseline runs that an earlier sweep measured under the same conditions."""
-        baseline, view = self._ledgers[Role.BASELINE], self.journal.view
-        if self._cache and not len(baseline):
-            known = {baseline_point(event["searched"]) for event in view.recalled}
-            for point in baseline.missing():
-                varied = {name: value for name, value in point.items() if name != MULTIPLE}
-                settings = self.space.baseline_settings(point[MULTIPLE], varied)  # type: ignore[arg-type]
-                loss = self._cache.recall(settings)
-                if loss is not None and baseline_point(point) not in known:
-                    self._note("recalled", searched=point, settings=settings, val_loss=loss)
-        for event in view.recalled:
-            baseline.recall(event["searched"])
+        self.note("outcome", trial=trial.name, outcome=outcome, reason=reason, **about)
         self._note_baseline()
 
     def _note_baseline(self) -> None:
-        """Once every baseline run has ended, their losses become the curve to measure against.
-
-        A point that failed twice is left out; a table that is given needs no runs.
-        """
-        view, points = self.journal.view, self.space.baseline_points
-        trials = [t for t in view.trials.values() if t.role is Role.BASELINE]
-        settled = {baseline_point(t.searched) for t in trials if t.outcome in SETTLED}
-        settled |= {
-            baseline_point(t.searched) for t in trials if ATTEMPT in t.searched and t.outcome
-        }
-        settled |= {baseline_point(event["searched"]) for event in view.recalled}
-        if view.baseline is not None:
-            return
-        table = self.space.reference.table
-        if table:
-            runs, source = table_runs(table), SLOWRUN if SLOWRUN in table else "table"
-        elif points and settled == {baseline_point(point) for point in points}:
-            complete = [t for t in trials if t.outcome is Outcome.COMPLETE]
-            runs = [_baseline_run(t.settings, t.val_loss) for t in complete]
-            runs += [_baseline_run(e["settings"], e["val_loss"]) for e in view.recalled]
-            source = "measured"
-        else:
-            return
-        about = {"source": source, "runs": [[run.tokens, run.loss, run.size] for run in runs]}
-        self._note("baseline", points=[list(point) for point in best_of_sizes(runs)], **about)
+        about = curve(self.space, self.journal.view) if Role.BASELINE in self._ledgers else None
+        if about is not None:
+            self.note("baseline", **about)
 
     def _catch_up_journal(self) -> None:
         """Tell the journal of outcomes that the ledger has and a crash kept from it."""
@@ -244,8 +203,3 @@ class Session:
                     )
                 if noted.outcome is None:
                     self._note_outcome(trial, outcome, reason)
-
-
-def _baseline_run(settings: Mapping[str, Value], val_loss: float) -> BaselineRun:
-    tokens, size = settings["data.train_tokens"], settings.get("gpt.scale", 1.0)
-    return BaselineRun(int(tokens), val_loss, float(size))  # type: ignore[arg-type]

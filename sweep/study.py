@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from sweep.coordinate import Certificate
 from sweep.enqueue import INFEASIBLE, SEED, enqueue_next, seed
 from sweep.errors import SweepError
 from sweep.prune import SETTINGS_ATTR, make_pruner
-from sweep.records import ATTEMPT, Outcome, Role, Trial, baseline_point
+from sweep.records import ATTEMPT, CONTENDER, FRESH, Outcome, Role, Trial, baseline_point
 from sweep.samplers import descent, make_sampler
-from sweep.space import MULTIPLE, Space
+from sweep.space import MULTIPLE, SEEDS, Space
+from sweep.widen import HANDED_BACK_ATTR, open_study
 
+LEDGER = "study.db"  # in a run folder
 REASON_ATTR = "reason"
 MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
+FRESH_SEEDS = 1_000_000  # above those that anyone searches with
 OUTCOMES = {
     TrialState.COMPLETE: Outcome.COMPLETE,
     TrialState.PRUNED: Outcome.PRUNED,
@@ -46,14 +50,17 @@ def open_storage(path: Path | None) -> BaseStorage:
 class Ledger:
     """Trials of one role: proposed, reported, judged and told, all in one Optuna study."""
 
-    def __init__(self, storage: BaseStorage, role: Role, space: Space) -> None:
-        self.role, self._space = role, space
-        self._study = optuna.create_study(
-            storage=storage,
-            study_name=role.value,
-            load_if_exists=True,
-            pruner=make_pruner(space.prune),
-        )
+    def __init__(
+        self,
+        storage: BaseStorage,
+        role: Role,
+        space: Space,
+        contenders: Mapping[str, Mapping[str, Value]] | None = None,
+    ) -> None:
+        """contenders: settings of the trials that may be confirmed, by name."""
+        self.role, self._space, self._contenders = role, space, contenders or {}
+        self._study = open_study(storage, role, space)
+        self._study.pruner = make_pruner(space.prune)
         self._live: dict[int, optuna.Trial] = {}
         self._recalled: set[tuple[tuple[str, Value], ...]] = set()
 
@@ -70,18 +77,26 @@ class Ledger:
     def unfinished(self) -> list[Trial]:
         """Trials that an earlier driver left running, with the numbers and settings they had."""
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if self.role is Role.CONFIRM:  # one that a crash left without its seed is asked for again
+            nameless = [frozen for frozen in running if SETTINGS_ATTR not in frozen.user_attrs]
+            for frozen in nameless:
+                self._give_up(frozen.number, "a crash came before it was noted")
+            running = [frozen for frozen in running if frozen not in nameless]
         adopted = [self._adopt(frozen) for frozen in running]
         return [trial for trial in adopted if not self._turned_down(trial)]
 
-    def ask(self) -> Trial:
+    def ask(self, at_random: bool = False) -> Trial:
         """Propose the next trial. The proposal depends on the ledger and its number alone.
 
         Proposals that break a constraint are told so to the study, not trained, and replaced.
         """
+        config = self._space.sampler
+        if at_random:
+            config = replace(config, name="random")
         for _ in range(MOST_ASKED):
             if self.role is Role.SEARCH:
                 enqueue_next(self._study, self._space)
-            self._study.sampler = make_sampler(self._space.sampler, len(self), self._space)
+            self._study.sampler = make_sampler(config, len(self), self._space)
             trial = self._settle(self._study.ask())
             if not self._turned_down(trial):
                 return trial
@@ -93,11 +108,37 @@ class Ledger:
 
     def settled(self) -> bool:
         """Whether the sampler has nothing left to ask: all around its best was tried."""
-        return self.role is Role.SEARCH and descent(self._study, self._space)[0]
+        if self.role is not Role.SEARCH or not descent(self._study, self._space)[0]:
+            return False
+        enqueue_next(self._study, self._space)  # points and seeds that were asked for come first
+        return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
     def certificate(self) -> Certificate | None:
         """What coordinate descent found around its best; None from other samplers."""
         return descent(self._study, self._space)[1] if self.role is Role.SEARCH else None
+
+    def repeat(self, contender: str, fresh: int) -> Trial:
+        """Run a trial of the search again with fresh seeds, if need be as another attempt."""
+        wanted: dict[str, Value] = {CONTENDER: contender, FRESH: fresh}
+        failed = sum(
+            outcome is Outcome.FAILED and {**trial.searched, **wanted} == trial.searched
+            for trial, outcome, _ in self.finished()
+        )
+        again: dict[str, Value] = {ATTEMPT: failed + 1} if failed else {}
+        live = self._study.ask()
+        live.set_user_attr(SETTINGS_ATTR, {**wanted, **again})
+        return self._settle(live)
+
+    def hand_back(self, trial: Trial, reason: str) -> None:
+        """Take back a proposal that was not begun: it counts nowhere and teaches nothing."""
+        self._live.pop(trial.number)
+        self._give_up(trial.number, reason)
+
+    def _give_up(self, number: int, reason: str) -> None:
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        live = optuna.Trial(self._study, frozen._trial_id)
+        live.set_user_attr(HANDED_BACK_ATTR, reason)
+        self._study.tell(number, None, TrialState.FAIL)
 
     def reported(self, trial: Trial) -> set[int]:
         """Steps, in basis points, that the ledger already has for `trial`."""
@@ -138,7 +179,7 @@ class Ledger:
         return [
             (self._trial(frozen), OUTCOMES[frozen.state], frozen.user_attrs.get(REASON_ATTR, ""))
             for frozen in self._study.get_trials(deepcopy=False, states=tuple(OUTCOMES))
-            if INFEASIBLE not in frozen.user_attrs  # never trained
+            if not frozen.user_attrs.keys() & {INFEASIBLE, HANDED_BACK_ATTR}  # never trained
         ]
 
     @property
@@ -151,7 +192,7 @@ class Ledger:
 
         As pruned, with how far it is beyond: samplers that know constraints learn where not to go.
         """
-        if self.role is Role.BASELINE or not self._space.constraints:
+        if self.role is not Role.SEARCH or not self._space.constraints:
             return False
         live = self._live[trial.number]
         beyond = violations(trial.settings, self._space.constraints)
@@ -175,6 +216,8 @@ class Ledger:
         if self.role is Role.BASELINE:
             noted = live.user_attrs.get(SETTINGS_ATTR)
             searched: dict[str, Value] = noted or self.missing()[0]
+        elif self.role is Role.CONFIRM:
+            searched = live.user_attrs[SETTINGS_ATTR]
         else:
             searched = suggest(live, self._space.axes)
             if self._space.repeat > 1:
@@ -194,15 +237,18 @@ class Ledger:
         """
         points = self._space.baseline_points if self.role is Role.BASELINE else []
         attempts = {baseline_point(p): 1 for p in points if baseline_point(p) not in self._recalled}
+        refused = dict.fromkeys(attempts, 0)  # times that it did not fit in what was left
         for frozen in self._study.get_trials(deepcopy=False):
             noted = frozen.user_attrs.get(SETTINGS_ATTR)
             point = baseline_point(noted) if noted else None
-            if point in attempts and frozen.state is TrialState.FAIL:
+            if point in attempts and HANDED_BACK_ATTR in frozen.user_attrs:
+                refused[point] += 1
+            elif point in attempts and frozen.state is TrialState.FAIL:
                 attempts[point] += 1
             elif point in attempts:
                 del attempts[point]
         left = [p for p in points if baseline_point(p) in attempts]
-        left.sort(key=lambda p: (attempts[baseline_point(p)], -_work(p)))
+        left.sort(key=lambda p: (attempts[k := baseline_point(p)], refused[k], -_work(p)))
         again = [{ATTEMPT: attempts[baseline_point(p)]} for p in left]
         return [{**p, **(a if a[ATTEMPT] > 1 else {})} for p, a in zip(left, again, strict=True)]
 
@@ -213,6 +259,10 @@ class Ledger:
         if self.role is Role.BASELINE:
             varied = {k: v for k, v in searched.items() if k not in (MULTIPLE, ATTEMPT)}
             settings = self._space.baseline_settings(searched[MULTIPLE], varied)  # type: ignore[arg-type]
+        elif self.role is Role.CONFIRM:
+            fresh = FRESH_SEEDS + int(searched[FRESH])  # type: ignore[arg-type]
+            contender = self._contenders[str(searched[CONTENDER])]
+            settings = {**contender, **dict.fromkeys(SEEDS, fresh)}
         else:
             settings = {**self._space.fixed, **searched}
         return Trial(number, self.role, searched, settings)

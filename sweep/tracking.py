@@ -62,6 +62,8 @@ CURVES = {
     "seconds": "seconds",
     "lr": "lr",
 }
+# How the reason begins for which a sweep that did its work stopped.
+ENDED_WELL = ("budget spent", "target loss", "confirmed", "nothing left")
 EFFICIENCY = "curves/data_efficiency"
 # Without it MLflow opens the experiment as one about language-model applications.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -261,7 +263,9 @@ class Publisher:
             self._mark_interrupted()
         else:
             self._flush()
-            done = event["reason"] == "budget spent"
+            done = event["reason"].startswith(
+                ("budget spent", "target loss", "confirmed", "nothing left")
+            )
             self._status(PARENT, "FINISHED" if done else "FAILED", event["time"])
 
     def _mark_interrupted(self) -> None:

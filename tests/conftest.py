@@ -105,9 +105,9 @@ def session_in(
     journal = Journal(folder / NAME)
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
-    search, baseline = (Ledger(storage, role, space) for role in (Role.SEARCH, Role.BASELINE))
+    ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
     try:
-        return Session(space, search, baseline, journal, watch)
+        return Session(space, ledgers, journal, watch)
     except SweepError:
         journal.close()
         raise

@@ -163,11 +163,11 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
 
 
 def test_a_machine_without_git_can_run_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweep.run import _environment
+    from sweep.identity import environment
 
     monkeypatch.setenv("PATH", "")
 
-    assert _environment()["commit"] is None
+    assert environment()["commit"] is None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

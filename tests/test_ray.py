@@ -252,7 +252,7 @@ def test_a_finished_sweep_is_kept_as_it_is(corpus: Path, tmp_path: Path) -> None
     first, second = (start(tmp_path, corpus).communicate()[0].decode() for _ in range(2))
     folder = tmp_path / "runs" / "tiny"
     space = tmp_path / "tiny.yaml"
-    space.write_text(TINY.replace("[20, 40]", "[20, 80]"))
+    space.write_text(TINY.replace("gpt.width: 16", "gpt.width: 32"))
     command = [sys.executable, "-m", "sweep", "run", space, "--runs", tmp_path / "runs"]
     other = subprocess.run(
         [*command, "--set", f"data.path={corpus}"],
@@ -268,5 +268,5 @@ def test_a_finished_sweep_is_kept_as_it_is(corpus: Path, tmp_path: Path) -> None
     assert {"python", "packages", "commit", "cores"} <= environment.keys()
     assert {path.name for path in (folder / "trials").iterdir()} >= {"0000", "baseline-1x"}
     assert other.returncode == 4
-    assert "train.epochs was {'values': [20, 40]}, is {'values': [20, 80]}" in other.stderr
+    assert "fixed: gpt.width was 16, is 32" in other.stderr
     assert (folder / "space.yaml").read_text() == TINY

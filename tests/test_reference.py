@@ -41,8 +41,8 @@ def sweep(
     journal, storage = Journal(folder / NAME), open_storage(None)
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
-    ledgers = [Ledger(storage, role, space) for role in (Role.SEARCH, Role.BASELINE)]
-    session = Session(space, *ledgers, journal, cache=cache)
+    ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
+    session = Session(space, ledgers, journal, cache=cache)
     with Interrupt() as interrupt:
         local_runner.run(session, train, folder / "trials", interrupt)
     session.close("budget spent")

@@ -152,7 +152,7 @@ def test_a_method_that_no_sampler_knows_says_which_are_known(
 
     found = problems(tmp_path, "parameters: {optim.lr: [1, 2]}\nmethod: grid")
 
-    assert any("no sampler for grid; write sampler: {name: ...} with tpe" in p for p in found)
+    assert any("no sampler for grid; write sampler: {name: ...} with surface" in p for p in found)
 
 
 def test_hyperband_stops_trials_where_there_is_such_a_rule(tmp_path: Path) -> None:

@@ -1,0 +1,150 @@
+"""The statistics of a confirmation: means, paired differences, noise, what could be seen at all.
+
+Losses are nats per token, by fresh seed; an infinite one diverged. Contenders share seeds, so that
+the difference of two is taken seed by seed. Student's t for means and differences; Holm (1979) over
+all pairs, because which of them is compared with the others is read off the same losses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, stdev
+
+CONFIDENCE = 0.95
+LEVEL = 1 - CONFIDENCE
+
+BySeed = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its two-sided 95 % interval; infinitely wide for a single run."""
+
+    runs: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How much worse `b` is than `a`, over the seeds that both have."""
+
+    a: str
+    b: str
+    seeds: int
+    difference: float  # mean of b - a
+    low: float  # at the level that Holm's procedure asked of this pair
+    high: float
+    p: float  # two-sided, before the correction
+    separated: bool
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A standard deviation over seeds, pooled, with its 95 % interval."""
+
+    deviation: float
+    low: float
+    high: float
+    freedom: int  # degrees of
+
+
+def mean(losses: Sequence[float]) -> Mean:
+    """The mean and its t-interval."""
+    value, runs = fmean(losses), len(losses)
+    if runs < 2 or not math.isfinite(value):
+        return Mean(runs, value, -math.inf, math.inf)
+    half = t_quantile(1 - LEVEL / 2, runs - 1) * stdev(losses) / math.sqrt(runs)
+    return Mean(runs, value, value - half, value + half)
+
+
+def noise_floor(groups: Sequence[Sequence[float]]) -> Noise | None:
+    """The standard deviation within groups, pooled; None where no group has two losses.
+
+    The interval follows from chi-square: five runs alone give x0.6 to x2.9.
+    """
+    groups = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in groups)
+    if not freedom:
+        return None
+    squares = sum((len(group) - 1) * stdev(group) ** 2 for group in groups)
+    deviation = math.sqrt(squares / freedom)
+    low, high = (
+        deviation * math.sqrt(freedom / chi_square_quantile(p, freedom))
+        for p in (1 - LEVEL / 2, LEVEL / 2)
+    )
+    return Noise(deviation, low, high, freedom)
+
+
+def detectable(deviation: float, seeds: int, freedom: int, power: float = 0.5) -> float:
+    """The difference that so many seeds show, at 5 % two-sided, in a share `power` of tries.
+
+    deviation   of the difference of two runs, known with `freedom` degrees of freedom
+    """
+    reach = t_quantile(1 - LEVEL / 2, freedom) + t_quantile(power, freedom)
+    return reach * deviation / math.sqrt(seeds)
+
+
+def compare(losses: Mapping[str, BySeed], level: float = LEVEL) -> list[Pair]:
+    """Paired t-tests of every two contenders, corrected so that all hold together at `level`.
+
+    Without any true difference, the chance that some pair is called separated is at most `level`.
+    """
+    tested = [(a, b, *_paired(losses[a], losses[b])) for a, b in combinations(losses, 2)]
+    tested.sort(key=lambda test: test[-1])
+    pairs, holds = [], True
+    for rank, (a, b, differences, p) in enumerate(tested):
+        at = level / (len(tested) - rank)
+        holds = holds and p <= at
+        middle = fmean(differences) if differences else math.nan
+        half = math.inf
+        if len(differences) > 1:
+            error = stdev(differences) / math.sqrt(len(differences))
+            half = t_quantile(1 - at / 2, len(differences) - 1) * error
+        pairs.append(Pair(a, b, len(differences), middle, middle - half, middle + half, p, holds))
+    return pairs
+
+
+def paired_deviation(losses: Mapping[str, BySeed]) -> float | None:
+    """Standard deviation of differences seed by seed, pooled over pairs; None without two seeds.
+
+    Where it is below sqrt(2) times the noise floor, sharing seeds has paid.
+    """
+    differences = [_paired(a, b)[0] for a, b in combinations(losses.values(), 2)]
+    noise = noise_floor(differences)
+    return noise.deviation if noise else None
+
+
+def leader(losses: Mapping[str, BySeed]) -> str:
+    """The contender of the lowest mean; of equals, the first."""
+    return min(losses, key=lambda name: fmean(losses[name].values() or [math.inf]))
+
+
+def _paired(a: BySeed, b: BySeed) -> tuple[list[float], float]:
+    """Differences b - a over shared seeds, and the two-sided p of their mean being none."""
+    from scipy.special import stdtr
+
+    differences = [b[seed] - a[seed] for seed in sorted(a.keys() & b.keys())]
+    if len(differences) < 2:
+        return differences, 1.0
+    middle, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
+    if error == 0:
+        return differences, float(middle == 0)
+    return differences, 2 * float(stdtr(len(differences) - 1, -abs(middle) / error))
+
+
+def t_quantile(p: float, freedom: float) -> float:
+    """Of Student's distribution."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, p))
+
+
+def chi_square_quantile(p: float, freedom: float) -> float:
+    from scipy.special import chdtri
+
+    return float(chdtri(freedom, 1 - p))

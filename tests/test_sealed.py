@@ -1,0 +1,60 @@
+"""A finished run on the test split."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model import sealed
+from model.config import Config
+from model.data import open_table
+from model.setting import ConfigError
+from model.train import train
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"train.evaluate": "ema", "train.ema_epochs": 0.5},
+        {"train.evaluate": "weights", "train.average_last": 1},
+        {"optim.name": "schedule_free"},
+    ],
+)
+def test_what_is_evaluated_is_what_the_run_was_judged_by(
+    how: dict[str, object],
+    small: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the validation tokens in the place of the test tokens, the loss is the run's own."""
+    config = Config.from_settings({**small, **how})
+    last = list(train(config, tmp_path / "run"))[-1]
+    true_loss = sealed.evaluate_on_test(tmp_path / "run").loss
+    table = open_table(config.data)
+
+    monkeypatch.setattr(sealed, "open_table", lambda data: replace(table, test=table.val))
+    found = sealed.evaluate_on_test(tmp_path / "run")
+
+    assert found.loss == pytest.approx(last.val_loss, rel=1e-6)
+    assert found.standard_error == pytest.approx(last.val_loss_error, rel=1e-6)
+    assert true_loss != pytest.approx(last.val_loss, rel=1e-6)
+
+
+def test_a_run_that_has_not_ended_is_refused(small: dict[str, object], tmp_path: Path) -> None:
+    progress = train(Config.from_settings(small), tmp_path / "run")
+    next(progress)
+    progress.close()
+
+    with pytest.raises(ConfigError, match="holds no run that has ended"):
+        sealed.evaluate_on_test(tmp_path / "run")
+
+
+def test_averaged_probabilities_are_refused(small: dict[str, object], tmp_path: Path) -> None:
+    how = {"train.evaluate": "probabilities", "train.average_last": 1}
+    list(train(Config.from_settings({**small, **how}), tmp_path / "run"))
+
+    with pytest.raises(ConfigError, match="kept of the validation split alone"):
+        sealed.evaluate_on_test(tmp_path / "run")
