@@ -263,9 +263,7 @@ class Publisher:
             self._mark_interrupted()
         else:
             self._flush()
-            done = event["reason"].startswith(
-                ("budget spent", "target loss", "confirmed", "nothing left")
-            )
+            done = event["reason"].startswith(ENDED_WELL)
             self._status(PARENT, "FINISHED" if done else "FAILED", event["time"])
 
     def _mark_interrupted(self) -> None:
