@@ -101,6 +101,21 @@ class Averages:
         return found
 
     @contextmanager
+    def named(self, name: str) -> Iterator[None]:
+        """The network computes with the weights that `train.evaluate` names; its last if none are.
+
+        Averaged probabilities are of no single network: the averaged weights come nearest.
+        """
+        if name == EMA and self._followed:
+            with self._in_place_of_weights(self._shadow, 1 - self._beta**self._followed):
+                yield
+        elif name in (WEIGHTS, PROBABILITIES) and self._mixture_N is not None:
+            with self._in_place_of_weights(self._mean, 1.0):
+                yield
+        else:
+            yield
+
+    @contextmanager
     def _in_place_of_weights(self, average: list[Tensor], divisor: float) -> Iterator[None]:
         """The network computes with `average` / `divisor`; its own weights come back as they were.
 

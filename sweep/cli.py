@@ -21,6 +21,7 @@ from sweep.efficiency_cli import efficiency
 from sweep.errors import SweepError
 from sweep.import_cli import import_
 from sweep.language_cli import init, plan, schema
+from sweep.publish_cli import publish
 from sweep.records import View
 from sweep.sections import SWEEP_SETTINGS
 from sweep.space import Space
@@ -57,6 +58,7 @@ for verb in (init, plan, schema):
     cli.add_command(verb)
 cli.add_command(efficiency)
 cli.add_command(import_)
+cli.add_command(publish)
 
 
 @cli.command()
@@ -201,15 +203,16 @@ def ui(port: int, host: str, runs: Path) -> None:
     from sweep.publisher import artifact_root, curves_path, store_uri
     from sweep.run import latest
 
-    uri, path = store_uri(runs), curves_path(latest(runs))
+    uri = store_uri(runs)
+    path = curves_path(latest(runs), uri)
     if uri.startswith(("http://", "https://")):
         click.echo(f"MLflow: {uri.rstrip('/')}{path}")
         return
     click.echo(f"Curves: http://{host}:{port}{path}\nCtrl-C stops the server.", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
-    if artifact_root(runs):
-        command += ["--default-artifact-root", artifact_root(runs)]
+    if artifact_root(runs, uri):
+        command += ["--default-artifact-root", artifact_root(runs, uri)]
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
     os.execv(sys.executable, command)
 

@@ -10,6 +10,7 @@ from model.config import Config
 from model.progress import Progress
 from sweep.interrupt import Interrupt
 from sweep.session import Session
+from sweep.usage import Meter
 
 Train = Callable[[Config, Path], Iterator[Progress]]
 
@@ -24,7 +25,7 @@ def shared_trainer(config: Config, folder: Path) -> Iterator[Progress]:
 def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:
     """Run every trial of `session`, each in its own folder under `folder`."""
     while (trial := session.next_trial()) is not None:
-        evaluations = None
+        evaluations, meter = None, Meter()
         while True:
             try:
                 config = Config.from_settings(trial.settings)
@@ -34,6 +35,6 @@ def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> N
             except Exception:
                 session.fail(trial, traceback.format_exc())
                 break
-            if session.observe(trial, progress).stop:
+            if session.observe(trial, progress, meter.read()).stop:
                 break
         interrupt.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
@@ -10,10 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 CURSOR = "tracking.json"
-LOCK = "tracking.lock"
+DRIVER_LOCK = "driver.lock"
+LOG = "tracking.log"
+FOLLOW, ONCE = "follow", "once"  # until the driver ends, or as far as the journal goes now
 SECONDS_TO_WAIT = 60  # for the last points; making a fresh database takes ten on a busy machine
 
 
@@ -22,37 +25,62 @@ def store_uri(runs: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs.absolute() / 'mlflow.db'}"
 
 
-def artifact_root(runs: Path) -> str:
-    """Where artifacts go with the default store; empty where the server decides."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return ""
-    return (runs.absolute() / "mlartifacts").as_uri()
+def artifact_root(runs: Path, uri: str) -> str:
+    """Where artifacts of `uri` go if it is the default store; empty where a server decides."""
+    default = f"sqlite:///{runs.absolute() / 'mlflow.db'}"
+    return (runs.absolute() / "mlartifacts").as_uri() if uri == default else ""
 
 
-def curves_path(folder: Path) -> str:
-    """Where in MLflow's pages the curves of the sweep in `folder` are, its best trial first."""
-    cursor = folder / CURSOR
-    if not cursor.exists():
-        return ""
+def without_password(uri: str) -> str:
+    """`uri` as it may be written down."""
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def cursor_path(folder: Path, uri: str) -> Path:
+    """Where `folder` keeps how far the store at `uri` has been told: each store has its own.
+
+    The first has the plain name.
+    """
+    shown = without_password(uri)
+    first = _read(folder / CURSOR)
+    if first.get("uri", shown) == shown:
+        return folder / CURSOR
+    digest = hashlib.sha256(shown.encode()).hexdigest()[:12]
+    return folder / f"tracking-{digest}.json"
+
+
+def _read(path: Path) -> dict[str, str]:
+    """A cursor as data; a damaged one is none: all is sent again."""
     try:
-        experiment = json.loads(cursor.read_text())["experiment"]
-    except (ValueError, TypeError, KeyError):
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def lock_path(folder: Path, uri: str) -> Path:
+    """Held by the one process that publishes `folder` to the store at `uri`."""
+    digest = hashlib.sha256(without_password(uri).encode()).hexdigest()[:12]
+    return folder / f"tracking-{digest}.lock"
+
+
+def curves_path(folder: Path, uri: str) -> str:
+    """Where in MLflow's pages the sweep in `folder` is: its own columns and charts, best first."""
+    cursor = _read(cursor_path(folder, uri))
+    if not cursor.get("experiment"):
         return ""
-    # Only the search trials: MLflow hides children as long as their parent is listed too.
-    query = {
-        "searchFilter": "tags.`sweep.role` = 'search'",
-        "orderByKey": "metrics.`curves/val_loss`",
-        "orderByAsc": "true",
-        "compareRunsMode": "CHART",
-    }
-    return f"/#/experiments/{experiment}/runs?{urlencode(query, quote_via=quote)}"
+    # What else could be in the address would make the page forget the view that is named.
+    query = {"viewStateShareKey": cursor.get("view", ""), "compareRunsMode": "CHART"}
+    return f"/#/experiments/{cursor['experiment']}/runs?{urlencode(query, quote_via=quote)}"
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, uri: str = "", how: str = FOLLOW) -> subprocess.Popen[bytes]:
     """Start publishing `folder`. Our end of the pipe tells the process that we live."""
-    runs = folder.parent
+    uri = uri or store_uri(folder.parent)
+    about = [str(folder), uri, artifact_root(folder.parent, uri), how]
     return subprocess.Popen(
-        [sys.executable, "-m", "sweep.tracking", folder, store_uri(runs), artifact_root(runs)],
+        [sys.executable, "-m", "sweep.tracking", *about],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -66,11 +94,11 @@ def close(process: subprocess.Popen[bytes]) -> None:
     process.stdin.close()
 
 
-def finish(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for the last points; whether the store has them all."""
+def finish(process: subprocess.Popen[bytes], seconds: float | None = SECONDS_TO_WAIT) -> bool:
+    """Wait for the last points, at most `seconds`; whether the store has them all."""
     close(process)
     try:
-        return process.wait(SECONDS_TO_WAIT) == 0
+        return process.wait(seconds) == 0
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -90,3 +118,12 @@ def lock(path: Path, wait: bool = False) -> Iterator[None]:
         except BlockingIOError:
             raise Locked from None
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds `path` locked."""
+    try:
+        with lock(path):
+            return False
+    except Locked:
+        return True

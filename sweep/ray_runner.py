@@ -29,6 +29,7 @@ from sweep.ray_cluster import Cluster
 from sweep.records import Trial
 from sweep.sections import TrialConfig
 from sweep.session import Session
+from sweep.usage import Meter
 
 WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts
@@ -168,7 +169,7 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
             self._allow_for_spent_worker(controller)
             stop = True
         else:
-            stop = self._bridge.session.observe(ours, result["progress"]).stop
+            stop = self._bridge.session.observe(ours, result["progress"], result["usage"]).stop
         if stop:
             # The ledger has it: Tune's word on how it ended is not asked for.
             del self._bridge.trials[trial.trial_id]
@@ -222,6 +223,7 @@ def _worker(train: Train) -> type:
         def _start(self, config: dict[str, Any]) -> None:
             self._evaluations: Iterator[Progress] | None = None
             self._settings, self._folder = config["settings"], Path(config["folder"])
+            self._meter = Meter()
 
         def step(self) -> dict[str, Any]:
             if self._leaving:
@@ -231,7 +233,7 @@ def _worker(train: Train) -> type:
             try:
                 if self._evaluations is None:
                     self._evaluations = train(Config.from_settings(self._settings), self._folder)
-                return {"progress": next(self._evaluations)}
+                return {"progress": next(self._evaluations), "usage": self._meter.read()}
             except Exception:
                 self._failed = True
                 return {"error": traceback.format_exc()}

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from sweep.ray_cluster import Cluster
     from sweep.session import Session
 
-DRIVER_LOCK = "driver.lock"
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,8 @@ def drive(job: Job, options: Options, train: Train) -> int:
         _say(line)
     if not publisher.finish(publishing):
         _say(
-            f"MLflow at {publisher.store_uri(options.runs)} lacks the last points; "
-            "they are safe in the journal and follow when the sweep is continued."
+            f"MLflow at {publisher.without_password(publisher.store_uri(options.runs))} lacks the "
+            f"last points; they are safe in the journal. To send them: sweep publish {folder}"
         )
     if session.disk_full:
         raise SweepError(
@@ -175,11 +174,7 @@ def _has_gpu() -> bool:
 
 def is_driven(folder: Path) -> bool:
     """Whether a driver is at work in `folder`."""
-    try:
-        with publisher.lock(folder / DRIVER_LOCK):
-            return False
-    except publisher.Locked:
-        return True
+    return publisher.is_locked(folder / publisher.DRIVER_LOCK)
 
 
 def latest(runs: Path) -> Path:
@@ -218,7 +213,7 @@ def _with_data(space: Space) -> Space:
 def locked(folder: Path) -> Iterator[None]:
     """Keep `folder` to this driver. Raises SweepError if another is at work there."""
     try:
-        with publisher.lock(folder / DRIVER_LOCK):
+        with publisher.lock(folder / publisher.DRIVER_LOCK):
             yield
     except publisher.Locked:
         raise SweepError(

@@ -6,7 +6,7 @@ Ray Tune and a plain loop both drive a Session and reach the same outcomes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model.progress import WHOLE, Progress
@@ -95,9 +95,12 @@ class Session:
         )
         return trial
 
-    def observe(self, trial: Trial, progress: Progress) -> Verdict:
+    def observe(
+        self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None = None
+    ) -> Verdict:
         """Take in one evaluation; the verdict says whether to go on.
 
+        usage   what training took of its machine since the evaluation before, for the journal alone
         The trial is finished here when the verdict stops it or its schedule is over.
         """
         ledger = self._ledgers[trial.role]
@@ -106,7 +109,7 @@ class Session:
             self._reported[trial.name].add(progress.basis_points)
             loss = float("inf") if progress.diverged else progress.val_loss
             ledger.report(trial, progress.basis_points, loss)
-        self._note_observation(trial, progress)
+        self._note_observation(trial, progress, usage)
         if progress.diverged:
             return self._finish(trial, Outcome.PRUNED, f"diverged at step {progress.diverged_step}")
         if too_slow := self._too_slow(trial):
@@ -172,10 +175,13 @@ class Session:
         """Add an event to the journal and tell the watcher of it."""
         self._watch(self.journal.append(event, **about))
 
-    def _note_observation(self, trial: Trial, progress: Progress) -> None:
+    def _note_observation(
+        self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None
+    ) -> None:
         noted = self.journal.view.trials[trial.name].observations
         if all(event["basis_points"] != progress.basis_points for event in noted):
             about = {"gap": progress.gap, **progress.to_dict()}
+            about |= {"usage": dict(usage)} if usage else {}
             self.note("observation", trial=trial.name, **about)
 
     def _note_outcome(self, trial: Trial, outcome: Outcome, reason: str, error: str = "") -> None:

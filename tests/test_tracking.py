@@ -266,7 +266,7 @@ def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space)
 
     experiment = found["experiment"]["experiment_id"]
     assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?")
-    assert "sweep.role" in address
+    assert "viewStateShareKey=sweep-1" in address
     assert listening == {"0100007F"}  # 127.0.0.1, as the kernel writes it
 
 

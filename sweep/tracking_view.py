@@ -1,0 +1,132 @@
+"""What MLflow's pages show of a sweep first: columns and charts, as a view that the address names.
+
+The format is that of MLflow's own saved views (3.17): a tag of the experiment. Pages of another
+version that cannot read it say so and show their defaults.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from sweep.records import Event
+from sweep.tracking_metrics import EFFICIENCY, FINAL_EFFICIENCY
+
+TAG = "mlflow.sharedViewState."
+LONGEST = 5000  # characters of a tag, in the databases of older servers
+RUNS_SHOWN = 20
+SUMMARIES = ("final/val_loss", FINAL_EFFICIENCY, "final/gap", "best/val_loss", "best/epoch")
+FINAL_LOSS = "final/val_loss"
+
+
+def key(header: Event) -> str:
+    """What the address calls the view of this sweep."""
+    return f"sweep-{header['id']}"
+
+
+def saved_view(header: Event, searched: Sequence[str]) -> tuple[str, str]:
+    """The experiment tag, its name and its value, for a sweep that searches these settings."""
+    view = {
+        "name": f"sweep {header['name']} {header['id'][:6]}",
+        "createdAt": header["time"],
+        "updatedAt": header["time"],
+        "state": _packed(_state(header, searched)),
+    }
+    return TAG + key(header), json.dumps(view)
+
+
+def _packed(state: dict[str, Any]) -> str:
+    squeezed = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)
+    return "deflate;" + base64.b64encode(squeezed).decode()
+
+
+def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
+    columns = [
+        *(f"metrics.`{name}`" for name in SUMMARIES),
+        *(f"params.`{name}`" for name in searched),
+        "tags.`sweep.state`",
+        "tags.`sweep.reason`",
+    ]
+    sections = {"Loss against tokens read": _curves(), "What mattered": _settings(searched)}
+    charts: list[dict[str, Any]] = []
+    for number, cards in enumerate(sections.values()):
+        charts += [_card(f"{number}-{n}", f"{number}", about) for n, about in enumerate(cards)]
+    return {
+        # Only the search trials: MLflow hides children as long as their parent is listed too.
+        "searchFilter": f"tags.`sweep.id` = '{header['id']}' and tags.`sweep.role` = 'search'",
+        "orderByKey": f"metrics.`{FINAL_LOSS}`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "compareRunCharts": charts,
+        "compareRunSections": [
+            {
+                "uuid": f"{number}",
+                "name": name,
+                "display": True,
+                "isReordered": True,
+                "deleted": False,
+                "isGenerated": False,
+            }
+            for number, name in enumerate(sections)
+        ],
+        "isAccordionReordered": True,
+        "autoRefreshEnabled": True,
+        "hideEmptyCharts": True,
+    }
+
+
+def _curves() -> list[dict[str, Any]]:
+    names = ("curves/val_loss", "curves/train_loss", EFFICIENCY, "curves/gap")
+    return [
+        {
+            "type": "LINE",
+            "metricKey": name,
+            "selectedMetricKeys": [name],
+            # Trials differ in batch and epochs: the same step is not the same amount of training.
+            "xAxisKey": "metric",
+            "selectedXAxisMetricKey": "tokens",
+            "useGlobalXaxisKey": False,
+            "xAxisScaleType": "linear",
+            "scaleType": "linear",
+            "lineSmoothness": 0,
+            "ignoreOutliers": False,
+        }
+        for name in names
+    ]
+
+
+def _settings(searched: Sequence[str]) -> list[dict[str, Any]]:
+    across = {
+        "type": "PARALLEL",
+        "displayName": "Searched settings and final validation loss",
+        "selectedParams": list(searched),
+        "selectedMetrics": [FINAL_LOSS],
+        "showAllRuns": True,
+    }
+    bars = {"type": "BAR", "metricKey": FINAL_LOSS}
+    loss = {"key": FINAL_LOSS, "type": "METRIC"}
+    scatters = [
+        {"type": "SCATTER", "xaxis": {"key": name, "type": "PARAM"}, "yaxis": loss}
+        for name in searched[:6]
+    ]
+    return [across, bars, *scatters]
+
+
+def _card(uuid: str, section: str, about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "uuid": uuid,
+        "metricSectionId": section,
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": RUNS_SHOWN,
+        **about,
+    }
