@@ -26,9 +26,9 @@ def store_uri(runs: Path) -> str:
 
 
 def artifact_root(runs: Path, uri: str) -> str:
-    """Where artifacts of `uri` go if it is the default store; empty where a server decides."""
-    default = f"sqlite:///{runs.absolute() / 'mlflow.db'}"
-    return (runs.absolute() / "mlartifacts").as_uri() if uri == default else ""
+    """Where artifacts go: beside the runs, or empty where a server decides."""
+    served = uri.startswith(("http://", "https://"))
+    return "" if served else (runs.absolute() / "mlartifacts").as_uri()
 
 
 def without_password(uri: str) -> str:
@@ -71,7 +71,11 @@ def curves_path(folder: Path, uri: str) -> str:
     if not cursor.get("experiment"):
         return ""
     # What else could be in the address would make the page forget the view that is named.
-    query = {"viewStateShareKey": cursor.get("view", ""), "compareRunsMode": "CHART"}
+    query = {
+        "viewStateShareKey": cursor.get("view", ""),
+        "compareRunsMode": "CHART",
+        "workflowType": "machine_learning",  # or the menu is that of language-model applications
+    }
     return f"/#/experiments/{cursor['experiment']}/runs?{urlencode(query, quote_via=quote)}"
 
 

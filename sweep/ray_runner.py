@@ -169,7 +169,8 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
             self._allow_for_spent_worker(controller)
             stop = True
         else:
-            stop = self._bridge.session.observe(ours, result["progress"], result["usage"]).stop
+            progress, usage = result["progress"], dict(result["usage"])
+            stop = self._bridge.session.observe(ours, progress, usage).stop
         if stop:
             # The ledger has it: Tune's word on how it ended is not asked for.
             del self._bridge.trials[trial.trial_id]
@@ -233,7 +234,9 @@ def _worker(train: Train) -> type:
             try:
                 if self._evaluations is None:
                     self._evaluations = train(Config.from_settings(self._settings), self._folder)
-                return {"progress": next(self._evaluations), "usage": self._meter.read()}
+                progress = next(self._evaluations)
+                # As pairs: Tune flattens dicts.
+                return {"progress": progress, "usage": tuple(self._meter.read().items())}
             except Exception:
                 self._failed = True
                 return {"error": traceback.format_exc()}

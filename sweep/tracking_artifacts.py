@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 
 import model
 from model.checkpoint import NAME as CHECKPOINT
@@ -87,6 +88,8 @@ class Artifacts:
             pack(run, packed, Path(scratch) / "trained")
             self._client.log_model_artifacts(known["id"], str(packed))
         self._client.finalize_logged_model(known["id"], "READY")
+        made_by, step = self._cursor.runs[trial.name], int(trial.last["step"]) if trial.last else 0
+        self._client.log_outputs(made_by, [LoggedModelOutput(known["id"], step)])
         self._client.set_tag(self._cursor.runs[PARENT], "sweep.model", f"models:/{known['id']}")
         self._cursor.model = {**known, "state": "READY"}
         self._cursor.save(self._folder)

@@ -24,6 +24,15 @@ STATUS = {
     Outcome.PRUNED: "KILLED",
     Outcome.FAILED: "FAILED",
 }
+SOURCE = {"mlflow.source.name": "sweep", "mlflow.source.type": "LOCAL"}
+# MLflow's charts call every axis of steps "Step".
+ABOUT_PARENT = """The search as a whole: its trials are the child runs, its files under Artifacts.
+
+- `sweep/..._by_device_seconds`: the best so far; a step is a second of training on one device
+- `sweep/..._by_ended_trials`: the same; a step is a trial that ended
+- `baseline/val_loss_by_tokens`: the plain recipe; a step is a token of its training data
+
+Losses are nats per token, data efficiencies how many times the data the plain recipe would need."""
 LONGEST_TAG = 5000  # characters; the databases of older servers hold no more
 LONGEST_LABEL = 100
 LONGEST_DIGEST = 36  # MLflow's limit; the whole digest is in the profile
@@ -33,17 +42,20 @@ PLAIN_WORD = re.compile(r"(?!(yes|no)$)[a-z][\w-]*")  # tells which setting it i
 
 
 def label(searched: Mapping[str, Value]) -> str:
-    """What makes a trial different, short enough for a legend: `muon wd=2.8 8ep`."""
-    parts = []
+    """What makes a trial different, short enough for a legend: `muon wd=2.8 8ep`.
+
+    Words come first: pages cut the end off.
+    """
+    words, numbers = [], []
     for name, value in searched.items():
         word = name.rpartition(".")[2]
         if isinstance(value, str) and PLAIN_WORD.fullmatch(value):
-            parts.append(value)
+            words.append(value)
         elif word == "epochs":
-            parts.append(f"{value}ep")
+            numbers.append(f"{value}ep")
         else:
-            parts.append(f"{WORDS.get(word, word)}={short(value)}")
-    text = " ".join(parts)
+            numbers.append(f"{WORDS.get(word, word)}={short(value)}")
+    text = " ".join(words + numbers)
     return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 3]}..."
 
 
@@ -86,7 +98,13 @@ class Runs:
         """Make the sweep's own run, or show it as running again."""
         if PARENT in self._cursor.runs:
             return self.status(PARENT, "RUNNING")
-        tags = {"sweep.id": event["id"], "sweep.trial": PARENT, "sweep.data": event["data"]}
+        tags = {
+            "sweep.id": event["id"],
+            "sweep.trial": PARENT,
+            "sweep.data": event["data"],
+            "mlflow.note.content": ABOUT_PARENT,
+            **SOURCE,
+        }
         run = self._client.create_run(
             self._cursor.experiment, event["time"], tags, f"sweep {event['name']}"
         )
@@ -108,6 +126,7 @@ class Runs:
             "sweep.data": header["data"],
             "mlflow.parentRunId": parent,
             "mlflow.note.content": title(trial.searched),
+            **SOURCE,
         }
         name = f"{trial.name} {label(trial.searched)}" if trial.role is Role.SEARCH else trial.name
         run = self._client.create_run(self._cursor.experiment, trial.started, tags, name.strip())

@@ -18,8 +18,11 @@ from sweep.tracking_metrics import EFFICIENCY, FINAL_EFFICIENCY
 TAG = "mlflow.sharedViewState."
 LONGEST = 5000  # characters of a tag, in the databases of older servers
 RUNS_SHOWN = 20
+NAME_PIXELS = 320
 SUMMARIES = ("final/val_loss", FINAL_EFFICIENCY, "final/gap", "best/val_loss", "best/epoch")
 FINAL_LOSS = "final/val_loss"
+# Trials differ in batch and epochs: the same step is not the same amount of training.
+BY_TOKENS = {"xAxisKey": "metric", "selectedXAxisMetricKey": "tokens"}
 
 
 def key(header: Event) -> str:
@@ -45,9 +48,9 @@ def _packed(state: dict[str, Any]) -> str:
 
 def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
     columns = [
+        "tags.`sweep.state`",
         *(f"metrics.`{name}`" for name in SUMMARIES),
         *(f"params.`{name}`" for name in searched),
-        "tags.`sweep.state`",
         "tags.`sweep.reason`",
     ]
     sections = {"Loss against tokens read": _curves(), "What mattered": _settings(searched)}
@@ -65,6 +68,7 @@ def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
+        "columnWidths": {"attributes.`Run Name`": NAME_PIXELS},
         "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": charts,
         "compareRunSections": [
@@ -81,6 +85,7 @@ def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
         "isAccordionReordered": True,
         "autoRefreshEnabled": True,
         "hideEmptyCharts": True,
+        "globalLineChartConfig": {**BY_TOKENS, "lineSmoothness": 0},
     }
 
 
@@ -91,9 +96,7 @@ def _curves() -> list[dict[str, Any]]:
             "type": "LINE",
             "metricKey": name,
             "selectedMetricKeys": [name],
-            # Trials differ in batch and epochs: the same step is not the same amount of training.
-            "xAxisKey": "metric",
-            "selectedXAxisMetricKey": "tokens",
+            **BY_TOKENS,
             "useGlobalXaxisKey": False,
             "xAxisScaleType": "linear",
             "scaleType": "linear",

@@ -13,7 +13,6 @@ from typing import Any
 
 MEGABYTE = 1e6
 STATUS = Path("/proc/self/status")
-FORGET_PEAK = "5"  # proc(5): /proc/[pid]/clear_refs sets the peak back to what is in use now
 
 
 class Meter:
@@ -21,27 +20,26 @@ class Meter:
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.monotonic(), time.process_time()
-        self._forget_peaks()
+        _forget_gpu_peak()
 
     def read(self) -> dict[str, float]:
-        """CPU in percent of a core, memory in megabytes: its peak since, and now.
+        """CPU in percent of a core since then; memory now and this process's peak, in megabytes.
 
-        Of a GPU, if this process has one: the peak of what torch holds, what all its users hold,
-        and how busy it is, in percent.
+        Of a GPU, if this process has one: the peak since then of what torch holds, what all its
+        users hold now, and how busy it is now, in percent.
         """
         wall, cpu = time.monotonic(), time.process_time()
         spent = max(wall - self._wall, 1e-9)
         found = {"cpu_percent": 100 * (cpu - self._cpu) / spent, **_memory(), **_gpu()}
         self._wall, self._cpu = wall, cpu
-        self._forget_peaks()
+        _forget_gpu_peak()
         return {name: round(value, 1) for name, value in found.items()}
 
-    def _forget_peaks(self) -> None:
-        with suppress(OSError):  # no Linux, or one that forbids it: peaks are the whole run's then
-            Path("/proc/self/clear_refs").write_text(FORGET_PEAK)
-        torch = _torch_with_gpu()
-        if torch is not None:
-            torch.cuda.reset_peak_memory_stats()
+
+def _forget_gpu_peak() -> None:
+    torch = _torch_with_gpu()
+    if torch is not None:
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _memory() -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import session_in
+import yaml
+from conftest import make_space, session_in
 from fakes import diverging_train, failing_train, fake_train
 
 from sweep import local_runner, publisher
 from sweep.interrupt import Interrupt
-from sweep.journal import NAME, Journal
+from sweep.journal import NAME, Journal, read_view
 from sweep.session import Session
 from sweep.space import Space
 from sweep.study import open_storage
@@ -74,7 +76,9 @@ for run in client.search_runs([e.experiment_id for e in experiments], max_result
     curves = {k: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, k)]
               for k in run.data.metrics}
     found.append(dict(id=run.info.run_id, name=run.info.run_name, status=run.info.status,
-                      tags=run.data.tags, params=run.data.params, curves=curves))
+                      tags=run.data.tags, params=run.data.params, curves=curves,
+                      datasets=[[i.dataset.name, i.dataset.digest, {t.key: t.value for t in i.tags}]
+                                for i in run.inputs.dataset_inputs]))
 json.dump(found, sys.stdout)
 """
         done = subprocess.run(
@@ -131,6 +135,99 @@ def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
         "optim.weight_decay_multiplier",
         "train.epochs",
     }
+
+
+def test_what_the_table_is_sorted_by_is_there_once_for_each_trial(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    store = Store(publisher.store_uri(folder.parent))
+    for run in (run for name, run in store.runs.items() if name != "sweep"):
+        has = {name for name in run["curves"] if name.startswith(("final/", "best/", "ema/"))}
+        assert has >= {"best/val_loss", "best/epoch", "ema/val_loss"}
+        assert ("final/val_loss" in has) == (run["status"] == "FINISHED")
+        searching = run["tags"]["sweep.role"] == "search"
+        assert ("final/data_efficiency" in has) == ("final/val_loss" in has and searching)
+        assert {len(run["curves"][name]) for name in has} == {1}
+        ((name, digest, tags),) = run["datasets"]
+        assert (name, digest) == ("python-standard-library", "0")
+        assert tags["mlflow.data.context"] == "training"
+        assert "system/cpu_percent" in run["curves"]
+    assert re.fullmatch(r"0000 (adamw|muon) wd=\S+ [124]ep lr=\S+", store.runs["0000"]["name"])
+
+
+def test_the_parent_shows_the_best_so_far_by_cost_and_by_trials(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    parent = Store(publisher.store_uri(folder.parent)).runs["sweep"]
+    assert parent["params"] == {}
+    by_trials = parent["curves"]["sweep/best_val_loss_by_ended_trials"]
+    by_cost = parent["curves"]["sweep/best_val_loss_by_device_seconds"]
+    assert [step for step, _ in by_trials] == list(range(1, 13))
+    losses = [loss for _, loss in by_trials]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] == read_view(folder / NAME).ranked()[0].val_loss
+    seconds = sum(t.last["seconds"] for t in read_view(folder / NAME).searches() if t.last)
+    assert max(step for step, _ in by_cost) == round(seconds)
+    efficiency = parent["curves"]["sweep/best_data_efficiency_by_device_seconds"]
+    assert len(efficiency) == len(by_cost)
+    assert [step for step, _ in parent["curves"]["baseline/val_loss_by_tokens"]] == [65536, 131072]
+
+
+def test_what_a_later_version_writes_into_the_journal_is_passed_over(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+    journal = Journal(folder / NAME)
+    journal.append("sealed", trial="0000", test_loss=3.1)
+    journal.append("weather", sun=True)
+    journal.close()
+
+    publish(folder)
+
+    assert Store(publisher.store_uri(folder.parent)).count == 15
+
+
+def test_the_best_network_is_a_model_that_writes_text_and_gives_losses(
+    folder: Path, tmp_path: Path, small: dict[str, object]
+) -> None:
+    """Loaded in a process that has only what was logged, and no pickle among it."""
+    fixed = {name: value for name, value in small.items() if name != "train.epochs"}
+    text = yaml.safe_dump({"name": "fake", "search": {"train.epochs": [2, 3]}, "fixed": fixed})
+    drive(folder, make_space(tmp_path, text, "budget.trials=2"), local_runner.shared_trainer)
+
+    publish(folder)
+
+    uri = publisher.store_uri(folder.parent)
+    model = Store(uri).runs["sweep"]["tags"]["sweep.model"]
+    code = """
+import json, sys, mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+found = mlflow.pyfunc.load_model(sys.argv[2])
+said = found.predict(pandas.DataFrame({"prompt": ["7 1"]}),
+                     params={"max_new_tokens": 20, "temperature": 0.0})
+costs = found.predict(pandas.DataFrame({"text": ["30 40", ""]}))
+import model
+print(json.dumps([said["continuation"].tolist(), costs["loss"].isna().tolist(), model.__file__]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, uri, model],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    (said,), missing, where = json.loads(done.stdout)
+    assert len(said) > 5
+    assert missing == [False, True]
+    assert "mlartifacts" in where
+    assert not [p for p in (folder.parent / "mlartifacts").rglob("*") if p.suffix == ".pkl"]
 
 
 def test_publishing_twice_or_after_losing_the_cursor_leaves_one_copy(
