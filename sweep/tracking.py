@@ -138,6 +138,7 @@ def main(arguments: list[str]) -> int:
         arguments[3],
     )
     logging.basicConfig(filename=folder / LOG, format="%(asctime)s %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # we say once that a store is away
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the driver decides when we end
     with lock(lock_path(folder, uri), wait=True):

@@ -64,7 +64,10 @@ def of_observation(event: Event) -> Iterator[Point]:
 
 
 def of_outcome(trial: TrialView) -> Iterator[Point]:
-    """One number each for how a trial did, to sort by."""
+    """One number each for how a trial did, to sort by.
+
+    At step 0, or MLflow would draw a line of one point where bars can be compared.
+    """
     if trial.last is None or trial.ended is None:
         return
     when, last = trial.ended, trial.last
@@ -73,14 +76,13 @@ def of_outcome(trial: TrialView) -> Iterator[Point]:
     if trial.outcome is Outcome.COMPLETE:
         for key in FINAL:
             if last.get(key) is not None:
-                yield Point(f"final/{key}", last[key], when, last["step"])
+                yield Point(f"final/{key}", last[key], when, 0)
     if finite:
         best = min(finite)
-        yield Point("best/val_loss", best, when, last["step"])
-        at = trial.observations[losses.index(best)]
-        yield Point("best/epoch", at["epoch"], when, last["step"])
+        yield Point("best/val_loss", best, when, 0)
+        yield Point("best/epoch", trial.observations[losses.index(best)]["epoch"], when, 0)
     if last.get("ema_loss") is not None:
-        yield Point("ema/val_loss", last["ema_loss"], when, last["step"])
+        yield Point("ema/val_loss", last["ema_loss"], when, 0)
 
 
 class Batches:

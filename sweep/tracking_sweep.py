@@ -160,8 +160,8 @@ class Publisher:
 
     def _end_trial(self, trial: TrialView) -> None:
         points, worth = list(of_outcome(trial)), self._worth(trial, trial.val_loss)
-        if worth is not None and trial.outcome is Outcome.COMPLETE and trial.last and trial.ended:
-            points.append(Point(FINAL_EFFICIENCY, worth.value, trial.ended, trial.last["step"]))
+        if worth is not None and trial.outcome is Outcome.COMPLETE and trial.ended:
+            points.append(Point(FINAL_EFFICIENCY, worth.value, trial.ended, 0))
         for point in points:
             self._batches.add(trial.name, point)
         self._batches.flush_run(trial.name)

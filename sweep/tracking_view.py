@@ -18,7 +18,7 @@ from sweep.tracking_metrics import EFFICIENCY, FINAL_EFFICIENCY
 TAG = "mlflow.sharedViewState."
 LONGEST = 5000  # characters of a tag, in the databases of older servers
 RUNS_SHOWN = 20
-NAME_PIXELS = 320
+MOST_SCATTERS = 8
 SUMMARIES = ("final/val_loss", FINAL_EFFICIENCY, "final/gap", "best/val_loss", "best/epoch")
 FINAL_LOSS = "final/val_loss"
 # Trials differ in batch and epochs: the same step is not the same amount of training.
@@ -53,9 +53,13 @@ def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
         *(f"params.`{name}`" for name in searched),
         "tags.`sweep.reason`",
     ]
-    sections = {"Loss against tokens read": _curves(), "What mattered": _settings(searched)}
+    sections = [
+        ("Curves against tokens read", _curves(), {"columns": 2}),
+        ("Searched settings and final loss", [_across(searched)], {"columns": 1}),
+        ("Final loss by setting", _settings(searched), {"columns": 3}),
+    ]
     charts: list[dict[str, Any]] = []
-    for number, cards in enumerate(sections.values()):
+    for number, (_, cards, _) in enumerate(sections):
         charts += [_card(f"{number}-{n}", f"{number}", about) for n, about in enumerate(cards)]
     return {
         # Only the search trials: MLflow hides children as long as their parent is listed too.
@@ -68,7 +72,6 @@ def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": {"attributes.`Run Name`": NAME_PIXELS},
         "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": charts,
         "compareRunSections": [
@@ -79,8 +82,9 @@ def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
                 "isReordered": True,
                 "deleted": False,
                 "isGenerated": False,
+                **size,
             }
-            for number, name in enumerate(sections)
+            for number, (name, _, size) in enumerate(sections)
         ],
         "isAccordionReordered": True,
         "autoRefreshEnabled": True,
@@ -107,21 +111,22 @@ def _curves() -> list[dict[str, Any]]:
     ]
 
 
-def _settings(searched: Sequence[str]) -> list[dict[str, Any]]:
-    across = {
+def _across(searched: Sequence[str]) -> dict[str, Any]:
+    return {
         "type": "PARALLEL",
-        "displayName": "Searched settings and final validation loss",
         "selectedParams": list(searched),
         "selectedMetrics": [FINAL_LOSS],
         "showAllRuns": True,
     }
-    bars = {"type": "BAR", "metricKey": FINAL_LOSS}
+
+
+def _settings(searched: Sequence[str]) -> list[dict[str, Any]]:
     loss = {"key": FINAL_LOSS, "type": "METRIC"}
     scatters = [
         {"type": "SCATTER", "xaxis": {"key": name, "type": "PARAM"}, "yaxis": loss}
-        for name in searched[:6]
+        for name in searched[:MOST_SCATTERS]
     ]
-    return [across, bars, *scatters]
+    return [*scatters, {"type": "BAR", "metricKey": FINAL_LOSS}]
 
 
 def _card(uuid: str, section: str, about: dict[str, Any]) -> dict[str, Any]:
