@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput
@@ -15,11 +15,12 @@ from mlflow.entities import LoggedModelOutput
 import model
 from model.checkpoint import NAME as CHECKPOINT
 from sweep import report
+from sweep.errors import SweepError
 from sweep.records import TrialView, View
 from sweep.tracking_cursor import PARENT, Cursor
 
 DEFINITION = ("space.yaml", "resolved.yaml", "environment.json")
-REPORT = "report"  # a folder of the run folder: plots and the like, for whoever makes them
+REPORT = "report"  # a folder among the artifacts; what lies in the run folder's own joins them
 MODEL = "best"
 # What a machine needs to run the model; our own code travels with it.
 NEEDED = ("mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors", "tiktoken", "requests")
@@ -40,7 +41,10 @@ class Artifacts:
             self._send(name, path.read_bytes())
         if view.end is None or view.running():
             return
-        self._send(f"{REPORT}/report.md", _report(view, self._folder).encode())
+        with tempfile.TemporaryDirectory() as scratch:
+            told = write_report(view, self._folder, Path(scratch))
+            for path in told:
+                self._send(f"{REPORT}/{path.name}", path.read_bytes())
         for trial in view.ranked()[:1]:
             self._send_model(trial)
 
@@ -122,7 +126,17 @@ def _pinned(package: str) -> str:
     return f"{package}=={metadata.version(package).partition('+')[0]}"
 
 
-def _report(view: View, folder: Path) -> str:
-    """What `sweep run` ends with, as Markdown."""
-    name: Any = view.header["name"]
-    return f"# Sweep {name}\n\n```\n{report.result(view, folder)}\n```\n"
+def write_report(view: View, folder: Path, into: Path) -> list[Path]:
+    """What `sweep run` ends with and what the sweep is worth in data, as text and as a plot."""
+    from sweep import efficiency_report
+    from sweep.efficiency_plot import draw_figures
+
+    parts, written = [report.result(view, folder)], [into / "report.md"]
+    with suppress(SweepError):  # it has no baseline to measure against
+        found = efficiency_report.figures(view)
+        parts.append(efficiency_report.as_text(found))
+        draw_figures(found, into / "data_efficiency.svg")
+        written.append(into / "data_efficiency.svg")
+    blocks = "\n\n".join(f"```\n{part}\n```" for part in parts)
+    written[0].write_text(f"# Sweep {view.header['name']}\n\n{blocks}\n")
+    return written

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 from mlflow import MlflowClient
 
-from sweep import journal, tracking_view
+from sweep import external, journal, tracking_view
 from sweep.efficiency import Multiplier, multiplier
 from sweep.records import Event, Outcome, Role, TrialView, View
 from sweep.tracking_artifacts import Artifacts
 from sweep.tracking_cursor import PARENT, load_cursor
+from sweep.tracking_external import publish_external
 from sweep.tracking_metrics import (
     BASELINE,
     BEST_BY_COST,
@@ -76,6 +78,19 @@ class Publisher:
     def publish_files(self) -> None:
         """Send the files that the store lacks. Raises whatever the place for artifacts raises."""
         self._artifacts.bring_up_to_date(self._view)
+        kept = self._folder / external.NAME
+        if self.cursor.runs and kept.exists():
+            self._publish_external(kept)
+
+    def _publish_external(self, kept: Path) -> None:
+        """Runs of others that were imported: this store may be another than had them first."""
+        when, digest = kept.stat().st_mtime_ns, hashlib.sha256(kept.read_bytes()).hexdigest()
+        if self.cursor.files.get(kept.name) != digest:
+            runs, sweep = external.read_kept(self._folder), self._view.header["id"]
+            where = self.cursor.experiment
+            publish_external(self._client, where, sweep, runs, when // 1_000_000)
+            self.cursor.files[kept.name] = digest
+            self.cursor.save(self._folder)
 
     def leave_interrupted(self) -> None:
         """The driver is gone without a word: show no run as running."""

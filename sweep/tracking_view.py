@@ -62,8 +62,8 @@ def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
     for number, (_, cards, _) in enumerate(sections):
         charts += [_card(f"{number}-{n}", f"{number}", about) for n, about in enumerate(cards)]
     return {
-        # Only the search trials: MLflow hides children as long as their parent is listed too.
-        "searchFilter": f"tags.`sweep.id` = '{header['id']}' and tags.`sweep.role` = 'search'",
+        # Without the parent, which has no role: MLflow hides children while it is listed too.
+        "searchFilter": f"tags.`sweep.id` = '{header['id']}' and tags.`sweep.role` != 'baseline'",
         "orderByKey": f"metrics.`{FINAL_LOSS}`",
         "orderByAsc": True,
         "startTime": "ALL",

@@ -123,7 +123,8 @@ def test_a_store_gone_at_the_end_leaves_the_exit_code_and_gets_all_later(
     parent = next(run for run in server.runs("fake") if tag(run, "sweep.trial") == "sweep")
     listed = server.get(f"artifacts/list?run_id={parent['info']['run_id']}")["files"]
     assert {"resolved.yaml", "environment.json", "report"} >= {f["path"] for f in listed}
-    assert "report" in {f["path"] for f in listed}
+    told = server.get(f"artifacts/list?run_id={parent['info']['run_id']}&path=report")["files"]
+    assert {f["path"] for f in told} == {"report/report.md", "report/data_efficiency.svg"}
 
 
 def test_a_second_store_gets_all_of_it_and_the_first_keeps_its_cursor(
