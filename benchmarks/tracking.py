@@ -118,8 +118,8 @@ def run_session(folder: Path, trials: int, points: int, ledger: str | None) -> T
     header = {"id": "1", "name": "bench", "trials": trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=1, **header)
     journal.append = spent(journal.append)  # type: ignore[method-assign]
-    ledgers = [Ledger(storage, role, searching) for role in (Role.SEARCH, Role.BASELINE)]
-    session = Session(searching, ledgers[0], ledgers[1], journal)
+    ledgers = [Ledger(storage, role, searching) for role in (Role.BASELINE, Role.SEARCH)]
+    session = Session(searching, ledgers, journal)
     while (trial := session.next_trial()) is not None:
         for progress in evaluations(Config.from_settings(trial.settings), points):
             if session.observe(trial, progress, USAGE).stop:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sweep.session import Session
 
 
-
 @dataclass(frozen=True)
 class Options:
     """How a sweep is driven, as opposed to what it searches."""

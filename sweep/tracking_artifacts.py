@@ -45,8 +45,9 @@ class Artifacts:
             told = write_report(view, self._folder, Path(scratch))
             for path in told:
                 self._send(f"{REPORT}/{path.name}", path.read_bytes())
-        for trial in view.ranked()[:1]:
-            self._send_model(trial)
+        best = report.winner(view)
+        if best is not None:
+            self._send_model(best)
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         """Where each file goes, and where it is."""

@@ -29,7 +29,8 @@ from sweep.tracking_metrics import (
 from sweep.tracking_runs import Runs
 
 METRICS_IN_HAND = 20_000  # sent before more of the journal is read
-DONE = ("budget spent", "target loss", "confirmed")  # how an end that was wished for begins
+# How the reason begins for which a sweep that did its work stopped.
+ENDED_WELL = ("budget spent", "target loss", "confirmed", "nothing left")
 
 
 class Ended(NamedTuple):
@@ -210,7 +211,7 @@ class Publisher:
             self._interrupt()
         else:
             self._batches.flush()
-            done = event["reason"].startswith(DONE)
+            done = event["reason"].startswith(ENDED_WELL)
             self._runs.status(PARENT, "FINISHED" if done else "FAILED", event["time"])
 
     def _interrupt(self) -> None:
