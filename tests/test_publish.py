@@ -20,8 +20,8 @@ from sweep.cli import cli
 from sweep.errors import UNREACHABLE, SweepError
 from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_events, read_view
-from sweep.run import Options
-from sweep.run import drive as drive_space
+from sweep.run import Job, Options, search
+from sweep.run import drive as drive_job
 from sweep.space import Space
 from sweep.study import open_storage
 
@@ -108,7 +108,12 @@ def test_a_store_gone_at_the_end_leaves_the_exit_code_and_gets_all_later(
     (folder / "resolved.yaml").write_text("name: fake\n")
     pinned = space.pinned("data.digest", "0" * 64)
 
-    assert drive_space(pinned, folder, Options(tmp_path / "runs", here=True), fake_train) == 0
+    job, options = (
+        Job(pinned, folder, search(pinned, folder)),
+        Options(tmp_path / "runs", here=True),
+    )
+
+    assert drive_job(job, options, fake_train) == 0
 
     away = CliRunner().invoke(cli, ["publish", str(folder)])
     assert isinstance(away.exception, SweepError)
