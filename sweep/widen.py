@@ -91,6 +91,10 @@ def _rewritten(
 
 def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> FrozenTrial:
     """`trial` with the parameters that the space as it is now would have given it."""
+    if trial.state is TrialState.WAITING:
+        # What it is to be has the old names of parameters; it is enqueued again, with the new.
+        about = {HANDED_BACK_ATTR: "waited while the space grew"}
+        return create_trial(state=TrialState.FAIL, user_attrs=about)
     chosen: dict[str, Value] = {}
     if SETTINGS_ATTR in trial.user_attrs:  # else it was never told, and has nothing to keep
         try:
