@@ -10,6 +10,7 @@ from pathlib import Path
 from model.setting import ConfigError
 from sweep.confirm import mean
 from sweep.confirm_report import confirmed, sealed_text
+from sweep.driver_lock import locked
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.identity import RESOLVED, digest_of_trainer, read_resolved, write
 from sweep.interrupt import Interrupt
@@ -19,7 +20,7 @@ from sweep.local_runner import Train, shared_trainer
 from sweep.ranking import ranking
 from sweep.records import CONTENDER, FRESH, Event, Outcome, Role, View
 from sweep.rounds import Plan, Rounds
-from sweep.run import Job, OpenSession, Options, drive, locked
+from sweep.run import Job, OpenSession, Options, drive
 from sweep.sections import BudgetConfig, TrialConfig
 from sweep.session import Session
 from sweep.space import Space
@@ -91,7 +92,8 @@ def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
     settings = {trial.name: trial.settings for trial in view.ranked()}
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.study import LEDGER, Ledger, open_storage
+        from sweep.storage import LEDGER, open_storage
+        from sweep.study import Ledger
 
         ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
         session = Session(space, [ledger], journal, watch, Rounds(plan, settings))

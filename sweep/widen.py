@@ -12,19 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.setting import Value
-from sweep.axis import Axis, Choice
 from sweep.continued import Outside, place
 from sweep.enqueue import INFEASIBLE
+from sweep.parameters import distribution
 from sweep.prune import SETTINGS_ATTR
 from sweep.records import Role
 from sweep.space import Space
@@ -52,17 +46,6 @@ def open_study(storage: BaseStorage, role: Role, space: Space) -> optuna.Study:
             study = _rewritten(storage, study, name, before["fixed"], space)
         study.set_user_attr(SPACE_ATTR, about)
     return study
-
-
-def distribution(axis: Axis) -> BaseDistribution:
-    """The axis as Optuna has it."""
-    domain = axis.domain
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.values)
-    if domain.whole:
-        low, high, step = int(domain.low), int(domain.high), int(domain.step) or 1
-        return IntDistribution(low, high, log=domain.log, step=step)
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step or None)
 
 
 def _newest(storage: BaseStorage, name: str) -> tuple[str, int]:

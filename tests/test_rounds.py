@@ -25,7 +25,8 @@ from sweep.rounds import Plan, Rounds
 from sweep.sections import BudgetConfig
 from sweep.session import Session
 from sweep.space import Space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 TEXT = """
 name: fake

@@ -9,7 +9,8 @@ from conftest import make_space
 
 from sweep.enqueue import enqueue_next
 from sweep.records import Role
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 SPACE = """
 name: fake
