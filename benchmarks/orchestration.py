@@ -211,7 +211,8 @@ def run_ray(space: Space, folder: Path, cores: int, reuse: bool) -> None:
 
 def propose(space: Space) -> list[dict[str, Any]]:
     """The settings that `sweep run` will propose: its random sampler knows only seed and number."""
-    from sweep.study import Ledger, open_storage
+    from sweep.storage import open_storage
+    from sweep.study import Ledger
 
     ledger = Ledger(open_storage(None), Role.SEARCH, space)
     return [dict(ledger.ask().settings) for _ in range(space.budget.trials)]

@@ -28,10 +28,10 @@ from sweep.axis import Axis, Choice
 from sweep.cost import trial_flops
 from sweep.cube import key
 from sweep.features import EPOCHS, PARAMETERS, RATE, TAU, features
+from sweep.parameters import suggest
 from sweep.samplers import make_sampler
 from sweep.sections import SamplerConfig
 from sweep.space import Space
-from sweep.study import suggest
 
 LEVELS: dict[str, tuple[Value, ...]] = {
     "optim.name": ("adamw", "muon"),

@@ -39,7 +39,8 @@ from sweep.records import Role
 from sweep.sections import BudgetConfig, PruneConfig
 from sweep.session import Session
 from sweep.space import Space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 USAGE = {"cpu_percent": 97.1, "rss_megabytes": 512.3, "rss_peak_megabytes": 600.1}
 ASKED = """

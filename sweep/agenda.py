@@ -14,6 +14,7 @@ from sweep.space import Space
 from sweep.study import Ledger
 
 PROPOSALS = 32  # that may be handed back in a row because they do not fit, half of them at random
+NOTHING_FITS = "budget spent: nothing that is left fits"
 
 
 class Agenda:
@@ -37,6 +38,7 @@ class Agenda:
         roles = SEARCHING if rounds is None else (Role.CONFIRM,)
         self.allowance = Allowance(space.budget, space.trial, journal.view, roles)
         self.nothing_fits = False  # until a trial that ends gives back what it was to cost
+        self._left_out = False  # a trial begun by an earlier driver cannot end within this budget
         self._unfinished = deque(trial for ledger in ledgers for trial in ledger.unfinished())
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
         self._baselines_left = 0
@@ -56,7 +58,7 @@ class Agenda:
         if self._ledgers[self._role].spent() >= self._space.budget.trials:
             return "budget spent"
         if self.nothing_fits:
-            return "budget spent: nothing that is left fits"
+            return NOTHING_FITS
         if self._ledgers[self._role].settled():
             return "nothing left to try around the best"
         return self.allowance.exhausted
@@ -64,8 +66,11 @@ class Agenda:
     @property
     def outcome(self) -> str:
         """Why there is nothing to run."""
-        confirmed = self._rounds is not None and not self._rounds.wanted(self._view)
-        return "confirmed" if confirmed else self.spent or "budget spent"
+        if self._rounds is None:
+            return self.spent or "budget spent"
+        if self._rounds.over(self._view):
+            return "confirmed"
+        return self.spent or (NOTHING_FITS if self._left_out else "some runs failed")
 
     def next(self, running: Collection[str]) -> Trial | None:
         """The trial to run beside those `running`; None if there is none, or none yet."""
@@ -82,6 +87,7 @@ class Agenda:
             if contender not in self._rounds.plan.contenders:
                 return False
         why = self.allowance.misfit(trial, running)
+        self._left_out = self._left_out or bool(why)
         if why and trial.name not in self._view.trials:
             self._ledgers[trial.role].hand_back(trial, why)
         return not why

@@ -133,7 +133,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep status runs/quickstart --json
     """
     from sweep import external, report
-    from sweep.run import is_driven
+    from sweep.driver_lock import is_driven
 
     folder, view = _view(folder, runs)
     driven = is_driven(folder)

@@ -80,12 +80,15 @@ def noise_floor(groups: Sequence[Sequence[float]]) -> Noise | None:
     return Noise(deviation, low, high, freedom)
 
 
-def detectable(deviation: float, seeds: int, freedom: int, power: float = 0.5) -> float:
-    """The difference that so many seeds show, at 5 % two-sided, in a share `power` of tries.
+def detectable(
+    deviation: float, seeds: int, freedom: int, power: float = 0.5, level: float = LEVEL
+) -> float:
+    """The difference that so many seeds show, two-sided, in a share `power` of tries.
 
     deviation   of the difference of two runs, known with `freedom` degrees of freedom
+    level       of the one test: where several are corrected for, its part
     """
-    reach = t_quantile(1 - LEVEL / 2, freedom) + t_quantile(power, freedom)
+    reach = t_quantile(1 - level / 2, freedom) + t_quantile(power, freedom)
     return reach * deviation / math.sqrt(seeds)
 
 

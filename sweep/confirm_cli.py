@@ -15,6 +15,7 @@ from sweep.errors import SweepError
 from sweep.sections import SWEEP_SETTINGS, BudgetConfig
 
 ANY = 10**9  # runs, unless the budget says otherwise
+LARGEST = 1000  # seeds that may be asked for
 MOST = 64  # seeds with --until-separated
 USUAL = 5
 
@@ -31,7 +32,7 @@ USUAL = 5
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(2),
+    type=click.IntRange(2, LARGEST),
     metavar="N",
     help=f"Fresh seeds, with --until-separated at most.  [default: {USUAL}, or {MOST}]",
 )
@@ -45,7 +46,7 @@ USUAL = 5
     "budgets",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Spend no more on it: trials, hours, device_hours, flops; repeatable.",
+    help="Spend no more on it: trials, hours, device_hours, flops, failures; repeatable.",
 )
 @click.option(
     "--test/--no-test",
@@ -102,6 +103,8 @@ def confirm(
     folder = folder or latest(runs)
     if not (folder / NAME).exists():
         raise SweepError(f"{folder} is no run folder: it has no {NAME}")
+    if folder.name in ("", ".."):  # the folder beside others that it is, not the way to it
+        folder = folder.resolve()
     most = seeds or (MOST if until_separated else USUAL)
     request = Request(top, most, until_separated, budget, test, again)
     options = Options(folder.parent, address, here, plain)
@@ -114,6 +117,8 @@ def confirm(
         click.echo(json.dumps(as_data(view), indent=2, allow_nan=False))
     else:
         click.echo(confirmation(view) or "nothing was confirmed")
+        if view.end and view.end["reason"] != "confirmed":
+            click.echo(f"\nIt ended before its plan was through: {view.end['reason']}.")
         if not view.sealed:
             click.echo("\nThe test split is still sealed; --test looks at it, once.")
     sys.exit(code)

@@ -30,7 +30,13 @@ def confirmation(view: View) -> str:
     now, plan = confirmed(view), plan_of(view)
     if now is None or plan is None:
         return ""
-    parts = [_heading(now, plan), table_of(now), drawn(_means(now)), _noise(now), _curse(view, now)]
+    parts = [
+        _heading(now, plan),
+        table_of(now),
+        drawn(_means(now)),
+        noise_text(now),
+        _curse(view, now),
+    ]
     return "\n\n".join(part for part in [*parts, sealed_line(view)] if part)
 
 
@@ -99,7 +105,7 @@ def drawn(means: Sequence[tuple[str, Mean]], width: int = WIDTH) -> str:
     return "\n".join([*lines, f"{'':<{names}}  {scale}"])
 
 
-def _noise(now: Standing) -> str:
+def noise_text(now: Standing) -> str:
     """The noise floor of this setup and what it lets one see."""
     sound = {n: its for n, its in now.losses.items() if its and n not in now.diverged}
     floor, paired = noise_floor([list(its.values()) for its in sound.values()]), None
@@ -112,7 +118,10 @@ def _noise(now: Standing) -> str:
     paired = paired_deviation(sound)
     seeds = len(now.losses[now.leader])
     if paired is not None and seeds > 1:
-        least, likely = (detectable(paired, seeds, seeds - 1, power) for power in (0.5, 0.8))
+        # Holm's first and strictest step, among those that this look compared.
+        compared = sum(len(its) == seeds for its in sound.values())
+        level = now.level / max(1, math.comb(compared, 2))
+        least, likely = (detectable(paired, seeds, seeds - 1, p, level) for p in (0.5, 0.8))
         text += (
             f"\n{seeds} shared seeds show a difference of {least:.4f} half the time, of "
             f"{likely:.4f} four times in five.\nThe difference of two runs that share a seed has "

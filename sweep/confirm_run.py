@@ -10,6 +10,7 @@ from pathlib import Path
 from model.setting import ConfigError
 from sweep.confirm import mean
 from sweep.confirm_report import confirmed, sealed_text
+from sweep.driver_lock import locked
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.identity import RESOLVED, digest_of_trainer, read_resolved, write
 from sweep.interrupt import Interrupt
@@ -19,7 +20,7 @@ from sweep.local_runner import Train, shared_trainer
 from sweep.ranking import ranking
 from sweep.records import CONTENDER, FRESH, Event, Outcome, Role, View
 from sweep.rounds import Plan, Rounds
-from sweep.run import Job, OpenSession, Options, drive, locked
+from sweep.run import Job, OpenSession, Options, drive
 from sweep.sections import BudgetConfig, TrialConfig
 from sweep.session import Session
 from sweep.space import Space
@@ -78,7 +79,8 @@ def confirm(
                 with interrupt.allowed():
                     look = _look(folder, session.journal.view, evaluate)
                 session.note("sealed", **look)
-                looks = [_plain(event) for event in session.journal.view.sealed]
+            looks = [_plain(event) for event in session.journal.view.sealed]
+            if looks:  # written again: a crash may have come between journal and record
                 write(folder / SEALED, json.dumps(looks, indent=2))
 
         opened = _opener(space, folder, plan, view)
@@ -90,7 +92,8 @@ def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
     settings = {trial.name: trial.settings for trial in view.ranked()}
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.study import LEDGER, Ledger, open_storage
+        from sweep.storage import LEDGER, open_storage
+        from sweep.study import Ledger
 
         ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
         session = Session(space, [ledger], journal, watch, Rounds(plan, settings))
@@ -150,9 +153,9 @@ def _may_open(request: Request, session: Session) -> bool:
     now = confirmed(view)
     if now is None or request.test is False or now.leader in now.diverged:
         return False
-    if request.again or request.test:
-        return True
-    return now.over and not session.gave_up and not view.sealed
+    if session.gave_up or session.disk_full:  # such a look could not be noted, or is too early
+        return False
+    return bool(request.test) or (now.over and (request.again or not view.sealed))
 
 
 def _look(folder: Path, view: View, evaluate: Evaluate) -> Event:
@@ -185,10 +188,15 @@ def _elsewhere(folder: Path, data: str) -> list[str]:
     """Other run folders beside this one that looked at the same tokens."""
     found = []
     for path in sorted(folder.parent.glob(f"*/{SEALED}")):
-        if path.parent.name != folder.name:
-            looks = json.loads(path.read_text())
-            if any(look["data"] == data for look in looks):
-                found.append(path.parent.name)
+        name = path.parent.name
+        if name == folder.name:
+            continue
+        try:
+            looked = any(look["data"] == data for look in json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError, KeyError):
+            looked, name = True, f"{name} (perhaps: its record is damaged)"
+        if looked:
+            found.append(name)
     return found
 
 

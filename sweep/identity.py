@@ -50,11 +50,11 @@ def write_or_compare(folder: Path, space: Space, source: str) -> None:
 def read_resolved(path: Path) -> dict[str, Any]:
     try:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError):
+    except (OSError, yaml.YAMLError, ValueError):
         before = None
     if not isinstance(before, dict):
         raise SweepError(
-            f"{path} is damaged, so whether this sweep is the same cannot be told",
+            f"{path} is missing or damaged, so whether this sweep is the same cannot be told",
             hint="Restore it, or begin anew with --name.",
             code=REFUSED_TO_CONTINUE,
         )

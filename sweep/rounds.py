@@ -144,5 +144,9 @@ class Rounds:
         now = standing(self.plan, losses_of(view), self._begun - running)
         return tuple(run for run in now.wanted if run not in self._begun)
 
+    def over(self, view: View) -> bool:
+        """Whether the plan is through, without anything left to make up for."""
+        return standing(self.plan, losses_of(view)).over
+
     def begun(self, contender: str, seed: int) -> None:
         self._begun.add((contender, seed))

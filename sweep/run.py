@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from model.config import Config
 from model.setting import ConfigError
 from sweep import publisher
-from sweep.errors import REFUSED_TO_CONTINUE, TOO_MANY_FAILED, SweepError
+from sweep.driver_lock import locked
+from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.identity import digest_of_trainer, write, write_or_compare
 from sweep.interrupt import Interrupt, Interrupted
 from sweep.journal import NAME as JOURNAL
@@ -83,7 +84,8 @@ def search(space: Space, folder: Path, cache: ReferenceCache | None = None) -> O
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
         from sweep.session import Session
-        from sweep.study import LEDGER, Ledger, open_storage
+        from sweep.storage import LEDGER, open_storage
+        from sweep.study import Ledger
 
         storage = open_storage(folder / LEDGER)
         ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
@@ -171,11 +173,6 @@ def _has_gpu() -> bool:
     return has_gpu()
 
 
-def is_driven(folder: Path) -> bool:
-    """Whether a driver is at work in `folder`."""
-    return publisher.is_locked(folder / publisher.DRIVER_LOCK)
-
-
 def latest(runs: Path) -> Path:
     """The run folder under `runs` that was written to last. Raises SweepError if there is none."""
     journals = sorted(runs.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
@@ -206,20 +203,6 @@ def _with_data(space: Space) -> Space:
         raise SweepError("the data cannot be used", error.problems) from None
     reference = settled(space.reference, table.about)
     return replace(space, fixed={**fixed, "data.digest": table.digest}, reference=reference)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep `folder` to this driver. Raises SweepError if another is at work there."""
-    try:
-        with publisher.lock(folder / publisher.DRIVER_LOCK):
-            yield
-    except publisher.Locked:
-        raise SweepError(
-            f"{folder} is being run by another process",
-            hint="Wait for it, stop it, or give this one another --name.",
-            code=REFUSED_TO_CONTINUE,
-        ) from None
 
 
 def _header(job: Job, before: Event) -> Event:

@@ -23,7 +23,7 @@ from sweep.space import Space
 from sweep.study import Ledger
 
 CONTINUE = Verdict(stop=False)
-DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|disk is full")
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|disk is full")
 
 
 class Session:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from model.setting import Value
-from sweep.axis import Axis, Choice
+from sweep.baseline_points import Fate, missing
 from sweep.constraint import SECONDS, Constraint, violations
 from sweep.coordinate import Certificate
 from sweep.enqueue import INFEASIBLE, SEED, enqueue_next, seed
 from sweep.errors import SweepError
+from sweep.parameters import suggest
 from sweep.prune import SETTINGS_ATTR, make_pruner
 from sweep.records import ATTEMPT, CONTENDER, FRESH, Outcome, Role, Trial, baseline_point
 from sweep.samplers import descent, make_sampler
 from sweep.space import MULTIPLE, SEEDS, Space
 from sweep.widen import HANDED_BACK_ATTR, open_study
 
-LEDGER = "study.db"  # in a run folder
 REASON_ATTR = "reason"
 MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
 FRESH_SEEDS = 1_000_000  # above those that anyone searches with
@@ -34,17 +32,6 @@ OUTCOMES = {
     TrialState.FAIL: Outcome.FAILED,
 }
 STATES = {outcome: state for state, outcome in OUTCOMES.items()}
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def open_storage(path: Path | None) -> BaseStorage:
-    """SQLite at `path`, or memory. One driver writes; readers may look on meanwhile."""
-    if path is None:
-        return InMemoryStorage()
-    return RDBStorage(
-        f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
 
 
 class Ledger:
@@ -91,8 +78,7 @@ class Ledger:
         Proposals that break a constraint are told so to the study, not trained, and replaced.
         """
         config = self._space.sampler
-        if at_random:
-            config = replace(config, name="random")
+        config = replace(config, name="random") if at_random else config
         for _ in range(MOST_ASKED):
             if self.role is Role.SEARCH:
                 enqueue_next(self._study, self._space)
@@ -231,26 +217,15 @@ class Ledger:
         self._recalled.add(baseline_point(searched))
 
     def missing(self) -> list[dict[str, Value]]:
-        """Baseline points that nobody has measured or is measuring, the next to run first.
-
-        Those that failed least, then the largest: the longest run must not be the last to start.
-        """
+        """Baseline points that nobody has measured or is measuring, the next to run first."""
         points = self._space.baseline_points if self.role is Role.BASELINE else []
-        attempts = {baseline_point(p): 1 for p in points if baseline_point(p) not in self._recalled}
-        refused = dict.fromkeys(attempts, 0)  # times that it did not fit in what was left
-        for frozen in self._study.get_trials(deepcopy=False):
-            noted = frozen.user_attrs.get(SETTINGS_ATTR)
-            point = baseline_point(noted) if noted else None
-            if point in attempts and HANDED_BACK_ATTR in frozen.user_attrs:
-                refused[point] += 1
-            elif point in attempts and frozen.state is TrialState.FAIL:
-                attempts[point] += 1
-            elif point in attempts:
-                del attempts[point]
-        left = [p for p in points if baseline_point(p) in attempts]
-        left.sort(key=lambda p: (attempts[k := baseline_point(p)], refused[k], -_work(p)))
-        again = [{ATTEMPT: attempts[baseline_point(p)]} for p in left]
-        return [{**p, **(a if a[ATTEMPT] > 1 else {})} for p, a in zip(left, again, strict=True)]
+        left = [point for point in points if baseline_point(point) not in self._recalled]
+        tried = [
+            (frozen.user_attrs[SETTINGS_ATTR], _fate(frozen))
+            for frozen in self._study.get_trials(deepcopy=False)
+            if SETTINGS_ATTR in frozen.user_attrs
+        ]
+        return missing(left, tried)
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
         return self._as_trial(frozen.number, frozen.user_attrs[SETTINGS_ATTR])
@@ -268,27 +243,8 @@ class Ledger:
         return Trial(number, self.role, searched, settings)
 
 
-def _work(point: Mapping[str, Value]) -> float:
-    """How long a baseline point takes, up to a factor."""
-    return float(point[MULTIPLE]) * float(point.get("gpt.scale", 1.0))  # type: ignore[arg-type]
-
-
-def suggest(trial: optuna.Trial, axes: tuple[Axis, ...]) -> dict[str, Value]:
-    """Values of the axes whose conditions hold, by setting."""
-    chosen: dict[str, Any] = {}
-    about: dict[str, Any]
-    for axis in axes:
-        if not axis.active(chosen):
-            continue
-        domain = axis.domain
-        if isinstance(domain, Choice):
-            value = trial.suggest_categorical(axis.parameter, list(domain.values))
-        elif domain.whole:
-            low, high = int(domain.low), int(domain.high)
-            about = {"step": int(domain.step) or 1, "log": domain.log}
-            value = trial.suggest_int(axis.parameter, low, high, **about)
-        else:
-            about = {"step": domain.step or None, "log": domain.log}
-            value = trial.suggest_float(axis.parameter, domain.low, domain.high, **about)
-        chosen[axis.setting] = value
-    return chosen
+def _fate(frozen: FrozenTrial) -> Fate:
+    """What became of a baseline run."""
+    if HANDED_BACK_ATTR in frozen.user_attrs:
+        return Fate.HANDED_BACK
+    return Fate.FAILED if frozen.state is TrialState.FAIL else Fate.MEASURED

@@ -12,19 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.setting import Value
-from sweep.axis import Axis, Choice
 from sweep.continued import Outside, place
 from sweep.enqueue import INFEASIBLE
+from sweep.parameters import distribution
 from sweep.prune import SETTINGS_ATTR
 from sweep.records import Role
 from sweep.space import Space
@@ -54,17 +48,6 @@ def open_study(storage: BaseStorage, role: Role, space: Space) -> optuna.Study:
     return study
 
 
-def distribution(axis: Axis) -> BaseDistribution:
-    """The axis as Optuna has it."""
-    domain = axis.domain
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.values)
-    if domain.whole:
-        low, high, step = int(domain.low), int(domain.high), int(domain.step) or 1
-        return IntDistribution(low, high, log=domain.log, step=step)
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step or None)
-
-
 def _newest(storage: BaseStorage, name: str) -> tuple[str, int]:
     """The latest study that is whole, and its version; those after it are deleted."""
     known = {study.study_name: study for study in storage.get_all_studies()}
@@ -91,6 +74,10 @@ def _rewritten(
 
 def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> FrozenTrial:
     """`trial` with the parameters that the space as it is now would have given it."""
+    if trial.state is TrialState.WAITING:
+        # What it is to be has the old names of parameters; it is enqueued again, with the new.
+        about = {HANDED_BACK_ATTR: "waited while the space grew"}
+        return create_trial(state=TrialState.FAIL, user_attrs=about)
     chosen: dict[str, Value] = {}
     if SETTINGS_ATTR in trial.user_attrs:  # else it was never told, and has nothing to keep
         try:

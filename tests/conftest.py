@@ -20,7 +20,8 @@ from sweep.records import Event, Role
 from sweep.session import Session
 from sweep.space import Space
 from sweep.space_reader import read_space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 # A busy machine is slow, which is no failure.
 settings.register_profile("untimed", deadline=None)

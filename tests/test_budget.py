@@ -25,7 +25,8 @@ from sweep.records import Outcome, Role, View
 from sweep.sections import BudgetConfig, ReferenceConfig
 from sweep.session import Session
 from sweep.space import Space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 Open = Callable[[Space], Session]
 NOTHING = Cost(0, 0, 0)

@@ -18,6 +18,7 @@ from sweep.confirm import (
     paired_deviation,
     t_quantile,
 )
+from sweep.confirm_report import noise_text
 from sweep.rounds import Plan, standing
 
 SEEDS = range(1, 65)
@@ -68,6 +69,22 @@ def test_a_difference_that_can_be_seen_shrinks_with_seeds() -> None:
     assert detectable(deviation, 5, 10**6) == pytest.approx(0.0047, abs=5e-5)
     assert detectable(deviation, 5, 4) > detectable(deviation, 5, 10**6)
     assert detectable(deviation, 5, 4, power=0.8) > detectable(deviation, 5, 4)
+
+
+def test_the_difference_that_is_promised_is_one_that_would_be_called_separated() -> None:
+    """Of three contenders the clearest pair is tested at a third of the level."""
+    noise = {1: 0.01, 2: -0.01, 3: 0.02, 4: -0.02, 5: 0.0}
+    losses = {
+        "a": dict.fromkeys(noise, 3.0),
+        "b": {seed: 3.5 + its for seed, its in noise.items()},
+        "c": {seed: 4.0 - its for seed, its in noise.items()},
+    }
+    plan = Plan(("a", "b", "c"), 5, until_separated=False)
+    now = standing(plan, losses)
+
+    deviation = paired_deviation(losses) or 0.0
+    least = t_quantile(1 - 0.05 / 3 / 2, 4) * deviation / math.sqrt(5)
+    assert f"5 shared seeds show a difference of {least:.4f} half the time" in noise_text(now)
 
 
 def test_sharing_seeds_takes_out_what_they_have_in_common() -> None:

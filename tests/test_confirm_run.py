@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 from conftest import make_space
 from test_rounds import TEXT, noisy_train
 
+from model.config import Config
+from model.progress import Progress
 from model.setting import ConfigError
 from sweep import publisher, report
 from sweep.cli import cli
 from sweep.confirm_run import Request, confirm
 from sweep.errors import SweepError
 from sweep.identity import RESOLVED, write_or_compare
-from sweep.journal import NAME, read_events, read_view
+from sweep.journal import NAME, read_view
 from sweep.records import Role
 from sweep.run import Job, Options, drive, search
 from sweep.sections import BudgetConfig
@@ -102,6 +101,7 @@ def test_deleting_the_record_does_not_seal_the_split_again(folder: Path) -> None
     confirm(folder, ASKED, HERE, noisy_train, evaluate)
 
     assert len(evaluate.asked) == 3
+    assert (folder / "sealed.json").exists()  # a crash may have come before it was written
 
 
 def test_the_split_stays_sealed_while_runs_are_left_or_it_is_asked_to(folder: Path) -> None:
@@ -113,6 +113,73 @@ def test_the_split_stays_sealed_while_runs_are_left_or_it_is_asked_to(folder: Pa
 
     assert evaluate.asked == []
     assert not (folder / "sealed.json").exists()
+
+
+def test_another_look_does_not_come_before_the_plan_is_through(folder: Path) -> None:
+    """`--again` allows a second look; it does not ask for an early one."""
+    evaluate = Evaluator()
+    short = replace(ASKED, budget=BudgetConfig(trials=3))
+
+    confirm(folder, replace(short, again=True), HERE, noisy_train, evaluate)
+
+    assert evaluate.asked == []
+
+
+def test_a_spent_disk_keeps_the_split_sealed_even_if_a_look_was_asked_for(folder: Path) -> None:
+    """That look could not be written down."""
+    evaluate = Evaluator()
+
+    def spent(config: Config, folder: Path) -> Iterator[Progress]:
+        if folder.name.endswith("-s2"):
+            raise OSError(28, "No space left on device")
+        return noisy_train(config, folder)
+
+    with pytest.raises(SweepError, match="no space left"):
+        confirm(folder, replace(ASKED, test=True), HERE, spent, evaluate)
+
+    assert evaluate.asked == []
+
+
+def test_a_record_that_cannot_be_read_is_told_and_costs_no_look(folder: Path) -> None:
+    for name, text in (("torn", "["), ("odd", "[3]")):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "sealed.json").write_text(text)
+
+    assert confirm(folder, ASKED, HERE, noisy_train, Evaluator()) == 0
+
+    told = report.result(read_view(folder / NAME), folder)
+    assert "odd (perhaps: its record is damaged), torn (perhaps: its record is damaged)." in told
+
+
+def test_a_lost_description_of_the_sweep_is_told(folder: Path) -> None:
+    (folder / RESOLVED).unlink()
+
+    with pytest.raises(SweepError, match="resolved.yaml is missing or damaged"):
+        confirm(folder, ASKED, HERE, noisy_train, Evaluator())
+
+
+def test_the_folder_one_stands_in_has_its_neighbours_beside_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks of other sweeps and the MLflow store are found from the folder's parent."""
+    asked = []
+
+    def note(path: Path, request: Request, options: Options) -> int:
+        asked.append((path, options.runs))
+        return 0
+
+    monkeypatch.setattr("sweep.confirm_run.confirm", note)
+    monkeypatch.chdir(folder)
+
+    with pytest.raises(SystemExit):
+        cli(["confirm", "."], standalone_mode=False)
+
+    assert asked == [(folder, folder.parent)]
+
+
+def test_more_seeds_than_anyone_trains_are_refused() -> None:
+    with pytest.raises(click.BadParameter, match="not in the range"):
+        cli(["confirm", "nowhere", "--seeds", "100000000"], standalone_mode=False)
 
 
 def test_looks_of_other_sweeps_at_the_same_tokens_are_told(folder: Path) -> None:
@@ -172,79 +239,3 @@ def test_a_search_goes_on_after_a_confirmation_and_keeps_its_result(folder: Path
 def test_a_budget_that_is_not_understood_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(SweepError, match=message):
         cli(["confirm", "nowhere", *words], standalone_mode=False)
-
-
-REAL = """
-name: tiny
-search:
-  train.epochs: [2, 4, 8]
-fixed:
-  data.train_tokens: 4097
-  data.val_tokens: 1025
-  data.test_tokens: 1025
-  gpt.layers: 1
-  gpt.width: 16
-  train.batch_tokens: 256
-  train.evals: 8
-budget: {trials: 3}
-sampler: {name: random}
-prune: {rule: none}
-"""
-
-
-@pytest.mark.slow
-def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
-    corpus: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "tiny.yaml").write_text(REAL)
-    runs = ["--runs", str(tmp_path / "runs"), "--here", "--plain"]
-    journal = tmp_path / "runs" / "tiny" / NAME
-    found = sweep("run", str(tmp_path / "tiny.yaml"), "--set", f"data.path={corpus}", *runs)
-    output = found.communicate()[0]
-    assert found.returncode == 0, output
-    asked = ["confirm", "--top", "2", "--seeds", "3", *runs]
-    for after in (5, 20):
-        driver = sweep(*asked)
-        wait_for(journal, after, driver)
-        driver.send_signal(signal.SIGKILL)
-        driver.communicate()
-
-    last = sweep(*asked)
-    output = last.communicate()[0]
-
-    assert last.returncode == 0, output
-    events = [event for event, _ in read_events(journal)]
-    ours = {e["trial"] for e in events if e["event"] == "trial" and e["role"] == "confirm"}
-    seen = [(e["trial"], e["basis_points"]) for e in events if e["event"] == "observation"]
-    assert len(ours) == len([1 for e in events if e["event"] == "outcome" and e["trial"] in ours])
-    assert len(seen) == len(set(seen))
-    assert len(ours) in (3, 6)  # one recipe if the three trials drew the same epochs
-    assert "Noise floor of this setup" in output
-    assert "●" in output
-    assert "Test split: " in output
-    refused = sweep(*asked, "--test")
-    assert "was looked at before" in refused.communicate()[0]
-    assert refused.returncode == 4
-
-
-def sweep(*words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sweep", *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def wait_for(journal: Path, count: int, driver: subprocess.Popen[str]) -> None:
-    """Return once confirming runs have made `count` observations; fails if the driver ends."""
-    import select
-
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and driver.poll() is None:
-        events = [event for event, _ in read_events(journal)]
-        if sum(e["event"] == "observation" and "-s" in e["trial"] for e in events) >= count:
-            return
-        select.select([], [], [], 0.02)  # there is no event to wait for
-    raise AssertionError(driver.communicate()[0])

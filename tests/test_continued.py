@@ -19,7 +19,8 @@ from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_view
 from sweep.records import Outcome, Role, View
 from sweep.space import Space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 # Every report is a transaction on the disk: few trials, few evaluations.
 SPACE = """

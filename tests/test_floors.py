@@ -38,7 +38,7 @@ FLOORS = [
     {"model.sample", "model.sealed"},
     {"sweep.errors", "sweep.interrupt", "sweep.publisher", "sweep.usage"},
     {"sweep.text_model", "sweep.tracking_cursor"},
-    {"sweep.external_rows"},
+    {"sweep.external_rows", "sweep.driver_lock", "sweep.storage"},
     {"sweep.external_reader"},
     {"sweep.ray_cluster"},
     {"sweep.features", "sweep.surface"},
@@ -56,6 +56,7 @@ FLOORS = [
     {"sweep.records", "sweep.intervals"},
     {"sweep.grid", "sweep.prior", "sweep.proposals"},
     {"sweep.coordinate"},
+    {"sweep.baseline_points", "sweep.parameters"},
     {"sweep.nodes", "sweep.budget", "sweep.continued", "sweep.rounds", "sweep.starter"},
     {"sweep.distribution", "sweep.points", "sweep.wandb_keys", "sweep.cross_checks"},
     {"sweep.leaves", "sweep.section_lists"},
@@ -93,7 +94,15 @@ FLOORS = [
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 DOORS = {
     "ray": {"sweep.ray_cluster", "sweep.ray_runner"},
-    "optuna": {"sweep.study", "sweep.prune", "sweep.enqueue", "sweep.samplers", "sweep.widen"},
+    "optuna": {
+        "sweep.enqueue",
+        "sweep.parameters",
+        "sweep.prune",
+        "sweep.samplers",
+        "sweep.storage",
+        "sweep.study",
+        "sweep.widen",
+    },
     "mlflow": {
         "sweep.text_model",
         "sweep.tracking",

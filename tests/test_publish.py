@@ -23,7 +23,7 @@ from sweep.journal import NAME, read_events, read_view
 from sweep.run import Job, Options, search
 from sweep.run import drive as drive_job
 from sweep.space import Space
-from sweep.study import open_storage
+from sweep.storage import open_storage
 
 pytestmark = pytest.mark.slow
 

@@ -25,7 +25,7 @@ from sweep.journal import NAME, read_events
 from sweep.records import Outcome, Trial, TrialView
 from sweep.sections import TrialConfig
 from sweep.session import Session
-from sweep.study import open_storage
+from sweep.storage import open_storage
 
 pytestmark = [
     pytest.mark.slow,

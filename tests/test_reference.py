@@ -26,7 +26,8 @@ from sweep.reference_table import SLOWRUN, settled, table_runs
 from sweep.sections import ReferenceConfig
 from sweep.session import Session
 from sweep.space import Space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 DIGEST = "data.digest=0123"
 

@@ -25,7 +25,8 @@ from sweep.rounds import Plan, Rounds
 from sweep.sections import BudgetConfig
 from sweep.session import Session
 from sweep.space import Space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 TEXT = """
 name: fake
@@ -222,6 +223,28 @@ def test_a_seed_is_begun_only_if_all_contenders_can_run_with_it(
     assert not now.over
 
 
+def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
+    confirm: Confirming, searched: View
+) -> None:
+    """It was begun by a driver that vanished, and the next one may spend less."""
+    contenders = names(searched)[:2]
+    plan = Plan(contenders, 2, until_separated=False)
+
+    def vanishing(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in noisy_train(config, folder):
+            yield progress
+            if folder.name == f"{contenders[1]}-s2":
+                raise Vanish
+
+    confirm(plan, vanishing)
+    gone = spent(
+        confirm(plan, budget=BudgetConfig(trials=99, flops=1)).journal.view, (Role.CONFIRM,)
+    )
+    session = confirm(plan, budget=BudgetConfig(trials=99, flops=gone.flops * 1.001))
+
+    assert session.ended == "budget spent: nothing that is left fits"
+
+
 def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
     confirm: Confirming, searched: View
 ) -> None:
@@ -233,9 +256,10 @@ def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
             raise RuntimeError("a cosmic ray")
         return noisy_train(config, folder)
 
-    first = confirm(plan, failing).journal.view
-    second = confirm(plan).journal.view
+    failed = confirm(plan, failing)
+    first, second = failed.journal.view, confirm(plan).journal.view
 
+    assert failed.ended == "some runs failed"
     assert first.trials[f"{contenders[0]}-s2"].outcome is Outcome.FAILED
     assert set(second.trials) - {f"{contenders[0]}-s2-2"} <= set(first.trials)
     now = confirmed(second)

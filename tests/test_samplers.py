@@ -18,7 +18,8 @@ from sweep.errors import SweepError
 from sweep.records import Outcome, Role, Trial
 from sweep.sections import SamplerConfig
 from sweep.space import Space
-from sweep.study import Ledger, open_storage
+from sweep.storage import open_storage
+from sweep.study import Ledger
 
 NAMES = ["surface", "tpe", "gp", "cmaes", "random", "grid", "qmc", "coordinate"]
 TRIALS = 11

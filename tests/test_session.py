@@ -22,7 +22,7 @@ from sweep.journal import NAME, read_view
 from sweep.records import Outcome, TrialView
 from sweep.session import Session
 from sweep.space import Space
-from sweep.study import open_storage
+from sweep.storage import open_storage
 
 Open = Callable[[Space], Session]
 

@@ -28,7 +28,7 @@ from sweep.interrupt import Interrupt
 from sweep.journal import NAME, Journal, read_view
 from sweep.session import Session
 from sweep.space import Space
-from sweep.study import open_storage
+from sweep.storage import open_storage
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Session]

@@ -1,0 +1,88 @@
+"""`sweep confirm` with the trainer, killed in between."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sweep.journal import NAME, read_events
+
+REAL = """
+name: tiny
+search:
+  train.epochs: [2, 4, 8]
+fixed:
+  data.train_tokens: 4097
+  data.val_tokens: 1025
+  data.test_tokens: 1025
+  gpt.layers: 1
+  gpt.width: 16
+  train.batch_tokens: 256
+  train.evals: 8
+budget: {trials: 3}
+sampler: {name: random}
+prune: {rule: none}
+"""
+
+
+@pytest.mark.slow
+def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
+    corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(REAL)
+    runs = ["--runs", str(tmp_path / "runs"), "--here", "--plain"]
+    journal = tmp_path / "runs" / "tiny" / NAME
+    found = sweep("run", str(tmp_path / "tiny.yaml"), "--set", f"data.path={corpus}", *runs)
+    output = found.communicate()[0]
+    assert found.returncode == 0, output
+    asked = ["confirm", "--top", "2", "--seeds", "3", *runs]
+    for after in (5, 20):
+        driver = sweep(*asked)
+        wait_for(journal, after, driver)
+        driver.send_signal(signal.SIGKILL)
+        driver.communicate()
+
+    last = sweep(*asked)
+    output = last.communicate()[0]
+
+    assert last.returncode == 0, output
+    events = [event for event, _ in read_events(journal)]
+    ours = {e["trial"] for e in events if e["event"] == "trial" and e["role"] == "confirm"}
+    seen = [(e["trial"], e["basis_points"]) for e in events if e["event"] == "observation"]
+    assert len(ours) == len([1 for e in events if e["event"] == "outcome" and e["trial"] in ours])
+    assert len(seen) == len(set(seen))
+    assert len(ours) in (3, 6)  # one recipe if the three trials drew the same epochs
+    assert "Noise floor of this setup" in output
+    assert "●" in output
+    assert "Test split: " in output
+    refused = sweep(*asked, "--test")
+    assert "was looked at before" in refused.communicate()[0]
+    assert refused.returncode == 4
+
+
+def sweep(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweep", *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(journal: Path, count: int, driver: subprocess.Popen[str]) -> None:
+    """Return once confirming runs have made `count` observations; fails if the driver ends."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and driver.poll() is None:
+        events = [event for event, _ in read_events(journal)]
+        if sum(e["event"] == "observation" and "-s" in e["trial"] for e in events) >= count:
+            return
+        select.select([], [], [], 0.02)  # there is no event to wait for
+    raise AssertionError(driver.communicate()[0])
