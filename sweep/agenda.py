@@ -59,9 +59,7 @@ class Agenda:
             return "budget spent"
         if self.nothing_fits:
             return NOTHING_FITS
-        if self._ledgers[self._role].settled():
-            return "nothing left to try around the best"
-        return self.allowance.exhausted
+        return self._ledgers[self._role].settled() or self.allowance.exhausted
 
     @property
     def outcome(self) -> str:

@@ -51,12 +51,12 @@ class Certificate:
         """The certificate as people read it."""
         about = " ".join(f"{name}={short(value)}" for name, value in self.centre.items())
         if self.certified:
-            head = "certified: no neighbour is better"
+            head = f"certified: no neighbour is better by more than {self.margin:g}"
         else:
             edges = [f"edge in {name}" for name in self.edges]
             missing = [f"{self.missing} neighbours not run"] if self.missing else []
             head = f"uncertified: {', '.join(edges + missing)}"
-        found = [f"{head} by more than {self.margin:g}", f"  {self.loss:.4f}  {about}"]
+        found = [head, f"  {self.loss:.4f}  {about}"]
         for neighbour, loss in sorted(self.neighbours, key=lambda pair: pair[1] or math.inf):
             told = "not run" if loss is None else f"{loss:.4f}" if loss < math.inf else "stopped"
             tied = "  tied" if neighbour in self.tied else ""

@@ -16,6 +16,7 @@ from sweep.space import BUDGET, Space
 
 COMBINATIONS_CHECKED = 256
 DRAWS_CHECKED = 200
+POINT_DRAWS = 50
 SEED = "train.seed"
 
 
@@ -97,11 +98,23 @@ def _check_feasible(space: Space, problems: Problems) -> None:
         beyond = violations({**space.fixed, **chosen}, space.constraints)
         names = [name for name, violation in beyond.items() if violation > 0]
         if not names:
-            return
+            break
         for name in names:
             broken[name] = broken.get(name, 0) + 1
+    else:
+        _tell_infeasible(broken, len(tried), problems)
+        return
+    drawn = draws(space.axes, POINT_DRAWS) if space.constraints else []
+    for point in space.points if drawn else ():
+        found = [violations({**space.fixed, **d, **point}, space.constraints) for d in drawn]
+        for name in found[0]:
+            if all(beyond.get(name, 0) > 0 for beyond in found):
+                problems.add(0, "points", f"{dict(point)} breaks {name} whatever else is drawn")
+
+
+def _tell_infeasible(broken: Mapping[str, int], tried: int, problems: Problems) -> None:
     for name, times in broken.items():
-        what = f"{name} is broken by {times} of {len(tried)} points tried, and none keeps them all"
+        what = f"{name} is broken by {times} of {tried} points tried, and none keeps them all"
         problems.add(0, "constraints", what)
 
 

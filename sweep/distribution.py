@@ -59,9 +59,10 @@ def read_domain(
 ) -> Choice | Range | None:
     """The domain that the keys of `leaf` describe; None, with problems noted, if they do not."""
     blame = partial(problems.add, line, name)
-    leaf = _in_our_words(name, leaf, blame)
-    if not leaf:
-        return None
+    if leaf:  # what is empty here was already wrong in the words of W&B
+        leaf = _in_our_words(name, leaf, blame)
+        if not leaf:
+            return None
     given = set(leaf) - {"when"}
     if given == {"values"}:
         return read_choice(name, line, leaf["values"], problems)

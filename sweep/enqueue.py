@@ -22,6 +22,7 @@ POINT = "point"  # which of the space's points a trial is
 REPEATS = "repeats"  # the trial whose proposal it trains again
 SEEDS_ON = "seeds_on"  # how far its seed is from the first
 INFEASIBLE = "infeasible"  # the constraints that a proposal breaks; it was never trained
+POINT_TRIES = 20  # completions of a point that break a constraint, before it is given up
 REPEATED = (TrialState.COMPLETE, TrialState.RUNNING)
 
 
@@ -30,9 +31,11 @@ def enqueue_next(study: Study, space: Space) -> None:
     trials = study.get_trials(deepcopy=False)
     if any(trial.state is TrialState.WAITING for trial in trials):
         return
-    asked = {trial.user_attrs.get(POINT) for trial in trials}
+    times = Counter(t.user_attrs.get(POINT) for t in trials)
+    turned_down = Counter(t.user_attrs.get(POINT) for t in trials if INFEASIBLE in t.user_attrs)
     for number, point in enumerate(space.points):
-        if number not in asked:
+        # What the sampler put beside it may have broken a constraint, which is no fault of its own.
+        if times[number] == turned_down[number] < POINT_TRIES:
             study.enqueue_trial(parameters(point, space.axes), user_attrs={POINT: number})
             return
     if missing := _missing_seed(trials, space.repeat):

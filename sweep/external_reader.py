@@ -28,8 +28,10 @@ KEPT_BY_WANDB = {
     "state", "notes", "user", "tags", "created", "runtime", "sweep", "host", "hostname", "github",
     "group", "job type", "entity", "project", "url", "command", "updated", "end time", "id",
 }  # fmt: skip
+STATE = "state"
 CHART = " - "
 CHART_ENDS = ("__MIN", "__MAX")
+FURTHEST = 2**62  # step: MLflow keeps 64 bits
 UNFINISHED = ("running", "crashed", "failed", "killed", "preempting", "preempted", "pending")
 
 
@@ -72,7 +74,8 @@ def read_external(path: Path, loss: str = "", params: Sequence[str] = (), name: 
     if _is_chart(found):
         return Found(_chart(path, rows, loss, problems), _raise(path, problems))
     of = _columns(path, found, [loss, name, *params], problems)
-    if of.step:
+    # A table of runs may show the last step of each, but only a table tells their states.
+    if of.step and STATE not in map(str.lower, found):
         return Found(_histories(path, rows, of, problems), _raise(path, problems))
     return _table(path, rows, of, problems)
 
@@ -107,11 +110,18 @@ def _columns(
 
 
 def _number(found: object) -> float | None:
+    if isinstance(found, bool):
+        return None
     try:
         number = float(found)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number
+
+
+def _step(found: object) -> int | None:
+    number = _number(found)
+    return int(number) if number is not None and abs(number) <= FURTHEST else None
 
 
 def _table(
@@ -125,7 +135,7 @@ def _table(
     left_out = []
     for number, row in rows:
         name = str((of.name and row.get(of.name)) or f"{path.stem}-{number}")
-        state = next((str(v).lower() for k, v in row.items() if k.lower() == "state"), "")
+        state = next((str(v).lower() for k, v in row.items() if k.lower() == STATE), "")
         if state in UNFINISHED:
             left_out.append(name)
             continue
@@ -165,12 +175,12 @@ def _histories(
         last[name] = {**last.get(name, {}), **{k: v for k, v in row.items() if v not in (None, "")}}
         if row.get(of.loss) in (None, ""):
             continue
-        step, loss = _number(row.get(of.step)), _number(row[of.loss])
-        if step is None or loss is None or not math.isfinite(step):
+        step, loss = _step(row.get(of.step)), _number(row[of.loss])
+        if step is None or loss is None:
             what = f"{of.step} {row.get(of.step)!r}, {of.loss} {row[of.loss]!r}"
             problems.append(f"line {number}: expected numbers, got {what}")
         elif math.isfinite(loss):
-            curves.setdefault(name, []).append((int(step), loss))
+            curves.setdefault(name, []).append((step, loss))
     problems += [f"run {name} has no {of.loss}" for name in last if name not in curves]
     return [
         ExternalRun(name, sorted(c)[-1][1], _params(last[name], of.params), sorted(c), path.name)
@@ -204,13 +214,13 @@ def _cells(rows: Rows, column: str, problems: list[str]) -> Iterator[tuple[int, 
     for number, row in rows:
         if row[column] == "":
             continue
-        step, loss = _number(row["Step"]), _number(row[column])
+        step, loss = _step(row["Step"]), _number(row[column])
         if step is None or loss is None:
             problems.append(
                 f"line {number}: expected numbers, got {row['Step']!r}, {row[column]!r}"
             )
         elif math.isfinite(loss):
-            yield int(step), loss
+            yield step, loss
 
 
 def _raise(path: Path, problems: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ def read_rows(path: Path, problems: list[str]) -> Rows:
         return []
     if text.lstrip()[0] in "[{":
         return _json_rows(text, problems)
-    reader = csv.reader(text.splitlines())
+    reader = csv.reader(io.StringIO(text, newline=""))  # a quoted cell may have several lines
     try:
         header = next(reader)
         rows: Rows = []
@@ -50,20 +51,25 @@ def _json_rows(text: str, problems: list[str]) -> Rows:
     if text.lstrip()[0] == "[":
         try:
             found = list(enumerate(json.loads(text), 1))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(f"not JSON: {error}")
             return []
+        if not found:
+            problems.append("it has no rows")
     else:
         found = []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # JSON text may hold other line ends
             try:
                 found += [(number, json.loads(line))] if line.strip() else []
-            except ValueError:
+            except (ValueError, RecursionError):
                 problems.append(f"line {number}: not JSON")
     rows: Rows = []
     for number, row in found:
         if not isinstance(row, dict):
             problems.append(f"row {number}: expected an object, got {row!r:.40}")
+            continue
+        if not _is_unicode(row):
+            problems.append(f"row {number}: has half a character, such as \\ud800")
             continue
         nested = {key: row.pop(key) for key in ("config", "summary") if key in row}
         merged = dict(row)
@@ -71,6 +77,15 @@ def _json_rows(text: str, problems: list[str]) -> Rows:
             merged |= _flat(inner) if isinstance(inner, dict) else {}
         rows.append((number, merged))
     return rows
+
+
+def _is_unicode(row: Row) -> bool:
+    """Whether the texts of a row can be written: JSON can spell halves of surrogate pairs."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flat(nested: Mapping[str, Any], before: str = "") -> dict[str, Any]:

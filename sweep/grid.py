@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 from model.config import MULTIPLIER, SETTINGS
 from model.setting import Value
 from sweep.axis import Axis, Choice
-from sweep.cube import Point, is_number, snapped
+from sweep.cube import Key, Point, every_point, is_number, key, snapped
+from sweep.errors import SweepError
 
 RATE = "optim.lr"
+GRID_LIMIT = 100_000  # points; no sweep gets through more
 FACTORS_IN_LINEAR = 16.0  # a linear range has as many steps as a log one of this ratio
 NEAREST_STEP = 0.75  # octaves between the decay wanted at equal timescale and the level taken
 
@@ -67,6 +73,42 @@ def _line(axis: Axis, factor: float) -> Line:
     if domain.whole:
         levels = [int(level) for level in levels]  # type: ignore[arg-type]
     return Line(axis, tuple(levels), ordered=True)
+
+
+@lru_cache(maxsize=4)
+def grid_points(axes: tuple[Axis, ...], factor: float, seed: int) -> tuple[Point, ...]:
+    """Every point of the grid, in an order that the seed decides.
+
+    Raises SweepError if they are more than any sweep gets through.
+    """
+    levels = {line.axis.parameter: line.levels for line in lines_of(axes, factor)}
+    points = list(islice(every_point(axes, levels), GRID_LIMIT + 1))
+    if len(points) > GRID_LIMIT:
+        raise SweepError(
+            f"sampler.name: the grid of this space has more than {GRID_LIMIT:,} points",
+            hint="List fewer values, raise sampler.step, or take another sampler.",
+        )
+    return tuple(random.Random(seed).sample(points, len(points)))
+
+
+def least_tried(axes: tuple[Axis, ...], factor: float, seed: int, tried: Sequence[Point]) -> Point:
+    """The first point of the grid of those that were tried least often, so that none is left out
+    by what was proposed in between.
+    """
+    times = _times(axes, factor, tried)
+    return min(grid_points(axes, factor, seed), key=lambda point: times[key(point)])
+
+
+def is_through(axes: tuple[Axis, ...], factor: float, seed: int, tried: Sequence[Point]) -> bool:
+    """Whether every point was tried: once more, the same settings would give the same loss."""
+    times = _times(axes, factor, tried)
+    points = grid_points(axes, factor, seed)
+    return len(times) >= len(points) and all(key(point) in times for point in points)
+
+
+def _times(axes: tuple[Axis, ...], factor: float, tried: Sequence[Point]) -> Counter[Key]:
+    lines = lines_of(axes, factor)
+    return Counter(key(on_grid(lines, point)) for point in tried)
 
 
 def on_grid(lines: Sequence[Line], point: Point) -> Point:

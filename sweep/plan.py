@@ -15,6 +15,7 @@ from sweep.constraint import violations
 from sweep.cost import Cost, trial_cost
 from sweep.draw import corners, draws
 from sweep.errors import SweepError
+from sweep.grid import grid_points
 from sweep.sections import PruneConfig
 from sweep.space import MULTIPLE, Space
 from sweep.speed import Speed
@@ -67,9 +68,10 @@ def plan(space: Space) -> Plan:
     extremes = _trainable(list(islice(corners(space.axes), CORNERS)), space) + found
     if not found or not extremes:
         raise SweepError(f"{space.name} proposes nothing that can be trained and keeps constraints")
-    left, assumption = pruning(space.prune, space.budget.trials, _strata(space), _evals(space))
+    trials = _trials(space)
+    left, assumption = pruning(space.prune, trials, _strata(space), _evals(space))
     return Plan(
-        trials=space.budget.trials,
+        trials=trials,
         seeds=space.repeat,
         rows=_chosen(found, extremes),
         drawn=tuple(row.cost for row in found),
@@ -188,6 +190,19 @@ def _chosen(found: Sequence[Row], extremes: Sequence[Row]) -> tuple[Row, ...]:
         *between,
         Row("dearest", dearest.searched, dearest.settings, dearest.cost),
     )
+
+
+def _trials(space: Space) -> int:
+    """Those of the budget, or all that a grid has: it ends when each of its points was tried."""
+    most = space.budget.trials
+    if space.sampler.name != "grid":
+        return most
+    points = grid_points(space.axes, space.sampler.step, space.sampler.seed)
+    kept = sum(
+        not any(v > 0 for v in violations({**space.fixed, **p}, space.constraints).values())
+        for p in points[: most if not space.constraints else None]
+    )
+    return max(1, min(most, (kept + len(space.points)) * space.repeat))
 
 
 def _strata(space: Space) -> int:

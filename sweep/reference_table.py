@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,14 +65,14 @@ def read_entries(given: Sequence[object], problem: Problem) -> tuple[str, ...]:
 def _read_csv(path: Path, problem: Problem) -> list[tuple[str, str, str]]:
     """(where, tokens, loss) of each cell: a row is a token count and a loss for each size."""
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         problem(f"expected tokens:loss pairs, {SLOWRUN}, or a CSV file; {path}: {reason}")
         return []
     filled = [(n, row) for n, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
-    if filled and not _number(filled[0][1][0]):
-        filled = filled[1:]  # the heading
+    if filled and not re.match(r"\s*[\d.]", filled[0][1][0]):
+        filled = filled[1:]  # the heading; a count that is misspelled is none
     if not filled:
         problem(f"{path} has no rows; expected tokens, then a loss for each size")
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,16 +23,16 @@ from optuna.trial import FrozenTrial, TrialState
 from model.setting import Value
 from sweep.axis import Axis
 from sweep.coordinate import Certificate, Finished, certificate, next_point
-from sweep.cube import Point, drawn, every_point, key, spread
+from sweep.cube import Point, drawn, key, spread
+from sweep.enqueue import REPEATS
 from sweep.errors import SweepError
-from sweep.grid import lines_of, on_grid
+from sweep.grid import is_through, least_tried, lines_of, on_grid
 from sweep.prior import first_points
 from sweep.proposals import Seen, propose
 from sweep.sections import SamplerConfig
 from sweep.space import Space
 
 TELLING = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-GRID_LIMIT = 100_000  # points; no sweep gets through more
 Plan = Callable[[Study, FrozenTrial], Point | None]
 
 
@@ -141,8 +140,8 @@ def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
     if config.name == "coordinate":
         return lambda study, trial: _step(config, space, _seen(study, trial, space))
     if config.name == "grid":
-        point = _of_grid(config, space, asked)
-        return lambda study, trial: point
+        grid = space.axes, config.step, config.seed
+        return lambda study, trial: least_tried(*grid, _tried(study, space, trial.number))
     if config.name == "qmc":
         shares = spread(1, len(space.axes), config.seed, first=asked)[0]
         return lambda study, trial: drawn(space.axes, shares)
@@ -169,17 +168,27 @@ def _step(config: SamplerConfig, space: Space, seen: Sequence[Seen]) -> Point | 
     return next_point(lines, finished, [s.point for s in seen if s.running], config.margin)
 
 
-def _of_grid(config: SamplerConfig, space: Space, asked: int) -> Point:
-    """The grid's points in an order that the seed decides, over again once all were given."""
-    levels = {line.axis.parameter: line.levels for line in lines_of(space.axes, config.step)}
-    points = list(islice(every_point(space.axes, levels), GRID_LIMIT + 1))
-    if len(points) > GRID_LIMIT:
-        raise SweepError(
-            f"sampler.name: the grid of this space has more than {GRID_LIMIT:,} points",
-            hint="List fewer values, raise sampler.step, or take another sampler.",
-        )
-    order = np.random.default_rng(config.seed).permutation(len(points))
-    return points[int(order[asked % len(points)])]
+def _tried(study: Study, space: Space, number: int = -1) -> list[Point]:
+    """What was proposed in trials other than `number`; repeats were not."""
+    return [
+        _point(other, space)
+        for other in study.get_trials(deepcopy=False)
+        if other.number != number
+        and other.state is not TrialState.WAITING
+        and REPEATS not in other.user_attrs
+    ]
+
+
+def settled(study: Study, space: Space) -> str:
+    """Why the sampler has nothing left to ask; empty while it has.
+
+    A grid is through once each of its points was tried: the same settings give the same loss.
+    """
+    config = space.sampler
+    if config.name == "grid":
+        through = is_through(space.axes, config.step, config.seed, _tried(study, space))
+        return "every point of the grid was tried" if through else ""
+    return "nothing left to try around the best" if descent(study, space)[0] else ""
 
 
 def _seen(study: Study, trial: FrozenTrial | None, space: Space) -> list[Seen]:

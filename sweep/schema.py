@@ -38,7 +38,7 @@ def space_schema() -> Schema:
         "title": "Search space of sweep",
         **_closed(
             {
-                "name": {"type": "string", "description": "names the run folder"},
+                "name": {"type": ["string", "integer"], "description": "names the run folder"},
                 "preset": {"enum": sorted(PRESETS), "description": "a recipe to begin with"},
                 "search": _closed(leaves, "settings to search, each with its values"),
                 NESTED: _closed({**leaves, **nested}, "search, as W&B sweeps call it"),
@@ -89,7 +89,8 @@ def _value(about: Setting) -> Schema:
 def _leaf(about: Setting) -> Schema:
     """How one setting is searched, or held constant."""
     value = {"$ref": f"#/$defs/{about.name}"}
-    constant = _closed({"value": value}) | {"required": ["value"]}
+    words = {"value": value, "distribution": {"const": "constant"}}
+    constant = _closed(words) | {"required": ["value"]}
     if about.name in NOT_SEARCHABLE:
         return {"description": f"{about.meaning}; cannot be searched", **constant}
     listed = {"type": "array", "items": value, "minItems": 1}
@@ -127,6 +128,8 @@ def _domain(about: Setting) -> Schema:
 
 def _section(part: str) -> Schema:
     inside = {n.partition(".")[2]: _value(a) for n, a in SWEEP_SETTINGS.items() if _is_in(n, part)}
+    if part == "reference":
+        inside["table"]["anyOf"].append({"type": "object"})  # tokens: loss
     return _closed(inside)
 
 
@@ -144,7 +147,10 @@ def _repeat() -> Schema:
 
 
 def _wandb_keys() -> Schema:
-    metric = _closed({"name": {"const": "val_loss"}, "goal": {"const": "minimize"}})
+    target = _value(SWEEP_SETTINGS["budget.target_loss"])
+    metric = _closed(
+        {"name": {"const": "val_loss"}, "goal": {"const": "minimize"}, "target": target}
+    )
     early = {"type": "object", "properties": {"type": {"const": "hyperband"}}}
     return {
         "method": {"enum": list(METHODS), "description": "W&B's word for sampler.name"},

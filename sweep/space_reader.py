@@ -133,7 +133,7 @@ def _sections(
             if key in given.setdefault(part, {}):
                 line = given[part][key][0]
                 problems.add(line, f"{part}.{key}", "is said by a key of W&B too; keep one")
-            given[part][key] = (0, value)
+            given[part][key] = value
     return given, notes
 
 

@@ -19,7 +19,7 @@ from sweep.errors import SweepError
 from sweep.parameters import suggest
 from sweep.prune import SETTINGS_ATTR, make_pruner
 from sweep.records import ATTEMPT, CONTENDER, FRESH, Outcome, Role, Trial, baseline_point
-from sweep.samplers import descent, make_sampler
+from sweep.samplers import descent, make_sampler, settled
 from sweep.space import MULTIPLE, SEEDS, Space
 from sweep.widen import HANDED_BACK_ATTR, open_study
 
@@ -92,12 +92,14 @@ class Ledger:
             hint="Loosen it, or search smaller networks or fewer epochs.",
         )
 
-    def settled(self) -> bool:
-        """Whether the sampler has nothing left to ask: all around its best was tried."""
-        if self.role is not Role.SEARCH or not descent(self._study, self._space)[0]:
-            return False
+    def settled(self) -> str:
+        """Why the sampler has nothing left to ask, such as all around its best; empty otherwise."""
+        why = settled(self._study, self._space) if self.role is Role.SEARCH else ""
+        if not why:
+            return ""
         enqueue_next(self._study, self._space)  # points and seeds that were asked for come first
-        return not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return "" if waiting else why
 
     def certificate(self) -> Certificate | None:
         """What coordinate descent found around its best; None from other samplers."""

@@ -30,7 +30,7 @@ from sweep.tracking_runs import Runs
 
 METRICS_IN_HAND = 20_000  # sent before more of the journal is read
 # How the reason begins for which a sweep that did its work stopped.
-ENDED_WELL = ("budget spent", "target loss", "confirmed", "nothing left")
+ENDED_WELL = ("budget spent", "target loss", "confirmed", "nothing left", "every point")
 
 
 class Ended(NamedTuple):

@@ -26,7 +26,7 @@ UNUSED = {
     "image_uri": "sweep run starts the trials",
 }
 KEYS = ("method", "metric", "early_terminate", "run_cap", *UNUSED)
-Given = dict[str, dict[str, Any]]  # section, key, value
+Given = dict[str, dict[str, tuple[int, Any]]]  # section, key, line and value
 
 
 def read_wandb_keys(
@@ -39,9 +39,9 @@ def read_wandb_keys(
     if "method" in found:
         _read_method(*found["method"], given, problems)
     if "metric" in found:
-        _check_metric(*found["metric"], problems)
+        _read_metric(*found["metric"], given, problems)
     if "run_cap" in found:
-        given["budget"] = {"trials": found["run_cap"][1]}
+        given.setdefault("budget", {})["trials"] = found["run_cap"]
     if "early_terminate" in found:
         notes += _read_early_terminate(*found["early_terminate"], given, problems)
     return given, tuple(notes)
@@ -56,13 +56,20 @@ def _read_method(line: int, method: object, given: Given, problems: Problems) ->
         what = f"no sampler for {method}; write sampler: {{name: ...}} with {' or '.join(samplers)}"
         problems.add(line, "method", what)
     else:
-        given["sampler"] = {"name": METHODS[method]}
+        given["sampler"] = {"name": (line, METHODS[method])}
 
 
-def _check_metric(line: int, metric: object, problems: Problems) -> None:
-    """The validation loss is what everything here compares; another metric would be ignored."""
+def _read_metric(line: int, metric: object, given: Given, problems: Problems) -> None:
+    """The validation loss is what everything here compares; another metric would be ignored.
+
+    Its target ends a sweep of W&B as `budget.target_loss` does here.
+    """
     about = metric if isinstance(metric, dict) else {}
     name, goal = about.get("name"), about.get("goal", "minimize")
+    if "target" in about:
+        given.setdefault("budget", {})["target_loss"] = (line, about["target"])
+    for key in about.keys() - {"name", "goal", "target"}:
+        problems.add(line, "metric", f"unknown key {key}; name, goal and target are known")
     if name != "val_loss" or goal != "minimize":
         what = (
             "trials are compared by val_loss, nats per token, the lower the better; expected "
@@ -79,7 +86,8 @@ def _read_early_terminate(
     rules = SWEEP_SETTINGS["prune.rule"].choices
     about = found if isinstance(found, dict) else {}
     if about.get("type") != "hyperband":
-        what = f"expected {{type: hyperband}}, got {found!r}; prune: {{rule: ...}} has {rules}"
+        known = ", ".join(rules)
+        what = f"expected {{type: hyperband}}, got {found!r}; prune: {{rule: ...}} has {known}"
         problems.add(line, "early_terminate", what)
         return ()
     if "hyperband" not in rules:
@@ -87,7 +95,7 @@ def _read_early_terminate(
         what = f"there is no hyperband; delete it, and write prune: {{rule: ...}} with {instead}"
         problems.add(line, "early_terminate", what)
         return ()
-    given["prune"] = {"rule": "hyperband"}
+    given["prune"] = {"rule": (line, "hyperband")}
     unused = ", ".join(sorted(set(map(str, about)) - {"type"}))
     why = "trials are compared at fractions of their own schedule, which prune sets"
     return (f"early_terminate: {unused} not used; {why}",) if unused else ()

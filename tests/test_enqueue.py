@@ -61,6 +61,30 @@ def test_points_are_asked_first_and_the_sampler_gives_the_rest(
     assert len(others) == 10
 
 
+def test_a_point_gets_the_alternative_that_has_its_value(
+    open_session: Open, tmp_path: Path
+) -> None:
+    """Whatever the sampler would have chosen: with another optimizer the rate went unused."""
+    points = "points: [{optim.lr: 2e-3}, {optim.lr: 2.1e-3}, {optim.lr: 0.08}, {optim.lr: 0.09}]"
+
+    trials = searched(open_session(make_space(tmp_path, SPACE + points)), tmp_path)
+
+    assert [trial.searched["optim.lr"] for trial in trials[:4]] == [2e-3, 2.1e-3, 0.08, 0.09]
+
+
+def test_a_point_is_asked_again_if_what_was_drawn_beside_it_breaks_a_constraint(
+    open_session: Open, tmp_path: Path
+) -> None:
+    points = "points: [{train.epochs: 2}, {train.epochs: 1}, {train.epochs: 2}]"
+    text = f"{SCALES}{points}\nconstraints: [gpt.block_parameters <= 120k]"
+    for seed in range(3):
+        space = make_space(tmp_path, text, f"sampler.seed={seed}", "sampler.name=random")
+
+        trials = searched(open_session(space), tmp_path / str(seed))
+
+        assert [trial.searched["train.epochs"] for trial in trials[:3]] == [2, 1, 2]
+
+
 def test_a_driver_that_dies_before_asking_a_point_loses_and_doubles_none(
     open_session: Open, tmp_path: Path, storage: BaseStorage
 ) -> None:

@@ -126,6 +126,14 @@ def test_runs_of_the_api_are_flattened(write: Write) -> None:
         ("step,val_loss\n1,x\nz,2\n", ["line 2: expected numbers", "line 3: expected numbers"]),
         ("name,state,val_loss\na,running,\n", ["has no finished run", "a is not over"]),
         ("Step,a - x,a - y\n1,2,3\n", ["shows several metrics; name one with --loss"]),
+        ("Step,a - x\nnan,2\ninf,3\n1e30,1\n", ["line 2: ", "line 3: ", "line 4: "]),
+        ('{"_step": 1e30, "val_loss": 3}', ["line 1: expected numbers"]),
+        (f'[{{"name": "a", "val_loss": 1{"0" * 400}}}]', ["line 1: val_loss of a is no number"]),
+        ('[{"name": "a", "val_loss": true}]', ["val_loss of a is no number: True"]),
+        ("[" * 100_000, ["not JSON"]),
+        ('{"a":' * 100_000, ["line 1: not JSON"]),
+        ('[{"name": "a\\ud800", "val_loss": 3}]', ["row 1: has half a character"]),
+        ("[]", ["it has no rows"]),
     ],
 )
 def test_a_bad_file_is_one_message_with_all_problems(
@@ -136,6 +144,23 @@ def test_a_bad_file_is_one_message_with_all_problems(
 
     for words in expected:
         assert words in str(found.value)
+
+
+def test_text_in_quotes_may_have_line_ends_of_any_kind(write: Write) -> None:
+    table = write("t.csv", 'name,val_loss,note\na,3,"one\ntwo"\nb,4,one\u2028two\n')
+    history = write("h.jsonl", '{"_step": 1, "val_loss": 3, "note": "one\u2028two"}\n')
+
+    assert [r.params["note"] for r in read_external(table).runs] == ["one\ntwo", "one\u2028two"]
+    assert read_external(history).runs[0].curve == [(1, 3.0)]
+
+
+def test_a_table_of_runs_may_show_the_last_step_of_each(write: Write) -> None:
+    text = "Name,State,_step,val_loss\na,finished,10,3\nb,crashed,5,2\n"
+
+    found = read_external(write("export.csv", text))
+
+    assert [(run.name, run.curve) for run in found.runs] == [("a", [])]
+    assert found.left_out == ["b"]
 
 
 def test_columns_that_are_not_there_are_told_all_at_once(write: Write) -> None:

@@ -217,3 +217,14 @@ def test_units_are_those_of_people() -> None:
         "2 h",
         "23.1 d",
     ]
+
+
+def test_a_grid_ends_when_each_of_its_points_was_tried(tmp_path: Path) -> None:
+    text = "search: {train.epochs: [1, 2, 4], gpt.scale: [1, 64]}\nsampler: {name: grid}\n"
+
+    assert plan(make_space(tmp_path, text)).trials == 6
+    assert plan(make_space(tmp_path, text + "budget: {trials: 4}")).trials == 4
+    assert (
+        plan(make_space(tmp_path, text + "repeat: 2\nconstraints: gpt.parameters <= 1M")).trials
+        == 6
+    )

@@ -27,7 +27,10 @@ def test_a_point_gives_its_value_to_every_alternative_that_can_take_it(tmp_path:
 
     by_name = parameters({"optim.lr": 0.01}, space.axes)
     assert set(by_name) == {"optim.lr [optim.name=adamw]", "optim.lr [optim.name=muon]"}
-    assert set(parameters({"optim.lr": 0.05}, space.axes)) == {"optim.lr [optim.name=muon]"}
+    assert parameters({"optim.lr": 0.05}, space.axes) == {
+        "optim.name": "muon",
+        "optim.lr [optim.name=muon]": 0.05,
+    }
     decided = parameters({"optim.lr": 0.01, "optim.name": "adamw"}, space.axes)
     assert decided == {"optim.name": "adamw", "optim.lr [optim.name=adamw]": 0.01}
 
@@ -161,3 +164,12 @@ def test_a_domain_knows_its_values(
 ) -> None:
     assert all(map(domain.has, inside))
     assert not any(map(domain.has, outside))
+
+
+def test_a_point_that_breaks_a_constraint_whatever_is_drawn_is_told(tmp_path: Path) -> None:
+    text = "search: {gpt.scale: [1, 64], train.epochs: [1, 2]}\nconstraints: [gpt.parameters <= 1M]"
+
+    assert make_space(tmp_path, f"{text}\npoints: [{{train.epochs: 2}}]")
+    (found,) = problems(tmp_path, f"{text}\npoints: [{{gpt.scale: 64}}]")
+
+    assert "points: {'gpt.scale': 64.0} breaks gpt.parameters <= 1e+06 whatever else" in found

@@ -104,6 +104,22 @@ def test_the_grid_gives_every_point_once(space: Space) -> None:
     assert len(points) == 6
 
 
+def test_the_grid_is_over_once_with_seeds_and_points_beside_it(space: Space) -> None:
+    """Numbers of trials are no places on the grid: repeats and points take numbers too."""
+    axes = (Axis("train.epochs", Choice((1, 2, 4))), Axis("gpt.scale", Choice((1.0, 2.0))))
+    points = ({"train.epochs": 4, "gpt.scale": 2.0},)
+    space = replace(with_sampler(space, "grid"), axes=axes, repeat=2, points=points)
+    ledger, asked = Ledger(open_storage(None), Role.SEARCH, space), []
+
+    while not ledger.settled() and len(asked) < 20:
+        asked.append(ledger.ask())
+        ledger.tell(asked[-1], Outcome.COMPLETE, "", 3.0)
+
+    assert ledger.settled() == "every point of the grid was tried"
+    assert len(asked) == 12
+    assert len({str(trial.searched) for trial in asked}) == 12
+
+
 def test_a_grid_without_end_is_refused(space: Space) -> None:
     values = tuple(n / 1000 for n in range(400))
     names = ("gpt.dropout", "optim.warmup", "optim.final_rate")

@@ -110,6 +110,7 @@ def test_log_uniform_takes_exponents(tmp_path: Path) -> None:
         ("{min: 1, max: 2, step: 0.5, log: true}", "a log range has no step"),
         ("{parameters: {x: {value: 1}}, values: [1]}", "values cannot stand beside parameters"),
         ("{parameters: 3}", "expected `key: value` lines"),
+        ("{}", "optim.lr: expected either values, or both min and max"),
     ],
 )
 def test_what_is_not_supported_is_refused_with_what_to_write(
@@ -130,8 +131,11 @@ def test_what_is_not_supported_is_refused_with_what_to_write(
         ("metric: {name: accuracy, goal: maximize}", "trials are compared by val_loss"),
         ("metric: {name: val_loss, goal: maximize}", "the lower the better"),
         ("metric: val_loss", "expected {name: val_loss"),
+        ("metric: {name: val_loss, targte: 3}", "unknown key targte"),
+        ("metric: {name: val_loss, target: low}", "line 2: budget.target_loss: expected a number"),
+        ("early_terminate: 3", "has median, "),
         ("early_terminate: {type: medianstop}", "expected {type: hyperband}"),
-        ("run_cap: many", "budget.trials: expected a whole number"),
+        ("run_cap: many", "line 2: budget.trials: expected a whole number"),
         ("run_cap: 3\nbudget: {trials: 4}", "budget.trials: is said by a key of W&B too"),
         ("metod: grid", "did you mean method?"),
         ("search: {optim.lr: [3]}", "is given in search and in parameters"),
@@ -143,6 +147,14 @@ def test_keys_that_mean_something_else_are_refused_with_the_reason(
     found = problems(tmp_path, f"parameters: {{optim.lr: [1, 2]}}\n{line}")
 
     assert any(expected in problem for problem in found)
+
+
+def test_the_target_of_the_metric_ends_the_sweep(tmp_path: Path) -> None:
+    text = "parameters: {optim.lr: [1, 2]}\nrun_cap: 3\nmetric: {name: val_loss, target: 3.5}"
+
+    space = make_space(tmp_path, text)
+
+    assert (space.budget.trials, space.budget.target_loss) == (3, 3.5)
 
 
 def test_a_method_that_no_sampler_knows_says_which_are_known(
