@@ -20,6 +20,7 @@ from sweep.language_cli import init, plan, schema
 from sweep.options import json_option, runs_option, set_option
 from sweep.publish_cli import publish
 from sweep.records import View
+from sweep.replay_cli import replay
 from sweep.space import Space
 from sweep.space_reader import read_space
 from sweep.train_cli import presets, settings, train
@@ -45,6 +46,7 @@ for verb in (
     plan,
     presets,
     publish,
+    replay,
     schema,
     settings,
     train,

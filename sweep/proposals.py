@@ -14,6 +14,7 @@ from sweep.constraint import Constraint, violations
 from sweep.cost import trial_flops
 from sweep.cube import Key, Point, drawn, every_point, key, share_of, spread
 from sweep.features import RATE, features, in_octaves, is_kind
+from sweep.prior import expected_rise
 from sweep.space import Space
 from sweep.surface import Array, Surface, expected_gain, fit, softened
 
@@ -39,6 +40,7 @@ class Coordinates:
 
     x: Array
     kinds: Array
+    rise: Array  # nats above the best that the field's knowledge expects
 
 
 def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Point | None:
@@ -75,14 +77,27 @@ def _surface(seen: Sequence[Seen], at: Coordinates) -> Surface:
     open_ = [n for n, s in enumerate(seen) if s.loss is None]
     losses = softened(np.array([seen[n].loss for n in ended], dtype=float))
     if open_:
-        believed = fit(at.x[ended], at.kinds[ended], losses, at.x[open_], at.kinds[open_]).mean
+        believed = _fit(at, ended, losses, open_).mean
         if len(losses):
             middle = float(np.median(losses))
             stopped = np.array([not seen[n].running for n in open_])
             believed = np.where(stopped, np.maximum(believed, middle), believed)
         losses, ended = np.concatenate([losses, believed]), ended + open_
-    count = len(seen)
-    return fit(at.x[ended], at.kinds[ended], losses, at.x[count:], at.kinds[count:])
+    return _fit(at, ended, losses, list(range(len(seen), len(at.x))))
+
+
+def _fit(at: Coordinates, ended: Sequence[int], losses: Array, to: Sequence[int]) -> Surface:
+    """The surface at the points `to` after `losses` at the points `ended`."""
+    known, wanted = list(ended), list(to)
+    return fit(
+        at.x[known],
+        at.kinds[known],
+        losses,
+        at.x[wanted],
+        at.kinds[wanted],
+        at.rise[known],
+        at.rise[wanted],
+    )
 
 
 def _candidates(
@@ -147,7 +162,8 @@ def _coordinates(space: Space, reference: Sequence[Point], points: Sequence[Poin
             columns.append([_off(about, name, centres) / half for about in found])
     x = np.array(columns, dtype=float).reshape(len(columns), len(points)).T
     told = [[about.get(kind, 0.0) for kind in kinds] for about in found]
-    return Coordinates(x, np.array(told, dtype=float).reshape(len(points), len(kinds)))
+    rise = np.array(expected_rise(space, points)) if space.sampler.expect else np.zeros(len(points))
+    return Coordinates(x, np.array(told, dtype=float).reshape(len(points), len(kinds)), rise)
 
 
 def _centres(base: Sequence[Mapping[str, float]], name: str) -> dict[str, float]:

@@ -51,6 +51,12 @@ class SamplerConfig:
     explore: float = setting(
         0.05, "of trials", "surface: random proposals, the cheap more often", low=0, high=1
     )
+    expect: bool = setting(
+        True,
+        "",
+        "surface: expects the best where the field found it: weights that remember 0.3 epochs, 8 "
+        "to 16 epochs or more",
+    )
     prior: bool = setting(
         False, "", "first try published optima of like tokens per parameter, where they fit"
     )
@@ -65,11 +71,48 @@ class SamplerConfig:
 @dataclass(frozen=True, kw_only=True)
 class PruneConfig:
     rule: str = setting(
-        "median", "", "stops a trial worse than this share of its peers", choices=("median", "none")
+        "median",
+        "",
+        "stops a trial behind its peers: behind the best, the median, a percentile, or in rungs; "
+        "threshold and patient look at the trial alone",
+        choices=(
+            "best",
+            "median",
+            "percentile",
+            "asha",
+            "hyperband",
+            "threshold",
+            "patient",
+            "none",
+        ),
+    )
+    signal: str = setting(
+        "corrected",
+        "",
+        "what is compared: a loss as evaluated (val: what train.evaluate names), or the final loss "
+        "expected from it: corrected for decay and epochs, or predicted from all settings",
+        choices=("val", "raw", "ema", "corrected", "predicted"),
+    )
+    confidence: float = setting(
+        2.0, "std. errors", "an expected final loss counts as better by so many", low=0
     )
     startup_trials: int = setting(4, "", "complete peers needed before any is stopped", low=1)
-    grace: float = setting(0.5, "of run", "fraction before which none is stopped", low=0, high=1)
-    peers: tuple[str, ...] = setting((), "", "compare only trials equal in these settings")
+    grace: float = setting(
+        0.25, "of run", "fraction before which none is stopped; the first rung", low=0, high=1
+    )
+    peers: tuple[str, ...] = setting(
+        ("data.train_tokens",), "", "compare only trials equal in these settings"
+    )
+    percentile: float = setting(
+        25.0, "%", "of the peers, the best: rule percentile stops the rest", low=0, high=100
+    )
+    reduction: int = setting(
+        3, "", "rules asha, hyperband: one trial in so many passes a rung", low=2
+    )
+    patience: int = setting(
+        4, "evaluations", "without a better loss that rule patient waits", low=1
+    )
+    upper: float = setting(10.0, "nats", "per token, above which rule threshold stops", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from sweep.baseline import curve, recall
 from sweep.constraint import SECONDS, projected_seconds
 from sweep.errors import SweepError
 from sweep.journal import Journal
+from sweep.prune import compared_loss
 from sweep.records import Event, Outcome, Role, Trial, Verdict
 from sweep.reference_cache import ReferenceCache
 from sweep.rounds import Rounds
@@ -107,7 +108,8 @@ class Session:
         new = progress.basis_points not in self._reported[trial.name]
         if new:
             self._reported[trial.name].add(progress.basis_points)
-            loss = float("inf") if progress.diverged else progress.val_loss
+            compared = compared_loss(progress, self.space.prune.signal)
+            loss = float("inf") if progress.diverged else compared
             ledger.report(trial, progress.basis_points, loss)
         self._note_observation(trial, progress, usage)
         if progress.diverged:

@@ -74,27 +74,37 @@ def softened(losses_N: Array) -> Array:
     return np.asarray(losses_N - above + TALL * np.log1p(above / TALL))
 
 
-def fit(x_ND: Array, kinds_NK: Array, losses_N: Array, x_CD: Array, kinds_CK: Array) -> Surface:
+def fit(
+    x_ND: Array,
+    kinds_NK: Array,
+    losses_N: Array,
+    x_CD: Array,
+    kinds_CK: Array,
+    rise_N: Array,
+    rise_C: Array,
+) -> Surface:
     """The surface at C candidates after N trials with finite losses in nats.
 
-    Where no trial has ended the surface is the prior's, about a loss of 0.
+    `rise` is what a point was expected to be above the best before any trial: what is modelled is
+    the difference. Where no trial has ended the surface is the prior's, about a loss of 0.
     """
+    rise_N, rise_C = (TALL * np.log1p(rise / TALL) for rise in (rise_N, rise_C))
     scales = Scales(UNKNOWN, RESIDUALS[0], REACHES[-1], NOISES[-1])
     if not len(losses_N):
         prior = _covariance(scales, x_CD, x_CD, kinds_CK, kinds_CK)
-        return Surface(np.zeros(len(x_CD)), prior, scales.noise, best=0.0)
-    offset, above = float(np.median(losses_N)), losses_N - losses_N.min()
-    target, doubts = losses_N - offset, (FAR * above) ** 2
+        return Surface(rise_C, prior, scales.noise, best=0.0)
+    offset, above = float(np.median(losses_N - rise_N)), losses_N - losses_N.min()
+    target, doubts = losses_N - rise_N - offset, (FAR * above) ** 2
     scales = _likeliest(x_ND, kinds_NK, target, doubts)
     own = _covariance(scales, x_ND, x_ND, kinds_NK, kinds_NK)
     across = _covariance(scales, x_ND, x_CD, kinds_NK, kinds_CK)
     lower = np.linalg.cholesky(own + np.diag(scales.noise**2 + doubts))
     white, solved = np.linalg.solve(lower, target), np.linalg.solve(lower, across)
     return Surface(
-        mean=solved.T @ white + offset,
+        mean=solved.T @ white + offset + rise_C,
         covariance=_covariance(scales, x_CD, x_CD, kinds_CK, kinds_CK) - solved.T @ solved,
         noise=scales.noise,
-        best=float((np.linalg.solve(lower, own).T @ white).min() + offset),
+        best=float((np.linalg.solve(lower, own).T @ white + rise_N).min() + offset),
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from model.config import Config
 from model.progress import WHOLE, Progress
+from sweep.curves import Curve
 
 SPACE = """
 name: fake
@@ -74,3 +77,31 @@ def diverging_train(config: Config, folder: Path) -> Iterator[Progress]:
             yield Progress(**about)
             return
         yield progress
+
+
+def fake_curves(seeds: int = 1) -> list[Curve]:
+    """A recorded grid with what misleads: strong decay and many epochs look worse until the end."""
+    rng, curves = random.Random(0), []
+    for seed, name, epochs, decay, scale in product(
+        range(seeds), ("adamw", "muon"), (1, 2, 4, 8), (1.0, 4.0, 16.0), (0.5, 1.0)
+    ):
+        lr = 0.004 if name == "adamw" else 0.02
+        apart = math.log2(decay / (4 * epochs * scale))
+        final = 3.0 + 0.03 * apart**2 - 0.1 * math.log2(epochs * scale) - 0.05 * (name == "muon")
+        final += rng.gauss(0, 0.004)
+        marks = tuple(range(1000, WHOLE + 1, 1000))
+        left = [1 - mark / WHOLE for mark in marks]
+        late = [rest**0.5 * (0.05 * math.log2(decay) + 0.05 * math.log2(epochs)) for rest in left]
+        raw = tuple(final + rest**3 + behind for rest, behind in zip(left, late, strict=True))
+        settings = {
+            "optim.name": name,
+            "optim.lr": lr,
+            "train.epochs": epochs,
+            "optim.weight_decay_multiplier": decay,
+            "gpt.scale": scale,
+            "train.seed": seed,
+        }
+        cost = float(epochs * scale)
+        ema = (math.nan, *raw[1:])
+        curves.append(Curve(settings, marks, raw, ema, raw, seconds=cost, flops=1e9 * cost))
+    return curves

@@ -5,7 +5,7 @@ from dataclasses import replace
 from model.config import MULTIPLIER, Config
 from model.presets import TIMESCALE
 from sweep.axis import Axis, Choice, Range
-from sweep.prior import PUBLISHED, first_points
+from sweep.prior import PUBLISHED, expected_rise, first_points
 from sweep.space import Space
 
 AXES = (
@@ -70,3 +70,25 @@ def test_an_optimizer_nobody_published_gets_none() -> None:
     fixed = {**SPACE.fixed, "optim.name": "lion"}
 
     assert first_points(replace(SPACE, fixed=fixed)) == ()
+
+
+def test_the_best_is_expected_where_the_field_found_it() -> None:
+    """At the same rate: decay a few octaves off, or few epochs, are expected to be worse."""
+    point = {"train.epochs": 16, "gpt.scale": 1.0, "optim.lr": 0.016}
+    steps = Config.from_settings({**SPACE.fixed, **point}).steps_per_epoch
+    best = 1 / (0.29 * 0.016 * 0.1 * steps)
+    there, strong, weak = ({**point, MULTIPLIER: best * factor} for factor in (1.0, 8.0, 1 / 8))
+    short = {**there, "train.epochs": 2}
+
+    found = expected_rise(SPACE, [there, strong, weak, short])
+
+    assert found[0] < 0.001
+    assert min(found[1:]) > 0.1
+
+
+def test_nothing_is_expected_of_text_in_plenty() -> None:
+    plenty = replace(SPACE, fixed={"data.train_tokens": 500_000_000})
+    point = {"train.epochs": 1, "gpt.scale": 0.5, "optim.lr": 0.016, MULTIPLIER: 1.0}
+
+    assert expected_rise(plenty, [point]) == [0.0]
+    assert expected_rise(SPACE, [point])[0] > 0.1

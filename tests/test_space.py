@@ -71,7 +71,8 @@ prune: {rule: mediann, peers: [train.epoch]}
         "line 10: gpt.scale: log is true or false, got 'maybe'",
         "line 11: data.path: trials that differ in it cannot be compared; fix it",
         "line 14: budget.trials: expected a whole number, got 'lots'",
-        "line 15: prune.rule: expected one of median, none, got 'mediann'; did you mean median?",
+        "line 15: prune.rule: expected one of best, median, percentile, asha, hyperband, "
+        "threshold, patient, none, got 'mediann'; did you mean median?",
         "line 15: prune.peers: train.epoch is no such setting; did you mean train.epochs?",
     ]
 
@@ -82,7 +83,10 @@ prune: {rule: mediann, peers: [train.epoch]}
         ("search: {optim.lr: 0.1}", "move to fixed"),
         ("search: {gpt.width: {min: 32, max: 64}}", "must be a multiple, so no range"),
         ("search: {data.val_tokens: [32K, 64K]}", "cannot be compared"),
-        ("search: {data.train_tokens: [32K, 64K]}", "prune.peers: must name data.train_tokens"),
+        (
+            "search: {data.train_tokens: [32K, 64K]}\nprune: {peers: []}",
+            "prune.peers: must name data.train_tokens",
+        ),
         ("search: {optim.lr: !!python/name:os.system []}", "YAML"),
         ("search: &a {optim.lr: *a}", "YAML"),
         ("search: {train.epochs: [2020-13-45]}", "YAML"),

@@ -1,0 +1,177 @@
+"""Stock search tools as their users have them, driven like a session of ours.
+
+Optuna proposes and, at every whole epoch, may prune: steps are epochs, so that a trial of two
+epochs at its end is compared with one of sixteen near its beginning. Ray Tune's are its own
+objects, OptunaSearch and ASHAScheduler, called in the order its controller calls them:
+
+  - the scheduler hears a result before the searcher, which on STOP does not hear it at all
+    (ray/tune/execution/tune_controller.py, on_trial_result before search_alg);
+  - a trial that the scheduler stopped is told to Optuna as COMPLETE, with the loss it had
+    (ray/tune/search/optuna/optuna_search.py, on_trial_complete), and OptunaSearch itself never
+    prunes (the same file, NopPruner);
+  - ASHA compares at equal absolute epochs, `time_attr`, from a grace period of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from model.progress import Progress
+from sweep.bank import Bank
+from sweep.records import Role, Trial, Verdict
+from sweep.sections import PruneConfig, SamplerConfig
+from sweep.study import suggest
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+METRIC = "val_loss"
+
+
+class Epochs:
+    """Which evaluations a stock user has: one at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+
+    def new(self, trial: Trial, progress: Progress) -> int:
+        """The epoch that ended since the last call, or 0."""
+        epoch = math.floor(progress.epoch + 1e-6)
+        if epoch > self._seen.get(trial.number, 0):
+            self._seen[trial.number] = epoch
+            return epoch
+        return 0
+
+
+class OptunaTool:
+    """A study of Optuna's with one of its samplers and pruners."""
+
+    def __init__(
+        self,
+        bank: Bank,
+        ranges: bool,
+        sampler: optuna.samplers.BaseSampler,
+        pruner: optuna.pruners.BasePruner,
+    ) -> None:
+        self._axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).axes
+        self._study = optuna.create_study(sampler=sampler, pruner=pruner)
+        self._live: dict[int, optuna.Trial] = {}
+        self._epochs = Epochs()
+
+    def next_trial(self) -> Trial:
+        live = self._study.ask()
+        settings = suggest(live, self._axes)
+        self._live[live.number] = live
+        return Trial(live.number, Role.SEARCH, settings, settings)
+
+    def observe(self, trial: Trial, progress: Progress) -> Verdict:
+        live = self._live[trial.number]
+        if progress.diverged:
+            self._study.tell(live, state=TrialState.PRUNED)
+            return Verdict(stop=True)
+        epoch = self._epochs.new(trial, progress)
+        if epoch:
+            live.report(progress.val_loss, epoch)
+        if progress.done:
+            self._study.tell(live, progress.val_loss)
+            return Verdict(stop=True)
+        if epoch and live.should_prune():
+            self._study.tell(live, state=TrialState.PRUNED)
+            return Verdict(stop=True)
+        return Verdict(stop=False)
+
+    def fail(self, trial: Trial, error: str) -> None:
+        self._study.tell(self._live[trial.number], state=TrialState.FAIL)
+
+
+class RayTool:
+    """Ray Tune's OptunaSearch and ASHA, without a cluster between them and the trials."""
+
+    def __init__(self, bank: Bank, ranges: bool, seed: int, longest: int) -> None:
+        from ray.tune.schedulers import ASHAScheduler
+        from ray.tune.search.optuna import OptunaSearch
+
+        axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).axes
+        self._settings: dict[str, Any] = {}
+
+        def space(live: optuna.Trial) -> dict[str, Any]:
+            self._settings = suggest(live, axes)
+            return {}
+
+        self._search = OptunaSearch(space=space, metric=METRIC, mode="min", seed=seed)
+        self._scheduler = ASHAScheduler(
+            time_attr="epoch", metric=METRIC, mode="min", max_t=longest, grace_period=1
+        )
+        self._asked = 0
+        self._epochs = Epochs()
+
+    def next_trial(self) -> Trial:
+        trial = Trial(self._asked, Role.SEARCH, {}, {})
+        self._asked += 1
+        self._search.suggest(trial.name)
+        self._scheduler.on_trial_add(None, _TuneTrial(trial.name))
+        settings = dict(self._settings)
+        return Trial(trial.number, Role.SEARCH, settings, settings)
+
+    def observe(self, trial: Trial, progress: Progress) -> Verdict:
+        epoch, tune_trial = self._epochs.new(trial, progress), _TuneTrial(trial.name)
+        if progress.diverged:
+            self._scheduler.on_trial_remove(None, tune_trial)
+            self._search.on_trial_complete(trial.name, error=True)
+            return Verdict(stop=True)
+        if not epoch:
+            return Verdict(stop=False)
+        result = {"epoch": epoch, METRIC: progress.val_loss, "training_iteration": epoch}
+        action = self._scheduler.on_trial_result(None, tune_trial, result)
+        if action == self._scheduler.STOP or progress.done:
+            self._scheduler.on_trial_complete(None, tune_trial, result)
+            self._search.on_trial_complete(trial.name, result=result)
+            return Verdict(stop=True)
+        self._search.on_trial_result(trial.name, result)
+        return Verdict(stop=False)
+
+    def fail(self, trial: Trial, error: str) -> None:
+        self._scheduler.on_trial_remove(None, _TuneTrial(trial.name))
+        self._search.on_trial_complete(trial.name, error=True)
+
+
+class _TuneTrial:
+    """What ASHA asks of a Tune trial."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+Make = Callable[[Bank, int], Any]
+
+
+def methods(bank: Bank) -> dict[str, Make]:
+    """Stock combinations by name: each makes a search from a bank and a seed."""
+    longest = max(int(c[0].settings.get("train.epochs", 1)) for c in bank.cells.values())  # type: ignore[arg-type]
+    pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
+        "": optuna.pruners.NopPruner,
+        " + median": optuna.pruners.MedianPruner,
+        " + hyperband": lambda: optuna.pruners.HyperbandPruner(max_resource=longest),
+    }
+    found: dict[str, Make] = {
+        "random": lambda bank, seed: OptunaTool(
+            bank, False, optuna.samplers.RandomSampler(seed), optuna.pruners.NopPruner()
+        )
+    }
+    for form in ("lists", "ranges"):
+        ranges = form == "ranges"
+        for name, pruner in pruners.items():
+
+            def make(bank: Bank, seed: int, pruner: Any = pruner, ranges: bool = ranges) -> Any:
+                return OptunaTool(bank, ranges, optuna.samplers.TPESampler(seed=seed), pruner())
+
+            found[f"Optuna TPE{name}, {form}"] = make
+
+        def ray(bank: Bank, seed: int, ranges: bool = ranges) -> Any:
+            return RayTool(bank, ranges, seed, longest)
+
+        found[f"OptunaSearch + ASHA, {form}"] = ray
+    return found
