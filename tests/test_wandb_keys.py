@@ -133,7 +133,7 @@ def test_what_is_not_supported_is_refused_with_what_to_write(
         ("metric: val_loss", "expected {name: val_loss"),
         ("metric: {name: val_loss, targte: 3}", "unknown key targte"),
         ("metric: {name: val_loss, target: low}", "line 2: budget.target_loss: expected a number"),
-        ("early_terminate: 3", "has median, "),
+        ("early_terminate: 3", "has best, median, "),
         ("early_terminate: {type: medianstop}", "expected {type: hyperband}"),
         ("run_cap: many", "line 2: budget.trials: expected a whole number"),
         ("run_cap: 3\nbudget: {trials: 4}", "budget.trials: is said by a key of W&B too"),
