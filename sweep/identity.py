@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import json
@@ -61,11 +62,38 @@ def read_resolved(path: Path) -> dict[str, Any]:
     return before
 
 
-def digest_of_trainer() -> str:
+def digest_of_trainer(home: Path | None = None) -> str:
+    """Of all code that training runs: what else is in model/ may change under a sweep.
+
+    home   the folder of the trainer's modules, if not ours
+    """
     digest = hashlib.sha256()
-    for path in sorted(Path(next(iter(model.__path__))).glob("*.py")):
+    for path in trainer_files(home or Path(next(iter(model.__path__)))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def trainer_files(home: Path) -> list[Path]:
+    """The module that trains and those of its package that it imports, at any depth."""
+    found: set[Path] = set()
+    left = {home / "__init__.py", home / "train.py"}
+    while left:
+        path = left.pop()
+        found.add(path)
+        left |= {p for p in _imported(path) if p.exists()} - found
+    return sorted(found)
+
+
+def _imported(path: Path) -> set[Path]:
+    """Where the modules of its own package lie that the one at `path` may import."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    ours = (name.split(".") for name in names)
+    return {path.with_name(f"{parts[1]}.py") for parts in ours if parts[0] == "model" and parts[1:]}
 
 
 def environment() -> dict[str, Any]:

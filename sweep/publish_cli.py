@@ -35,12 +35,13 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
       sweep publish runs/quickstart --to http://127.0.0.1:5000
     """
     from sweep import publisher
-    from sweep.journal import NAME
+    from sweep.journal import NAME, read_view
     from sweep.run import latest
 
     folder = folder or latest(runs)
     if not (folder / NAME).exists():
         raise SweepError(f"{folder} is no run folder: it has no {NAME}")
+    read_view(folder / NAME)  # a damaged one is no fault of the store
     uri = uri or publisher.store_uri(folder.parent)
     shown = publisher.without_password(uri)
     if publisher.is_locked(publisher.lock_path(folder, uri)):
@@ -49,6 +50,8 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
             hint="A sweep that runs publishes itself.",
             code=REFUSED_TO_CONTINUE,
         )
+    log = folder / publisher.LOG
+    said_before = log.stat().st_size if log.exists() else 0
     process = publisher.start(folder, uri, publisher.ONCE)
     try:
         complete = publisher.finish(process, seconds=None)
@@ -58,14 +61,16 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
     if not complete:
         raise SweepError(
             f"MLflow at {shown} did not take all of {folder}",
-            [_last_line(folder / publisher.LOG)],
+            [_last_line(log, said_before)],
             hint="What it took stays; the same command sends the rest.",
             code=UNREACHABLE,
         )
     click.echo(f"MLflow at {shown} has all of {folder}", err=True)
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+def _last_line(log: Path, begin: int) -> str:
+    """The last that was said from byte `begin` on."""
+    text = log.read_bytes()[begin:].decode(errors="replace") if log.exists() else ""
+    lines = text.splitlines()
     said = [line for line in lines if "did not take" in line]
     return (said or lines or ["nothing was said"])[-1]

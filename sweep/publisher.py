@@ -6,13 +6,15 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
+PASSWORD = re.compile(r"(://[^:/?#@]*:)[^/?#]+@")  # and what is before it
 CURSOR = "tracking.json"
 DRIVER_LOCK = "driver.lock"
 LOG = "tracking.log"
@@ -32,9 +34,8 @@ def artifact_root(runs: Path, uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """`uri` as it may be written down."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
+    """`uri` as it may be written down; one that is no URI at all stays as it is."""
+    return PASSWORD.sub(r"\1***@", uri)
 
 
 def cursor_path(folder: Path, uri: str) -> Path:
@@ -83,8 +84,11 @@ def start(folder: Path, uri: str = "", how: str = FOLLOW) -> subprocess.Popen[by
     """Start publishing `folder`. Our end of the pipe tells the process that we live."""
     uri = uri or store_uri(folder.parent)
     about = [str(folder), uri, artifact_root(folder.parent, uri), how]
+    ours, *others = str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")
     return subprocess.Popen(
-        [sys.executable, "-m", "sweep.tracking", *about],
+        # -P: not what lies where the user happens to be, such as a model.py of theirs
+        [sys.executable, "-P", "-m", "sweep.tracking", *about],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [ours, *others]))},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

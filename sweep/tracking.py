@@ -27,11 +27,14 @@ if __name__ == "__main__":
     os.nice(10)  # before the slow import: training comes first
 
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from sweep.errors import SweepError
 from sweep.publisher import DRIVER_LOCK, FOLLOW, LOG, is_locked, lock, lock_path, without_password
 from sweep.tracking_sweep import Publisher
 
+# A database that cannot be opened speaks for itself: MLflow hands that on.
+NOT_TAKEN = (MlflowException, SQLAlchemyError, OSError, SweepError)
 STORE_LOCK = "mlflow.lock"
 SECONDS_BETWEEN_LOOKS = 1.0
 LONGEST_BETWEEN_LOOKS = 16.0  # at a store that is away
@@ -62,7 +65,7 @@ class Follower:
                     self._publisher.publish()
             self._publisher.publish()
             self._failures = 0
-        except (MlflowException, OSError, SweepError) as error:
+        except NOT_TAKEN as error:
             self._note("it", error)
         finally:
             if self._publisher is not None:
@@ -90,10 +93,11 @@ class Follower:
 
     def leave_interrupted(self) -> bool:
         """Show nothing as running that is not; whether the store took it."""
+        if self._publisher is None:
+            return False
         try:
-            if self._publisher is not None:
-                self._publisher.leave_interrupted()
-        except MlflowException as error:
+            self._publisher.leave_interrupted()
+        except NOT_TAKEN as error:
             self._note("it", error)
             return False
         return True
@@ -103,9 +107,11 @@ def follow(follower: Follower) -> int:
     """Publish until standard input closes and the journal is sent, or the store stays away."""
     while not _is_closed(sys.stdin.fileno(), follower.seconds_to_next_look):
         follower.look()
-    deadline = time.monotonic() + SECONDS_TO_DRAIN
+    deadline, left = time.monotonic() + SECONDS_TO_DRAIN, False
     while time.monotonic() < deadline:
-        if follower.look() and follower.leave_interrupted():
+        complete = follower.look()
+        left = left or follower.leave_interrupted()  # once: soon another driver may be at work
+        if complete and left:
             return 0
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return 1
@@ -122,7 +128,7 @@ def send_once(follower: Follower, folder: Path) -> int:
     sent, deadline = 0, time.monotonic() + SECONDS_TO_DRAIN
     while time.monotonic() < deadline:
         complete = follower.look()
-        if complete and (is_locked(folder / DRIVER_LOCK) or follower.leave_interrupted()):
+        if (is_locked(folder / DRIVER_LOCK) or follower.leave_interrupted()) and complete:
             return 0
         if follower.sent > sent:
             sent, deadline = follower.sent, time.monotonic() + SECONDS_TO_DRAIN

@@ -64,7 +64,7 @@ class Publisher:
         """Bring the store up to date with the journal. Raises MlflowException if it cannot."""
         path = self._folder / journal.NAME
         if not self._learned and self.cursor.offset and not self._is_complete(path):
-            self.cursor.offset = 0  # somebody deleted runs of ours: they are made again
+            self.cursor.offset = 0  # somebody deleted runs of ours, or put another journal back
             self.cursor.files, self.cursor.model = {}, {}
         for event, offset in journal.read_events(path, self._read):
             self._view.apply(event)
@@ -99,14 +99,15 @@ class Publisher:
             self._interrupt()
 
     def _is_complete(self, path: Path) -> bool:
-        """Whether the store still has a run for each trial it was told of."""
-        told = View()
+        """Whether the cursor is of this journal, and the store has a run for each trial of it."""
+        told, known = View(), False
         for event, offset in journal.read_events(path):
             if offset <= self.cursor.offset:
                 told.apply(event)
+            known = known or offset == self.cursor.offset
         self._runs.learn(told.header)
         self._learned = True
-        return self._runs.has_all(told)
+        return known and self._runs.has_all(told)
 
     def _save(self) -> None:
         self._batches.flush()

@@ -341,6 +341,76 @@ def test_runs_that_somebody_deleted_are_made_again(folder: Path, space: Space) -
     assert parents == {None, after.runs["sweep"]["id"]}
 
 
+def test_a_journal_put_back_from_a_copy_is_sent_from_its_beginning(
+    folder: Path, space: Space
+) -> None:
+    """The cursor is of a longer one: what is new lies before it."""
+    drive(folder, space, fake_train)
+    publish(folder)
+    path = folder / NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: lines.index(next(x for x in lines if b'"0000"' in x)) + 3]))
+    journal = Journal(path)
+    journal.append("outcome", trial="0000", outcome="pruned", reason="put back")
+    journal.append("end", reason="budget spent")
+    journal.close()
+
+    publish(folder)
+
+    run = Store(publisher.store_uri(folder.parent)).runs["0000"]
+    assert (run["status"], run["tags"]["sweep.reason"]) == ("KILLED", "put back")
+
+
+def test_without_a_place_for_artifacts_nothing_is_shown_as_running_that_is_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "5")
+    (folder.parent / "mlartifacts").write_text("in the way")
+    (folder / "space.yaml").write_text("name: fake\n")
+    journal = Journal(folder / NAME)
+    header = {"id": "7", "name": "fake", "trials": 1, "fixed": {}, "data": "0"}
+    journal.append("sweep", train_tokens=1, **header)
+    journal.append("trial", trial="0000", role="search", searched={}, settings={})
+    journal.close()
+
+    for how in (publisher.FOLLOW, publisher.ONCE):
+        assert not publisher.finish(publisher.start(folder, how=how))
+
+        runs = Store(publisher.store_uri(folder.parent)).runs.values()
+        assert {run["status"] for run in runs} == {"KILLED"}
+
+
+def test_a_database_that_cannot_be_opened_is_asked_again(folder: Path, space: Space) -> None:
+    """MLflow raises SQLAlchemy's own error there, after a minute and a half of attempts."""
+    drive(folder, space, fake_train)
+    code = """
+import sys
+from pathlib import Path
+from mlflow.store.db import utils
+from sweep.tracking import Follower
+utils.MAX_RETRY_COUNT = 1
+follower = Follower(Path(sys.argv[1]), f"sqlite:///{sys.argv[1]}", None)
+print(follower.look(), follower.seconds_to_next_look)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code, folder]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "2.0"]
+    assert "did not take it: " in done.stderr
+
+
+def test_modules_where_the_user_happens_to_be_are_not_ours(
+    folder: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a checkout of nanoGPT, which has a model.py."""
+    drive(folder, space, fake_train)
+    (tmp_path / "model.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+
+    publish(folder)
+
+
 def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space) -> None:
     drive(folder, space, fake_train)
     publish(folder)
