@@ -1,8 +1,8 @@
 """A sweep in virtual time, on recorded curves: what it would have spent and what found.
 
 The session, the sampler and the pruner are the real ones; only training is looked up. A worker
-does one FLOP (or second) of training per unit of virtual time. What was paid for once is free: a
-search that proposes a cell again gets its evaluations at once, up to where they were trained.
+does one FLOP (or second) of training per unit of virtual time. What was paid for once is free: when
+a cell is proposed again, its evaluations come at once, up to where they were trained.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model.progress import WHOLE, Progress
 from model.setting import Value
 from sweep.bank import Bank, Cell
 from sweep.curves import Curve
-from sweep.records import Outcome, Trial, Verdict
+from sweep.records import Outcome, Role, Trial, Verdict
 from sweep.sections import PruneConfig, SamplerConfig
 
 REPEATS = 50  # proposals in a row of nothing new, after which a search is considered stuck
@@ -239,7 +239,6 @@ def simulate(
     first  settings that are proposed before any others, in this order
     """
     from sweep.journal import Journal
-    from sweep.records import Role
     from sweep.session import Session
     from sweep.storage import open_storage
     from sweep.study import Ledger
