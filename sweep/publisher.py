@@ -38,6 +38,12 @@ def without_password(uri: str) -> str:
     return PASSWORD.sub(r"\1***@", uri)
 
 
+def with_password(uri: str, runs: Path) -> str:
+    """The address written down as `uri`: with its password if it is the store of `runs`."""
+    own = store_uri(runs)
+    return own if without_password(own) == uri else uri
+
+
 def cursor_path(folder: Path, uri: str) -> Path:
     """Where `folder` keeps how far the store at `uri` has been told: each store has its own.
 

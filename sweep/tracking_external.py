@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from sweep.external import NAME as KEPT
 from sweep.external_reader import ExternalRun
-from sweep.publisher import CURSOR
+from sweep.publisher import CURSOR, with_password
 
 PREFIX = "external "
 ROLE = "external"
@@ -77,7 +77,7 @@ def publish_kept(folder: Path, sweep: str, runs: Sequence[ExternalRun]) -> str:
     cursor = json.loads((folder / CURSOR).read_text())
     when = int((folder / KEPT).stat().st_mtime * 1000)
     try:
-        client = MlflowClient(tracking_uri=cursor["uri"])
+        client = MlflowClient(tracking_uri=with_password(cursor["uri"], folder.parent))
         publish_external(client, cursor["experiment"], sweep, runs, when)
     except (MlflowException, OSError) as error:
         return str(error).splitlines()[0]

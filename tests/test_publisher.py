@@ -72,3 +72,15 @@ def test_publish_tells_what_was_said_now_and_not_what_an_earlier_attempt_left(
     assert "no driver for it" in str(done.exception)
     assert "yesterday" not in str(done.exception)
     assert done.exception.code == UNREACHABLE
+
+
+def test_the_stores_password_is_not_written_down_but_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "postgresql://me:secret@db/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    shown = publisher.without_password(uri)
+
+    assert "secret" not in shown
+    assert publisher.with_password(shown, tmp_path) == uri
+    assert publisher.with_password("sqlite:///other.db", tmp_path) == "sqlite:///other.db"
