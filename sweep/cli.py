@@ -17,9 +17,15 @@ from sweep.efficiency_cli import efficiency
 from sweep.errors import SweepError
 from sweep.import_cli import import_
 from sweep.language_cli import init, plan, schema
-from sweep.options import json_option, runs_option, set_option
+from sweep.options import (
+    address_option,
+    here_option,
+    json_option,
+    plain_option,
+    runs_option,
+    set_option,
+)
 from sweep.publish_cli import publish
-from sweep.records import View
 from sweep.replay_cli import replay
 from sweep.space import Space
 from sweep.space_reader import read_space
@@ -59,13 +65,9 @@ for verb in (
 @set_option
 @click.option("--name", default="", help="Name of the run folder.  [default: from SPACE]")
 @click.option("--trials", type=int, help="Search trials to run.  [default: from SPACE]")
-@click.option(
-    "--address",
-    envvar="RAY_ADDRESS",
-    help="Ray cluster to join, or auto.  [default: $RAY_ADDRESS, else start one here]",
-)
-@click.option("--here", is_flag=True, help="One trial at a time in this process, without Ray.")
-@click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
+@address_option
+@here_option
+@plain_option
 @runs_option
 def run(
     space: Path,
@@ -136,8 +138,9 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
     """
     from sweep import external, report
     from sweep.driver_lock import is_driven
+    from sweep.run import begun
 
-    folder, view = _view(folder, runs)
+    folder, view = begun(folder, runs)
     driven = is_driven(folder)
     if as_json:
         about = {**report.as_data(view, driven), "external": external.as_data(folder)}
@@ -165,8 +168,9 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep best runs/quickstart --json
     """
     from sweep import report
+    from sweep.run import begun
 
-    folder, view = _view(folder, runs)
+    folder, view = begun(folder, runs)
     winner = report.winner(view)
     if winner is None:
         raise SweepError(f"{view.header['name']} has no complete trial yet", code=1)
@@ -208,19 +212,6 @@ def ui(port: int, host: str, runs: Path) -> None:
         command += ["--default-artifact-root", artifact_root(runs, uri)]
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
     os.execv(sys.executable, command)
-
-
-def _view(folder: Path | None, runs: Path) -> tuple[Path, View]:
-    from sweep.journal import NAME, read_view
-    from sweep.run import latest
-
-    folder = folder or latest(runs)
-    if not (folder / NAME).exists():
-        raise SweepError(f"{folder} is no run folder: it has no {NAME}")
-    view = read_view(folder / NAME)
-    if not view.header:
-        raise SweepError(f"the sweep in {folder} has not begun", code=1)
-    return folder, view
 
 
 def _say_notes(space: Space) -> None:

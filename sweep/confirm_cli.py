@@ -12,6 +12,7 @@ import click
 
 from model.setting import ConfigError
 from sweep.errors import SweepError
+from sweep.options import address_option, here_option, json_option, plain_option, runs_option
 from sweep.sections import SWEEP_SETTINGS, BudgetConfig
 
 ANY = 10**9  # runs, unless the budget says otherwise
@@ -54,21 +55,11 @@ USUAL = 5
     help="Look at the sealed test split, or do not.  [default: once, when all is done]",
 )
 @click.option("--again", is_flag=True, help="Look at it although it was looked at before.")
-@click.option(
-    "--address",
-    envvar="RAY_ADDRESS",
-    help="Ray cluster to join, or auto.  [default: $RAY_ADDRESS, else start one here]",
-)
-@click.option("--here", is_flag=True, help="One trial at a time in this process, without Ray.")
-@click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
-@click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+@address_option
+@here_option
+@plain_option
+@json_option
+@runs_option
 def confirm(
     folder: Path | None,
     top: int,

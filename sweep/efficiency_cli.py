@@ -8,18 +8,13 @@ from pathlib import Path
 import click
 
 from sweep.errors import SweepError
+from sweep.options import json_option, runs_option
 
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
+@runs_option
+@json_option
 @click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -37,15 +32,9 @@ def efficiency(folder: Path | None, runs: Path, as_json: bool, plot: Path | None
       sweep efficiency runs/quickstart --plot efficiency.svg
     """
     from sweep import efficiency_report
-    from sweep.journal import NAME, read_view
-    from sweep.run import latest
+    from sweep.run import begun
 
-    folder = folder or latest(runs)
-    if not (folder / NAME).exists():
-        raise SweepError(f"{folder} is no run folder: it has no {NAME}")
-    view = read_view(folder / NAME)
-    if not view.header:
-        raise SweepError(f"the sweep in {folder} has not begun", code=1)
+    folder, view = begun(folder, runs)
     found = efficiency_report.figures(view)
     if as_json:
         click.echo(json.dumps(efficiency_report.as_data(found), indent=2, allow_nan=False))

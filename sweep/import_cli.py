@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sweep.errors import SweepError
+from sweep.options import json_option, runs_option
 
 
 @click.command("import")
@@ -15,17 +16,11 @@ from sweep.errors import SweepError
 @click.option(
     "--into", type=click.Path(path_type=Path), help="Run folder.  [default: the latest sweep]"
 )
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+@runs_option
 @click.option("--loss", default="", metavar="COLUMN", help="Where the validation loss is.")
 @click.option("--name", default="", metavar="COLUMN", help="Where the runs' names are.")
 @click.option("--params", default="", metavar="A,B", help="Columns of settings.  [default: all]")
-@click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
+@json_option
 def import_(
     file: Path, into: Path | None, runs: Path, loss: str, name: str, params: str, as_json: bool
 ) -> None:

@@ -11,6 +11,7 @@ from model.number import read_number
 from model.presets import PRESETS
 from model.setting import ConfigError, did_you_mean
 from sweep.errors import SweepError
+from sweep.options import json_option
 from sweep.space_reader import read_space
 
 
@@ -62,7 +63,7 @@ def init(file: Path, preset: str | None) -> None:
 @click.option(
     "--workers", type=click.IntRange(1), default=1, help="Trials at a time.  [default: 1]"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
+@json_option
 def plan(
     space: Path,
     overrides: tuple[str, ...],

@@ -17,3 +17,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print data i
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Fix a setting; repeatable."
 )
+address_option = click.option(
+    "--address",
+    envvar="RAY_ADDRESS",
+    help="Ray cluster to join, or auto.  [default: $RAY_ADDRESS, else start one here]",
+)
+here_option = click.option(
+    "--here", is_flag=True, help="One trial at a time in this process, without Ray."
+)
+plain_option = click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")

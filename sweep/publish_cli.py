@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sweep.errors import REFUSED_TO_CONTINUE, UNREACHABLE, SweepError
+from sweep.options import runs_option
 
 
 @click.command()
@@ -18,13 +19,7 @@ from sweep.errors import REFUSED_TO_CONTINUE, UNREACHABLE, SweepError
     default="",
     help="MLflow server or database.  [default: $MLFLOW_TRACKING_URI, else that of `sweep ui`]",
 )
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+@runs_option
 def publish(folder: Path | None, uri: str, runs: Path) -> None:
     """Send to MLflow what it lacks of the sweep in RUN; by default the latest one.
 

@@ -16,6 +16,7 @@ import click
 
 from model.setting import ConfigError, Value, did_you_mean
 from sweep.errors import SweepError
+from sweep.options import json_option
 from sweep.sections import SWEEP_SETTINGS, BudgetConfig, PruneConfig, SamplerConfig
 from sweep.text import table
 
@@ -57,7 +58,7 @@ class Job(NamedTuple):
 )
 @click.option("--cost", type=click.Choice(["flops", "seconds"]), default="flops", show_default=True)
 @click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a core]")
-@click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")
+@json_option
 def replay(
     source: Path | None,
     overrides: tuple[str, ...],

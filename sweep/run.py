@@ -19,9 +19,9 @@ from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.identity import digest_of_trainer, write, write_or_compare
 from sweep.interrupt import Interrupt, Interrupted
 from sweep.journal import NAME as JOURNAL
-from sweep.journal import Journal
+from sweep.journal import Journal, read_view
 from sweep.local_runner import Train, shared_trainer
-from sweep.records import Event, Outcome, Role
+from sweep.records import Event, Outcome, Role, View
 from sweep.reference_cache import ReferenceCache
 from sweep.reference_table import settled
 from sweep.space import Space
@@ -181,6 +181,20 @@ def latest(runs: Path) -> Path:
             f"no sweep under {runs}", hint="Begin one: sweep run search_spaces/quickstart.yaml"
         )
     return journals[-1].parent
+
+
+def begun(folder: Path | None, runs: Path) -> tuple[Path, View]:
+    """The run folder, by default the latest, and what its journal tells.
+
+    Raises SweepError if it is none or nothing has begun in it.
+    """
+    folder = folder or latest(runs)
+    if not (folder / JOURNAL).exists():
+        raise SweepError(f"{folder} is no run folder: it has no {JOURNAL}")
+    view = read_view(folder / JOURNAL)
+    if not view.header:
+        raise SweepError(f"the sweep in {folder} has not begun", code=1)
+    return folder, view
 
 
 def _with_data(space: Space) -> Space:
