@@ -138,7 +138,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
     """
     from sweep import external, report
     from sweep.driver_lock import is_driven
-    from sweep.run import begun
+    from sweep.run_folder import begun
 
     folder, view = begun(folder, runs)
     driven = is_driven(folder)
@@ -168,7 +168,7 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep best runs/quickstart --json
     """
     from sweep import report
-    from sweep.run import begun
+    from sweep.run_folder import begun
 
     folder, view = begun(folder, runs)
     winner = report.winner(view)
@@ -198,7 +198,7 @@ def ui(port: int, host: str, runs: Path) -> None:
       sweep ui --port 5001
     """
     from sweep.publisher import artifact_root, curves_path, store_uri
-    from sweep.run import latest
+    from sweep.run_folder import latest
 
     uri = store_uri(runs)
     path = curves_path(latest(runs), uri)

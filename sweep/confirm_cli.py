@@ -89,11 +89,10 @@ def confirm(
     from sweep.confirm_run import Request
     from sweep.confirm_run import confirm as run_confirmation
     from sweep.journal import NAME, read_view
-    from sweep.run import Options, latest
+    from sweep.run import Options
+    from sweep.run_folder import run_folder
 
-    folder = folder or latest(runs)
-    if not (folder / NAME).exists():
-        raise SweepError(f"{folder} is no run folder: it has no {NAME}")
+    folder = run_folder(folder, runs)
     if folder.name in ("", ".."):  # the folder beside others that it is, not the way to it
         folder = folder.resolve()
     most = seeds or (MOST if until_separated else USUAL)

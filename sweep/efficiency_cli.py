@@ -32,7 +32,7 @@ def efficiency(folder: Path | None, runs: Path, as_json: bool, plot: Path | None
       sweep efficiency runs/quickstart --plot efficiency.svg
     """
     from sweep import efficiency_report
-    from sweep.run import begun
+    from sweep.run_folder import begun
 
     folder, view = begun(folder, runs)
     found = efficiency_report.figures(view)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from sweep.errors import SweepError
 from sweep.options import json_option, runs_option
 
 
@@ -36,11 +35,9 @@ def import_(
     from sweep import external, publisher
     from sweep.external_reader import read_external
     from sweep.journal import NAME, read_view
-    from sweep.run import latest
+    from sweep.run_folder import run_folder
 
-    folder = into or latest(runs)
-    if not (folder / NAME).exists():
-        raise SweepError(f"{folder} is no run folder: it has no {NAME}")
+    folder = run_folder(into, runs)
     columns = [column.strip() for column in params.split(",") if column.strip()]
     found = read_external(file, loss, columns, name)
     new = external.keep(folder, found.runs)

@@ -31,11 +31,9 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
     """
     from sweep import publisher
     from sweep.journal import NAME, read_view
-    from sweep.run import latest
+    from sweep.run_folder import run_folder
 
-    folder = folder or latest(runs)
-    if not (folder / NAME).exists():
-        raise SweepError(f"{folder} is no run folder: it has no {NAME}")
+    folder = run_folder(folder, runs)
     read_view(folder / NAME)  # a damaged one is no fault of the store
     uri = uri or publisher.store_uri(folder.parent)
     shown = publisher.without_password(uri)

@@ -19,9 +19,9 @@ from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.identity import digest_of_trainer, write, write_or_compare
 from sweep.interrupt import Interrupt, Interrupted
 from sweep.journal import NAME as JOURNAL
-from sweep.journal import Journal, read_view
+from sweep.journal import Journal
 from sweep.local_runner import Train, shared_trainer
-from sweep.records import Event, Outcome, Role, View
+from sweep.records import Event, Outcome, Role
 from sweep.reference_cache import ReferenceCache
 from sweep.reference_table import settled
 from sweep.space import Space
@@ -171,30 +171,6 @@ def _has_gpu() -> bool:
     from model.device import has_gpu
 
     return has_gpu()
-
-
-def latest(runs: Path) -> Path:
-    """The run folder under `runs` that was written to last. Raises SweepError if there is none."""
-    journals = sorted(runs.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
-    if not journals:
-        raise SweepError(
-            f"no sweep under {runs}", hint="Begin one: sweep run search_spaces/quickstart.yaml"
-        )
-    return journals[-1].parent
-
-
-def begun(folder: Path | None, runs: Path) -> tuple[Path, View]:
-    """The run folder, by default the latest, and what its journal tells.
-
-    Raises SweepError if it is none or nothing has begun in it.
-    """
-    folder = folder or latest(runs)
-    if not (folder / JOURNAL).exists():
-        raise SweepError(f"{folder} is no run folder: it has no {JOURNAL}")
-    view = read_view(folder / JOURNAL)
-    if not view.header:
-        raise SweepError(f"the sweep in {folder} has not begun", code=1)
-    return folder, view
 
 
 def _with_data(space: Space) -> Space:

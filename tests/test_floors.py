@@ -73,7 +73,7 @@ FLOORS = [
     {"sweep.tracking_metrics", "sweep.tracking_runs", "sweep.tracking_artifacts"},
     {"sweep.tracking_view"},
     {"sweep.tracking_sweep"},
-    {"sweep.session", "sweep.console", "sweep.tracking", "sweep.bank"},
+    {"sweep.run_folder", "sweep.session", "sweep.console", "sweep.tracking", "sweep.bank"},
     {"sweep.local_runner", "sweep.replay"},
     {"sweep.replay_summary"},
     {"sweep.ray_runner"},

@@ -1,0 +1,37 @@
+"""The folder that a sweep leaves behind, as commands that read it find it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweep.errors import SweepError
+from sweep.journal import NAME as JOURNAL
+from sweep.journal import read_view
+from sweep.records import View
+
+
+def latest(runs: Path) -> Path:
+    """The run folder under `runs` that was written to last. Raises SweepError if there is none."""
+    journals = sorted(runs.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    if not journals:
+        raise SweepError(
+            f"no sweep under {runs}", hint="Begin one: sweep run search_spaces/quickstart.yaml"
+        )
+    return journals[-1].parent
+
+
+def run_folder(folder: Path | None, runs: Path) -> Path:
+    """`folder`, by default the latest under `runs`. Raises SweepError if it is no run folder."""
+    folder = folder or latest(runs)
+    if not (folder / JOURNAL).exists():
+        raise SweepError(f"{folder} is no run folder: it has no {JOURNAL}")
+    return folder
+
+
+def begun(folder: Path | None, runs: Path) -> tuple[Path, View]:
+    """The run folder and what its journal tells. Raises SweepError if nothing has begun in it."""
+    folder = run_folder(folder, runs)
+    view = read_view(folder / JOURNAL)
+    if not view.header:
+        raise SweepError(f"the sweep in {folder} has not begun", code=1)
+    return folder, view
