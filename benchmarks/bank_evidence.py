@@ -27,7 +27,7 @@ from bank_ranking import (
 from model.config import MULTIPLIER
 from model.setting import Value
 from sweep.curves import Curve
-from sweep.text import table
+from sweep.format import table
 
 SEED = "train.seed"
 TOP = 8

@@ -40,11 +40,11 @@ from stock import methods as stock_methods
 
 from sweep.bank import Bank, Cell, make_bank
 from sweep.curves import read_about, read_curves
+from sweep.format import table
 from sweep.replay import Replay, replay, simulate
 from sweep.replay_cli import percent, row
 from sweep.replay_summary import Summary, best_of, summarise, whole_bank
 from sweep.sections import PruneConfig, SamplerConfig
-from sweep.text import table
 
 BANK = Path(__file__).parent / "bank.parquet"
 OURS, BLIND, CERTIFIED = "ours", "random", "coordinate descent, certificate"

@@ -17,6 +17,7 @@ from model.adopt import from_import
 from model.config import DataConfig
 from model.corpus import is_remote
 from model.encode import Watch
+from model.files import cache_folder
 from model.imports import NO_TEXT, VOCABULARY, files_by_split, find_import
 from model.ingest import Ingested, from_text
 from model.setting import ConfigError
@@ -28,15 +29,6 @@ FORMAT = 4  # raise it when the same input would give another table
 TABLE_SUFFIX = ".arrow"
 ARROW_FILE = b"ARROW1"  # what an Arrow file begins with; those of Hugging Face datasets are streams
 UNWATCHED: Watch = lambda characters, tokens: None  # noqa: E731
-
-
-def cache_folder() -> Path:
-    """Where token tables are kept: $SWEEP_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("SWEEP_CACHE")
-    if chosen:
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sweep"
 
 
 def table_path(data: DataConfig) -> Path:

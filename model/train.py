@@ -27,10 +27,10 @@ from model.config import Config
 from model.data import batch, open_table
 from model.device import Runtime, keep_freed_memory, runtime, share_compiled_code
 from model.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
+from model.files import cache_folder
 from model.gpt import GPT
 from model.optim import make_optimizers, step, swap_in_averages
 from model.optim_state import load_state_tree, state_tree
-from model.prepare import cache_folder
 from model.progress import WHOLE, Progress
 from model.schedule import rate
 from model.setting import ConfigError

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from model.setting import Value
-from sweep.efficiency import BaselineRun, best_of_sizes
-from sweep.records import ATTEMPT, Outcome, Role, View, baseline_point
-from sweep.reference_cache import ReferenceCache
+from sweep.efficiency import best_of_sizes
+from sweep.records import ATTEMPT, BaselineRun, Outcome, Role, View, baseline_point
 from sweep.reference_table import SLOWRUN, table_runs
-from sweep.space import MULTIPLE, Space
-from sweep.study import Ledger
+from sweep.space import Space
 
 SETTLED = (Outcome.COMPLETE, Outcome.PRUNED)
-
-
-def recall(
-    baseline: Ledger,
-    space: Space,
-    view: View,
-    cache: ReferenceCache | None,
-    note: Callable[..., None],
-) -> None:
-    """Take over the baseline runs that an earlier sweep measured under the same conditions."""
-    if cache and not len(baseline):
-        known = {baseline_point(event["searched"]) for event in view.recalled}
-        for point in baseline.missing():
-            varied = {name: value for name, value in point.items() if name != MULTIPLE}
-            settings = space.baseline_settings(point[MULTIPLE], varied)  # type: ignore[arg-type]
-            loss = cache.recall(settings)
-            if loss is not None and baseline_point(point) not in known:
-                note("recalled", searched=point, settings=settings, val_loss=loss)
-    for event in view.recalled:
-        baseline.recall(event["searched"])
 
 
 def curve(space: Space, view: View) -> dict[str, Any] | None:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 
 from model.setting import Value
-from sweep.records import ATTEMPT, baseline_point
-from sweep.space import MULTIPLE
+from sweep.records import ATTEMPT, MULTIPLE, baseline_point
 
 
 class Fate(Enum):

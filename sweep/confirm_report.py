@@ -9,9 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from sweep.confirm import Mean, detectable, mean, noise_floor, paired_deviation
+from sweep.format import finite, table
 from sweep.records import Event, View
 from sweep.rounds import Plan, Standing, losses_of, plan_of, standing
-from sweep.text import table
 
 WIDTH = 48  # characters of a drawn interval
 
@@ -205,8 +205,3 @@ def as_data(view: View) -> dict[str, Any] | None:
         "contenders": rows,
         "test": [{k: v for k, v in look.items() if k != "event"} for look in view.sealed],
     }
-
-
-def finite(value: float) -> float | None:
-    """JSON has no word for infinity."""
-    return value if math.isfinite(value) else None

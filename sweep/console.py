@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.progress import WHOLE
+from sweep.format import duration
 from sweep.records import Event as JournalEvent
 from sweep.records import Outcome, Role, TrialView, View, title
 from sweep.report import counts, efficiency_of
@@ -194,10 +195,3 @@ def remaining(view: View) -> str:
     done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
     left = max(0.0, view.header["trials"] - done - progress)
     return f"about {duration(left * seconds / max(1, len(running)))} left"
-
-
-def duration(seconds: float) -> str:
-    """As a clock shows it: 0:42, 12:05, 3:07:00."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

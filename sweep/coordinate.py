@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sweep.cube import Key, Point, key
+from sweep.format import short
 from sweep.grid import Line, Neighbour, neighbours, on_grid
-from sweep.records import short
 
 Losses = dict[Key, float]
 Finished = tuple[Point, float]  # final loss in nats per token; infinite: diverged or stopped early

@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sweep import publisher
+from model import files
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
+from sweep.run_folder import DRIVER_LOCK
 
 
 def is_driven(folder: Path) -> bool:
     """Whether a driver is at work in `folder`."""
-    return publisher.is_locked(folder / publisher.DRIVER_LOCK)
+    return files.is_locked(folder / DRIVER_LOCK)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep `folder` to this driver. Raises SweepError if another is at work there."""
     try:
-        with publisher.lock(folder / publisher.DRIVER_LOCK):
+        with files.lock(folder / DRIVER_LOCK):
             yield
-    except publisher.Locked:
+    except files.Locked:
         raise SweepError(
             f"{folder} is being run by another process",
             hint="Wait for it, stop it, or give this one another --name.",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from statistics import fmean
 
+from sweep.records import BaselineRun
+
 Curve = Sequence[tuple[float, float]]  # (tokens, nats per token), tokens rising
 
 
@@ -24,15 +26,6 @@ class Multiplier:
 
     def __str__(self) -> str:
         return f"{self.side}{self.value:.3g}x" if self.side else f"{self.value:.2f}x"
-
-
-@dataclass(frozen=True)
-class BaselineRun:
-    """One run of the plain recipe, or one cell of a table of them."""
-
-    tokens: float
-    loss: float  # nats per token
-    size: float = 1.0  # tells sizes of the network apart; its unit does not matter
 
 
 def multiplier(loss: float, baseline: Curve, train_tokens: int) -> Multiplier:

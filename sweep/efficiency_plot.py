@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from model.files import replaced
 from sweep.efficiency_report import Figures, Worth
-from sweep.training import count
+from sweep.format import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

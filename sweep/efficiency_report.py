@@ -11,11 +11,11 @@ from typing import Any
 from model.setting import Value
 from sweep.efficiency import Multiplier, multiplier
 from sweep.errors import SweepError
+from sweep.format import table
 from sweep.intervals import ASSUMED_SD, Baseline, Estimate, Noise, by_law, by_lines, draw, pooled
 from sweep.laws import misfit
 from sweep.records import Outcome, TrialView, View
 from sweep.space import SEEDS
-from sweep.text import table
 
 SHOWN = 12  # trials in the table; --json has all
 FAR = 3.0  # standard deviations between seeds that a law may be off

@@ -7,16 +7,18 @@ next, which asks it and enqueues none twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.config import SETTINGS
-from sweep.points import parameters
+from model.setting import Value
+from sweep.axis import Axis, Choice
 from sweep.space import Space
 
+Point = Mapping[str, Value]
 SEED = "train.seed"
 POINT = "point"  # which of the space's points a trial is
 REPEATS = "repeats"  # the trial whose proposal it trains again
@@ -59,3 +61,35 @@ def seed(user_attrs: Mapping[str, Any], space: Space) -> int:
     """The seed of a trial: the space's own for the first with its proposal, then counted up."""
     first: Any = space.fixed.get(SEED, SETTINGS[SEED].default)
     return int(first) + int(user_attrs.get(SEEDS_ON, 0))
+
+
+def parameters(point: Point, axes: Sequence[Axis]) -> dict[str, Value]:
+    """The point by the study's names: of alternatives, all that could take its value.
+
+    Where only some conditions let it have its values, it gets what they ask for.
+    """
+    point = _with_conditions(point, axes)
+    return {
+        axis.parameter: point[axis.setting]
+        for axis in axes
+        if axis.setting in point and axis.possible(point) and axis.domain.has(point[axis.setting])
+    }
+
+
+def _with_conditions(point: Point, axes: Sequence[Axis]) -> Point:
+    """`point` with the parents without which one of its values would go unused."""
+    chosen = dict(point)
+    for name, value in [*point.items()]:
+        fitting = [
+            a for a in axes if a.setting == name and a.possible(chosen) and a.domain.has(value)
+        ]
+        for parent, allowed in fitting[0].when if fitting else ():
+            may = {v for axis in fitting for v in dict(axis.when).get(parent, ())}
+            anywhere = all(
+                isinstance(axis.domain, Choice) and may >= set(axis.domain.values)
+                for axis in axes
+                if axis.setting == parent
+            )
+            if parent not in chosen and not anywhere:
+                chosen[parent] = allowed[0]
+    return chosen

@@ -11,7 +11,7 @@ from typing import Any
 from model.files import replaced
 from sweep.errors import SweepError
 from sweep.external_reader import ExternalRun
-from sweep.text import table
+from sweep.format import table
 
 NAME = "external.jsonl"
 SHOWN = 10

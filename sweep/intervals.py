@@ -17,16 +17,9 @@ from statistics import fmean
 
 import numpy as np
 
-from sweep.efficiency import (
-    BaselineRun,
-    Curve,
-    Multiplier,
-    best_of_sizes,
-    falling,
-    multiplier,
-    within,
-)
+from sweep.efficiency import Curve, Multiplier, best_of_sizes, falling, multiplier, within
 from sweep.laws import DataLaw, fit_law, fit_laws
+from sweep.records import BaselineRun
 
 DRAWS = 500
 LEVEL = 0.95

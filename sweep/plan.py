@@ -16,8 +16,9 @@ from sweep.cost import Cost, trial_cost
 from sweep.draw import corners, draws
 from sweep.errors import SweepError
 from sweep.grid import grid_points
+from sweep.records import MULTIPLE
 from sweep.sections import PruneConfig
-from sweep.space import MULTIPLE, Space
+from sweep.space import Space
 from sweep.speed import Speed
 
 DRAWS, CORNERS = 300, 1024

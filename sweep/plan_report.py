@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from sweep.cost import Cost
+from sweep.format import count, size, span, table
 from sweep.plan import Plan, totals
 from sweep.records import title
 from sweep.space import Space
 from sweep.speed import Speed
-from sweep.text import table
-from sweep.training import count
 
 
 def describe_plan(space: Space, found: Plan, speed: Speed, workers: int) -> str:
@@ -78,20 +77,3 @@ def _totals(found: Plan, speed: Speed, workers: int) -> str:
             "train.precision auto as in fp32, of which bf16 takes about two thirds.",
         ]
     )
-
-
-def size(amount: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} TB"
-
-
-def span(seconds: float) -> str:
-    """A time for people: 45 s, 12 min, 3.5 h, 9 d."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"

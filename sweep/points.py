@@ -9,7 +9,7 @@ import yaml
 from model.config import SETTINGS
 from model.foreign import suggestion
 from model.setting import Value
-from sweep.axis import Axis, Choice
+from sweep.axis import Axis
 from sweep.nodes import Problems, as_text, checked, entries, line_of, plain
 
 Point = Mapping[str, Value]
@@ -50,35 +50,3 @@ def _check_inside(
         elif not any(axis.domain.has(value) for axis in possible):
             what = f"{value} is outside what is searched"
             problems.add(lines[name], f"points: {name}", what)
-
-
-def parameters(point: Point, axes: Sequence[Axis]) -> dict[str, Value]:
-    """The point by the study's names: of alternatives, all that could take its value.
-
-    Where only some conditions let it have its values, it gets what they ask for.
-    """
-    point = _with_conditions(point, axes)
-    return {
-        axis.parameter: point[axis.setting]
-        for axis in axes
-        if axis.setting in point and axis.possible(point) and axis.domain.has(point[axis.setting])
-    }
-
-
-def _with_conditions(point: Point, axes: Sequence[Axis]) -> Point:
-    """`point` with the parents without which one of its values would go unused."""
-    chosen = dict(point)
-    for name, value in [*point.items()]:
-        fitting = [
-            a for a in axes if a.setting == name and a.possible(chosen) and a.domain.has(value)
-        ]
-        for parent, allowed in fitting[0].when if fitting else ():
-            may = {v for axis in fitting for v in dict(axis.when).get(parent, ())}
-            anywhere = all(
-                isinstance(axis.domain, Choice) and may >= set(axis.domain.values)
-                for axis in axes
-                if axis.setting == parent
-            )
-            if parent not in chosen and not anywhere:
-                chosen[parent] = allowed[0]
-    return chosen

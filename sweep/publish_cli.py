@@ -29,6 +29,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
       sweep publish
       sweep publish runs/quickstart --to http://127.0.0.1:5000
     """
+    from model import files
     from sweep import publisher
     from sweep.journal import NAME, read_view
     from sweep.run_folder import run_folder
@@ -37,7 +38,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
     read_view(folder / NAME)  # a damaged one is no fault of the store
     uri = uri or publisher.store_uri(folder.parent)
     shown = publisher.without_password(uri)
-    if publisher.is_locked(publisher.lock_path(folder, uri)):
+    if files.is_locked(publisher.lock_path(folder, uri)):
         raise SweepError(
             f"{folder} is being published to {shown} already",
             hint="A sweep that runs publishes itself.",

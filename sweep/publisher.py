@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 PASSWORD = re.compile(r"(://[^:/?#@]*:)[^/?#]+@")  # and what is before it
 CURSOR = "tracking.json"
-DRIVER_LOCK = "driver.lock"
 LOG = "tracking.log"
 FOLLOW, ONCE = "follow", "once"  # until the driver ends, or as far as the journal goes now
 SECONDS_TO_WAIT = 60  # for the last points; making a fresh database takes ten on a busy machine
@@ -117,27 +113,3 @@ def finish(process: subprocess.Popen[bytes], seconds: float | None = SECONDS_TO_
         process.kill()
         process.wait()
         return False
-
-
-class Locked(Exception):
-    """Somebody else holds the lock."""
-
-
-@contextmanager
-def lock(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold `path` locked; the system lets go when the process ends, however it ends."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise Locked from None
-        yield
-
-
-def is_locked(path: Path) -> bool:
-    """Whether somebody holds `path` locked."""
-    try:
-        with lock(path):
-            return False
-    except Locked:
-        return True

@@ -9,8 +9,7 @@ from typing import Any
 
 from model.progress import WHOLE
 from model.setting import Value
-from sweep.efficiency import BaselineRun
-from sweep.space import MULTIPLE
+from sweep.format import short
 
 Event = dict[str, Any]
 ATTEMPT = "attempt"  # from 2 on, when those before failed
@@ -227,6 +226,13 @@ def title(searched: Mapping[str, Value]) -> str:
     return " ".join(f"{name}={short(value)}" for name, value in searched.items())
 
 
-def short(value: object) -> str:
-    """A setting's value with three digits at most."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets
+
+
+@dataclass(frozen=True)
+class BaselineRun:
+    """One run of the plain recipe, or one cell of a table of them."""
+
+    tokens: float
+    loss: float  # nats per token
+    size: float = 1.0  # tells sizes of the network apart; its unit does not matter

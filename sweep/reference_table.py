@@ -12,8 +12,8 @@ from typing import Any
 
 from model.config import SETTINGS
 from model.setting import ConfigError
-from sweep.efficiency import BaselineRun
 from sweep.errors import SweepError
+from sweep.records import BaselineRun
 from sweep.sections import ReferenceConfig
 
 SLOWRUN = "slowrun"

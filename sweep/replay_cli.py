@@ -16,9 +16,9 @@ import click
 
 from model.setting import ConfigError, Value, did_you_mean
 from sweep.errors import SweepError
+from sweep.format import table
 from sweep.options import json_option
 from sweep.sections import SWEEP_SETTINGS, BudgetConfig, PruneConfig, SamplerConfig
-from sweep.text import table
 
 if TYPE_CHECKING:
     from sweep.bank import Bank

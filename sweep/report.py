@@ -17,11 +17,11 @@ from sweep.confirm_report import as_data as confirmation_as_data
 from sweep.confirm_report import confirmation as confirmation
 from sweep.confirm_report import confirmed
 from sweep.efficiency import Multiplier, multiplier
+from sweep.format import short, table
 from sweep.ranking import ranking, tied
-from sweep.records import Outcome, Role, TrialView, View, short
+from sweep.records import Outcome, Role, TrialView, View
 from sweep.sections import BudgetConfig
 from sweep.space import SEEDS
-from sweep.text import table
 
 LEADERS = 10
 # What --json gives of a trial's last observation.

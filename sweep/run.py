@@ -47,7 +47,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     source   the YAML text, kept beside the results
     Raises SweepError for what the user can mend.
     """
-    from model.prepare import cache_folder
+    from model.files import cache_folder
 
     folder = options.runs / space.name
     space = _with_data(space)

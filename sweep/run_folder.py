@@ -9,6 +9,8 @@ from sweep.journal import NAME as JOURNAL
 from sweep.journal import read_view
 from sweep.records import View
 
+DRIVER_LOCK = "driver.lock"
+
 
 def latest(runs: Path) -> Path:
     """The run folder under `runs` that was written to last. Raises SweepError if there is none."""

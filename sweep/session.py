@@ -12,12 +12,12 @@ from typing import Any
 from model.progress import WHOLE, Progress
 from sweep.agenda import Agenda
 from sweep.allowance import flops
-from sweep.baseline import curve, recall
+from sweep.baseline import curve
 from sweep.constraint import SECONDS, projected_seconds
 from sweep.errors import SweepError
 from sweep.journal import Journal
 from sweep.prune import compared_loss
-from sweep.records import Event, Outcome, Role, Trial, Verdict
+from sweep.records import MULTIPLE, Event, Outcome, Role, Trial, Verdict, View, baseline_point
 from sweep.reference_cache import ReferenceCache
 from sweep.rounds import Rounds
 from sweep.space import Space
@@ -52,7 +52,7 @@ class Session:
         self.disk_full = False
         self._catch_up_journal()
         if Role.BASELINE in self._ledgers:
-            recall(self._ledgers[Role.BASELINE], space, journal.view, cache, self.note)
+            _recall(self._ledgers[Role.BASELINE], space, journal.view, cache, self.note)
         self._note_baseline()
         self.agenda = Agenda(space, ledgers, journal, rounds, self.note)
 
@@ -211,3 +211,23 @@ class Session:
                     )
                 if noted.outcome is None:
                     self._note_outcome(trial, outcome, reason)
+
+
+def _recall(
+    baseline: Ledger,
+    space: Space,
+    view: View,
+    cache: ReferenceCache | None,
+    note: Callable[..., None],
+) -> None:
+    """Take over the baseline runs that an earlier sweep measured under the same conditions."""
+    if cache and not len(baseline):
+        known = {baseline_point(event["searched"]) for event in view.recalled}
+        for point in baseline.missing():
+            varied = {name: value for name, value in point.items() if name != MULTIPLE}
+            settings = space.baseline_settings(point[MULTIPLE], varied)  # type: ignore[arg-type]
+            loss = cache.recall(settings)
+            if loss is not None and baseline_point(point) not in known:
+                note("recalled", searched=point, settings=settings, val_loss=loss)
+    for event in view.recalled:
+        baseline.recall(event["searched"])

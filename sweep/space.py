@@ -12,6 +12,7 @@ from model.setting import Value
 from model.size import block_parameters, scaled
 from sweep.axis import Axis, Choice, Range
 from sweep.constraint import Constraint
+from sweep.records import MULTIPLE
 from sweep.sections import (
     SECTIONS,
     BudgetConfig,
@@ -22,7 +23,6 @@ from sweep.sections import (
 )
 
 BUDGET = "data.train_tokens"  # trials that differ in it are no peers: more data is always ahead
-MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets
 SEEDS = ("train.seed", "train.data_seed")
 NOTHING: Mapping[str, Value] = {}
 # What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults

@@ -18,9 +18,9 @@ from sweep.enqueue import INFEASIBLE, SEED, enqueue_next, seed
 from sweep.errors import SweepError
 from sweep.parameters import suggest
 from sweep.prune import SETTINGS_ATTR, make_pruner
-from sweep.records import ATTEMPT, CONTENDER, FRESH, Outcome, Role, Trial, baseline_point
+from sweep.records import ATTEMPT, CONTENDER, FRESH, MULTIPLE, Outcome, Role, Trial, baseline_point
 from sweep.samplers import descent, make_sampler, settled
-from sweep.space import MULTIPLE, SEEDS, Space
+from sweep.space import SEEDS, Space
 from sweep.widen import HANDED_BACK_ATTR, open_study
 
 REASON_ATTR = "reason"

@@ -29,8 +29,10 @@ if __name__ == "__main__":
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from model.files import is_locked, lock
 from sweep.errors import SweepError
-from sweep.publisher import DRIVER_LOCK, FOLLOW, LOG, is_locked, lock, lock_path, without_password
+from sweep.publisher import FOLLOW, LOG, lock_path, without_password
+from sweep.run_folder import DRIVER_LOCK
 from sweep.tracking_sweep import Publisher
 
 # A database that cannot be opened speaks for itself: MLflow hands that on.

@@ -13,7 +13,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from model.config import SETTINGS
 from model.setting import Value
-from sweep.records import Event, Outcome, Role, TrialView, View, short, title
+from sweep.format import short
+from sweep.records import Event, Outcome, Role, TrialView, View, title
 from sweep.tracking_cursor import PARENT, Cursor
 
 # Without it MLflow opens the experiment as one about language-model applications.

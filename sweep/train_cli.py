@@ -66,7 +66,7 @@ def _train(config: Config, folder: Path) -> None:
 
     from model.outline import outline
     from model.train import train as train_model
-    from sweep.text import table
+    from sweep.format import table
 
     groups = outline(config, config.data.token_kinds)
     click.echo(table(group_rows(groups)), err=True)
@@ -93,7 +93,7 @@ def presets(as_json: bool) -> None:
         click.echo(json.dumps([preset_as_data(*item) for item in PRESETS.items()], indent=2))
         return
 
-    from sweep.text import table
+    from sweep.format import table
 
     click.echo(table(preset_rows(PRESETS)))
 
@@ -118,7 +118,7 @@ def settings(name: str | None, as_json: bool) -> None:
         click.echo(json.dumps([_setting_as_data(s) for s in shown], indent=2))
         return
 
-    from sweep.text import table
+    from sweep.format import table
 
     header = ["setting", "default", "unit", "bounds", "meaning"]
     click.echo(table([header, *([*map(str, _row(s))] for s in shown)]))

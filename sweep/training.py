@@ -9,20 +9,13 @@ from model.config import Config
 from model.presets import Preset
 from model.progress import Progress
 from model.size import block_parameters, parameters, scaled
+from sweep.format import count
 
 if TYPE_CHECKING:
     from model.optim import Group  # which would import torch
 
 EVERY_RUN = ("done", "epoch", "train loss", "val loss", "bits/byte")
 AVERAGES = ("ema", "weights", "probabilities")
-
-
-def count(number: float) -> str:
-    """123.4M for people; four digits tell any two presets apart."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
-        if number >= size:
-            return f"{number / size:.4g}{unit}"
-    return f"{number:g}"
 
 
 def describe(config: Config) -> list[str]:

@@ -13,10 +13,11 @@ import pytest
 from conftest import make_space
 from test_rounds import TEXT, noisy_train
 
+from model import files
 from model.config import Config
 from model.progress import Progress
 from model.setting import ConfigError
-from sweep import publisher, report
+from sweep import report
 from sweep.cli import cli
 from sweep.confirm_run import Request, confirm
 from sweep.errors import SweepError
@@ -37,8 +38,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         start=lambda folder: None,
         close=lambda process: None,
         finish=lambda process: True,
-        lock=publisher.lock,
-        Locked=publisher.Locked,
+        lock=files.lock,
+        Locked=files.Locked,
     )
     monkeypatch.setattr("sweep.run.publisher", silent)
     space = make_space(tmp_path, TEXT)

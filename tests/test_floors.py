@@ -48,7 +48,7 @@ FLOORS = [
         "sweep.cost",
         "sweep.efficiency",
         "sweep.reference_cache",
-        "sweep.text",
+        "sweep.format",
         "sweep.confirm",
     },
     {"sweep.constraint", "sweep.draw", "sweep.cube"},

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.efficiency import BaselineRun
 from sweep.intervals import Baseline, Estimate, Noise, by_law, by_lines, draw, pooled
+from sweep.records import BaselineRun
 from sweep.reference_table import SLOWRUN, table_runs
 
 SLOWRUN_RUNS = table_runs([SLOWRUN])

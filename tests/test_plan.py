@@ -15,8 +15,9 @@ from model.presets import PRESETS
 from sweep.cli import cli
 from sweep.cost import trial_cost, trial_flops
 from sweep.errors import SweepError
+from sweep.format import size, span
 from sweep.plan import plan, pruning, totals
-from sweep.plan_report import describe_plan, size, span
+from sweep.plan_report import describe_plan
 from sweep.sections import PruneConfig
 from sweep.space_reader import read_space
 from sweep.speed import Speed, given

@@ -12,7 +12,7 @@ from test_space import problems
 from sweep.axis import Choice, Range
 from sweep.constraint import Constraint
 from sweep.draw import corners, draws
-from sweep.points import parameters
+from sweep.enqueue import parameters
 
 
 def test_points_may_name_some_of_what_is_searched(tmp_path: Path) -> None:

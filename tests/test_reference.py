@@ -16,11 +16,10 @@ from model import fineweb
 from model.config import Config
 from model.progress import Progress
 from sweep import local_runner
-from sweep.efficiency import BaselineRun
 from sweep.errors import SweepError
 from sweep.interrupt import Interrupt
 from sweep.journal import NAME, Journal
-from sweep.records import Role
+from sweep.records import BaselineRun, Role
 from sweep.reference_cache import ReferenceCache
 from sweep.reference_table import SLOWRUN, settled, table_runs
 from sweep.sections import ReferenceConfig

@@ -15,7 +15,8 @@ from model.progress import Progress
 from model.setting import Value
 from sweep import local_runner, report
 from sweep.cli import cli
-from sweep.console import PlainConsole, duration, remaining
+from sweep.console import PlainConsole, remaining
+from sweep.format import duration
 from sweep.interrupt import Interrupt
 from sweep.records import Role, TrialView, View
 from sweep.session import Session
