@@ -38,14 +38,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, in
 from bank_evidence import describe
 from bank_grid import GRIDS, SEED, Cell, cells, repeats, title
 
-from model.config import Config
-from model.data import open_table
+from model.config.config import Config
+from model.config.cost import trial_flops
+from model.config.setting import ConfigError, Value
+from model.data.batches import open_table
 from model.files import replaced
 from model.progress import WHOLE
-from model.setting import ConfigError, Value
-from sweep.cost import trial_flops
-from sweep.curves import Curve, read_about, read_curves, write_curves
 from sweep.errors import SweepError
+from sweep.replay.curves import (
+    Curve,
+    read_about,
+    read_curves,
+    write_curves,
+)
 
 BANK = Path(__file__).with_suffix(".parquet")
 SAVE_SECONDS = 120
@@ -56,7 +61,7 @@ def train_cell(shared: Mapping[str, Value], cell: Cell, folder: Path) -> None:
     """Train one run to its end, or on from where it was killed, and note its curve."""
     import torch
 
-    from model.train import train
+    from model.training.train import train
 
     torch.set_num_threads(1)
     # Order and initialisation change together, so that seeds show all the noise there is.

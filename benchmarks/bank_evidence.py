@@ -24,10 +24,10 @@ from bank_ranking import (
     strata,
 )
 
-from model.config import MULTIPLIER
-from model.setting import Value
-from sweep.curves import Curve
+from model.config.config import MULTIPLIER
+from model.config.setting import Value
 from sweep.format import table
+from sweep.replay.curves import Curve
 
 SEED = "train.seed"
 TOP = 8

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from model.config import MULTIPLIER
-from model.setting import Value
+from model.config.config import MULTIPLIER
+from model.config.setting import Value
 
 SEED = "train.seed"
 SEEDS = 3  # of each repeated cell, the grid's own included

@@ -13,9 +13,9 @@ from statistics import mean
 
 import numpy as np
 
-from model.config import MULTIPLIER
-from model.setting import Value
-from sweep.curves import Curve
+from model.config.config import MULTIPLIER
+from model.config.setting import Value
+from sweep.replay.curves import Curve
 
 EPOCHS, OPTIMIZER, RATE, SCALE = "train.epochs", "optim.name", "optim.lr", "gpt.scale"
 FRACTIONS = (2_500, 5_000, 7_500, 9_000)  # basis points of a schedule

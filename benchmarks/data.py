@@ -31,11 +31,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.config import Config, DataConfig
-from model.data import batch
-from model.presets import PRESETS, preset
-from model.size import flops_per_token, scaled
-from model.table import TokenTable, read_table
+from model.config.config import Config, DataConfig
+from model.config.presets import PRESETS, preset
+from model.config.size import flops_per_token, scaled
+from model.data.batches import batch
+from model.data.table import TokenTable, read_table
 
 DOCUMENT = 700  # tokens, FineWeb's mean
 WORDS = 600  # of a made-up document
@@ -140,7 +140,7 @@ def at_once(path: Path, out: Path) -> int:
 
 
 def by_sweep(path: Path, out: Path) -> int:
-    from model.prepare import prepare as prepare_table
+    from model.data.prepare import prepare as prepare_table
 
     os.environ["SWEEP_CACHE"] = str(out)
     data = DataConfig(path=str(path), tokenizer="gpt2", val_tokens=10_000, test_tokens=10_000)
@@ -182,7 +182,7 @@ def memory(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from model.prepare import prepare as prepare_table
+    from model.data.prepare import prepare as prepare_table
 
     random = np.random.default_rng(0)
     words = np.array([f"{number:x}" for number in random.integers(0, 1 << 24, 5000)])

@@ -40,13 +40,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import WHOLE, Progress
-from sweep.axis import Axis, Choice
 from sweep.journal import NAME, read_view
 from sweep.records import Role
-from sweep.space import Space
-from sweep.space_reader import read_space
+from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.language.reader import read_space
+from sweep.space.space import Space
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
 ON_CPU = ("reference.multiples=", "train.device=cpu", "trial.gpus=0")
@@ -107,7 +107,7 @@ def account(trials: list[Trained], started: float, ended: float, cores: int) -> 
 
 def recorded(settings: dict[str, Any], folder: Path) -> Iterator[Progress]:
     """Train in `folder`, noting there when each evaluation was made."""
-    from model.train import train
+    from model.training.train import train
 
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / TRAINED).open("w", buffering=1) as file:
@@ -211,8 +211,8 @@ def run_ray(space: Space, folder: Path, cores: int, reuse: bool) -> None:
 
 def propose(space: Space) -> list[dict[str, Any]]:
     """The settings that `sweep run` will propose: its random sampler knows only seed and number."""
-    from sweep.storage import open_storage
-    from sweep.study import Ledger
+    from sweep.session.ledger import Ledger
+    from sweep.session.ledger_storage import open_storage
 
     ledger = Ledger(open_storage(None), Role.SEARCH, space)
     return [dict(ledger.ask().settings) for _ in range(space.budget.trials)]
@@ -239,7 +239,14 @@ def measure(variant: str, space: Space, overrides: list[str], folder: Path, core
     folder.mkdir(parents=True)
     command = [__file__, "--child", variant, "--folder", folder]
     if variant == "sweep":
-        command = ["-c", "from sweep.cli import main; main()", "run", SPACE, "--plain", "--runs"]
+        command = [
+            "-c",
+            "from sweep.cli.main import main; main()",
+            "run",
+            SPACE,
+            "--plain",
+            "--runs",
+        ]
         command += [folder]
     command += [part for override in overrides for part in ("--set", override)]
     environment = {k: v for k, v in os.environ.items() if k not in ELSEWHERE} | ENVIRONMENT
@@ -318,7 +325,10 @@ def main() -> None:
 
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: asked.cores])
     # Every file is read once before anything is timed, and the token table is made.
-    warm = "import mlflow, optuna, ray.tune, torch, model.data as d; d.open_table(d.DataConfig())"
+    warm = (
+        "import mlflow, optuna, ray.tune, torch, model.data.batches as d\n"
+        "d.open_table(d.DataConfig())"
+    )
     subprocess.run([sys.executable, "-c", warm], check=True)
     parts = (asked.only,) if asked.only else ("same", "own")
     with tempfile.TemporaryDirectory() as scratch:

@@ -22,16 +22,22 @@ from statistics import fmean
 import numpy as np
 import optuna
 
-from model.config import MULTIPLIER
-from model.setting import Value
-from sweep.axis import Axis, Choice
-from sweep.cost import trial_flops
-from sweep.cube import key
-from sweep.features import EPOCHS, PARAMETERS, RATE, TAU, features
-from sweep.parameters import suggest
-from sweep.samplers import make_sampler
-from sweep.sections import SamplerConfig
-from sweep.space import Space
+from model.config.config import MULTIPLIER
+from model.config.cost import trial_flops
+from model.config.setting import Value
+from sweep.search.features import (
+    EPOCHS,
+    PARAMETERS,
+    RATE,
+    TAU,
+    features,
+)
+from sweep.session.distributions import suggest
+from sweep.session.samplers import make_sampler
+from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.points import key
+from sweep.space.settings import SamplerConfig
+from sweep.space.space import Space
 
 LEVELS: dict[str, tuple[Value, ...]] = {
     "optim.name": ("adamw", "muon"),

@@ -24,11 +24,11 @@ from typing import Any
 
 from search import about, arguments_of, played, read_bank
 
+from sweep.cli.replay import percent
 from sweep.format import table
-from sweep.replay import Replay, simulate
-from sweep.replay_cli import percent
-from sweep.replay_summary import summarise, wilson
-from sweep.sections import PruneConfig, SamplerConfig
+from sweep.replay.simulator import Replay, simulate
+from sweep.replay.summary import summarise, wilson
+from sweep.space.settings import PruneConfig, SamplerConfig
 
 STRATA: tuple[tuple[str, ...], ...] = (
     (),

@@ -38,13 +38,18 @@ from typing import Any
 
 from stock import methods as stock_methods
 
-from sweep.bank import Bank, Cell, make_bank
-from sweep.curves import read_about, read_curves
+from sweep.cli.replay import percent, row
 from sweep.format import table
-from sweep.replay import Replay, replay, simulate
-from sweep.replay_cli import percent, row
-from sweep.replay_summary import Summary, best_of, summarise, whole_bank
-from sweep.sections import PruneConfig, SamplerConfig
+from sweep.replay.bank import Bank, Cell, make_bank
+from sweep.replay.curves import read_about, read_curves
+from sweep.replay.simulator import Replay, replay, simulate
+from sweep.replay.summary import (
+    Summary,
+    best_of,
+    summarise,
+    whole_bank,
+)
+from sweep.space.settings import PruneConfig, SamplerConfig
 
 BANK = Path(__file__).parent / "bank.parquet"
 OURS, BLIND, CERTIFIED = "ours", "random", "coordinate descent, certificate"

@@ -22,10 +22,10 @@ import optuna
 from optuna.trial import TrialState
 
 from model.progress import Progress
-from sweep.bank import Bank
 from sweep.records import Role, Trial, Verdict
-from sweep.sections import PruneConfig, SamplerConfig
-from sweep.study import suggest
+from sweep.replay.bank import Bank
+from sweep.session.ledger import suggest
+from sweep.space.settings import PruneConfig, SamplerConfig
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 METRIC = "val_loss"

@@ -29,18 +29,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import WHOLE, Progress
 from sweep import journal as journal_file
-from sweep import publisher
-from sweep.axis import Axis, Range
 from sweep.journal import Journal
 from sweep.records import Role
-from sweep.sections import BudgetConfig, PruneConfig
-from sweep.session import Session
-from sweep.space import Space
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.hyperparameter import Axis, Range
+from sweep.space.settings import BudgetConfig, PruneConfig
+from sweep.space.space import Space
+from sweep.tracking import process as publisher
 
 USAGE = {"cpu_percent": 97.1, "rss_megabytes": 512.3, "rss_peak_megabytes": 600.1}
 ASKED = """

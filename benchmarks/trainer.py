@@ -6,13 +6,13 @@
 
 Every variant of a size is built and warmed up first; then they take turns, so that what else the
 machine does hits all of them. Tokens per second are medians of the turns with their quartiles.
-FLOP/s count the network's matrix products and causal attention (model/size.py), the same for equal
+FLOP/s count a network's products and causal attention (model/config/size.py), as many for equal
 networks; `of bf16` is their share of what this machine's fastest square bf16 product reached in
 this run. Compiling is not in the turns: `first` is what the first step took, in seconds.
 
 nanoGPT      its GPT and what the loop of its train.py does: windows at random from a memory-mapped
              file, its autocast (none on a CPU), gradients clipped, its choice of AdamW.
-ours         the same network and optimizer in model/: batches, objective, step, as model/train.py.
+ours         the same network and optimizer in model/: batches, objective, step, as in training.
 ours fp32    the same without bf16, on machines that have it.
 ours modern  the parts of the preset cpu-tiny at the same depth, width, context and batch.
 
@@ -40,13 +40,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from model.config import Config
-from model.data import TokenTable, batch, open_table
-from model.device import has_bf16_instructions, runtime
-from model.gpt import GPT
-from model.optim import make_optimizers, step
-from model.presets import CPU, PRESETS
-from model.size import flops_per_token, scaled
+from model.config.config import Config
+from model.config.presets import CPU, PRESETS
+from model.config.size import flops_per_token, scaled
+from model.data.batches import TokenTable, batch, open_table
+from model.network.gpt import GPT
+from model.optim.optimizers import make_optimizers, step
+from model.training.device import has_bf16_instructions, runtime
 
 HAS_BF16 = torch.cuda.is_available() or has_bf16_instructions()
 VOCABULARY = 65  # of Shakespeare's characters
@@ -101,7 +101,7 @@ def settings(size: Size) -> dict[str, Any]:
 
 
 def ours(name: str, config: Config, table: TokenTable) -> Variant:
-    """What model/train.py does in a step."""
+    """What model/training/train.py does in a step."""
     where = runtime(config)
     torch.manual_seed(config.train.seed)
     gpt = GPT(config.gpt, table.vocabulary, where.manual_attention).to(where.device)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from model.config.setting import Value
 from model.progress import WHOLE
-from model.setting import Value
 from sweep.format import short
 
 Event = dict[str, Any]

@@ -17,11 +17,11 @@ from optuna.storages import BaseStorage
 from sweep.errors import SweepError
 from sweep.journal import NAME, Journal
 from sweep.records import Event, Role
-from sweep.session import Session
-from sweep.space import Space
-from sweep.space_reader import read_space
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.language.reader import read_space
+from sweep.space.space import Space
 
 # A busy machine is slow, which is no failure.
 settings.register_profile("untimed", deadline=None)
@@ -58,6 +58,7 @@ def small(corpus: Path) -> dict[str, object]:
         "gpt.width": 16,
         "gpt.context": 32,
         "train.batch_tokens": 256,
+        "train.precision": "fp32",  # numbers that are the same whatever the CPU can do
         "train.evals": 4,
         "train.epochs": 2,
         "train.device": "cpu",

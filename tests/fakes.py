@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import WHOLE, Progress
-from sweep.curves import Curve
+from sweep.replay.curves import Curve
 
 SPACE = """
 name: fake

@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import checkpoint, predictions
-from model.average import Averages, ema_beta
-from model.config import Config, TrainConfig
-from model.data import open_table
-from model.device import runtime
-from model.evaluate import Evaluation, HeldOut, evaluate
-from model.gpt import GPT
+from model.config.config import Config, TrainConfig
+from model.data.batches import open_table
+from model.network.gpt import GPT
 from model.progress import Progress
-from model.train import train
+from model.training import checkpoint
+from model.training import log_probs as predictions
+from model.training.averages import Averages, ema_beta
+from model.training.device import runtime
+from model.training.evaluate import Evaluation, HeldOut, evaluate
+from model.training.train import train
 
 Weights = dict[str, Tensor]
 

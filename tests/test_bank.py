@@ -13,10 +13,10 @@ from types import ModuleType
 
 import pytest
 
-from model.config import MULTIPLIER
+from model.config.config import MULTIPLIER
+from model.config.cost import trial_flops
 from model.progress import WHOLE
-from sweep.cost import trial_flops
-from sweep.curves import Curve, read_about, read_curves
+from sweep.replay.curves import Curve, read_about, read_curves
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 BANK = BENCHMARKS / "bank.parquet"
@@ -225,7 +225,7 @@ def test_the_bank_shows_what_this_project_is_about() -> None:
 
 def test_reading_the_bank_needs_no_torch() -> None:
     code = (
-        "import sys; from pathlib import Path; from sweep.curves import read_curves\n"
+        "import sys; from pathlib import Path; from sweep.replay.curves import read_curves\n"
         f"assert len(read_curves(Path({str(BANK)!r}))) > 191\n"
         "assert not {'torch', 'ray', 'optuna', 'mlflow'} & set(sys.modules)"
     )

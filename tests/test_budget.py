@@ -14,19 +14,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.storages import BaseStorage
 
-from model.config import Config
+from model.config.config import Config
+from model.config.cost import trial_flops
 from model.progress import Progress
-from sweep import local_runner, report
-from sweep.budget import HOUR, Cost, Spent, exhausted, expected_seconds, misfit, spending, spent
-from sweep.cost import trial_flops
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, Journal, read_view
 from sweep.records import Outcome, Role, View
-from sweep.sections import BudgetConfig, ReferenceConfig
-from sweep.session import Session
-from sweep.space import Space
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.results import report
+from sweep.results.budget import (
+    HOUR,
+    Cost,
+    Spent,
+    exhausted,
+    expected_seconds,
+    misfit,
+    spending,
+    spent,
+)
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.settings import BudgetConfig, ReferenceConfig
+from sweep.space.space import Space
 
 Open = Callable[[Space], Session]
 NOTHING = Cost(0, 0, 0)

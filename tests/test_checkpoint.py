@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model import checkpoint, files, predictions
-from model.checkpoint import RunState
+from model import files
+from model.config.setting import ConfigError
 from model.progress import Progress
-from model.setting import ConfigError
+from model.training import checkpoint
+from model.training import log_probs as predictions
+from model.training.checkpoint import RunState
 
 PROGRESS = Progress(
     basis_points=5000,
@@ -100,8 +102,8 @@ def test_a_process_killed_while_saving_leaves_a_usable_checkpoint(tmp_path: Path
 import os, signal, sys
 from pathlib import Path
 import torch
-from model import checkpoint
-from model.checkpoint import RunState
+from model.training import checkpoint
+from model.training.checkpoint import RunState
 
 folder, left = Path(sys.argv[1]), -1
 
@@ -176,7 +178,7 @@ def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy, torch
-from model import checkpoint, predictions
+from model.training import checkpoint, predictions
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 folder, zeros = Path(sys.argv[1]), torch.zeros(1000)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cli import cli
+from sweep.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,8 +65,8 @@ def test_bad_input_gives_one_message_and_exit_code_2(
 
 
 def test_settings_lists_every_setting_with_unit_default_and_bounds() -> None:
-    from model.config import SETTINGS
-    from sweep.sections import SWEEP_SETTINGS
+    from model.config.config import SETTINGS
+    from sweep.space.settings import SWEEP_SETTINGS
 
     listed = json.loads(sweep("settings", "--json").stdout)
 
@@ -111,7 +111,7 @@ def test_training_begins_with_a_preset_and_says_what_comes_of_it(
 
 def test_settings_given_replace_those_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
-    monkeypatch.setattr("sweep.train_cli._train", lambda config, folder: trained.append(config))
+    monkeypatch.setattr("sweep.cli.train._train", lambda config, folder: trained.append(config))
     given = ["--set", "gpt.layers=8", "--set", "optim.decay_timescale=0.5"]
 
     cli(["train", "--preset", "slowrun-tiny", *given], standalone_mode=False)
@@ -122,7 +122,7 @@ def test_settings_given_replace_those_of_the_preset(monkeypatch: pytest.MonkeyPa
 
 
 def test_presets_are_listed_with_their_size_and_source() -> None:
-    from model.presets import PRESETS
+    from model.config.presets import PRESETS
 
     lines = sweep("presets").stdout.splitlines()
     listed = {about["name"]: about for about in json.loads(sweep("presets", "--json").stdout)}
@@ -138,8 +138,8 @@ def test_the_command_that_best_prints_trains_the_same_again(decay: str, tmp_path
     """The two ways to say decay follow from each other: printing both could contradict."""
     from conftest import make_space
 
-    from model.config import Config
-    from sweep.report import train_command
+    from model.config.config import Config
+    from sweep.results.report import train_command
 
     text = f"preset: slowrun-tiny\nsearch: {{train.epochs: [8, 16], {decay}: [0.31, 2.7]}}"
     settings = {**make_space(tmp_path, text).fixed, "train.epochs": 16, decay: 0.31}
@@ -163,7 +163,7 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
 
 
 def test_a_machine_without_git_can_run_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweep.identity import environment
+    from sweep.run.manifest import environment
 
     monkeypatch.setenv("PATH", "")
 

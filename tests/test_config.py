@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from model.config import SETTINGS, Config, GPTConfig
-from model.setting import ConfigError
-from model.size import block_parameters, scaled
+from model.config.config import SETTINGS, Config, GPTConfig
+from model.config.setting import ConfigError
+from model.config.size import block_parameters, scaled
 
 
 def test_every_problem_is_reported_at_once() -> None:

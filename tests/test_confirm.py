@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.confirm import (
+from sweep.results.confirmation import Plan, standing
+from sweep.results.confirmation_report import noise_text
+from sweep.results.significance import (
     chi_square_quantile,
     compare,
     detectable,
@@ -18,8 +20,6 @@ from sweep.confirm import (
     paired_deviation,
     t_quantile,
 )
-from sweep.confirm_report import noise_text
-from sweep.rounds import Plan, standing
 
 SEEDS = range(1, 65)
 

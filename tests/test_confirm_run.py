@@ -14,18 +14,23 @@ from conftest import make_space
 from test_rounds import TEXT, noisy_train
 
 from model import files
-from model.config import Config
+from model.config.config import Config
+from model.config.setting import ConfigError
 from model.progress import Progress
-from model.setting import ConfigError
-from sweep import report
-from sweep.cli import cli
-from sweep.confirm_run import Request, confirm
+from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.identity import RESOLVED, write_or_compare
 from sweep.journal import NAME, read_view
 from sweep.records import Role
-from sweep.run import Job, Options, drive, search
-from sweep.sections import BudgetConfig
+from sweep.results import report
+from sweep.run.confirm import Request, confirm
+from sweep.run.driver import (
+    Job,
+    Options,
+    drive,
+    search,
+)
+from sweep.run.manifest import RESOLVED, write_or_compare
+from sweep.space.settings import BudgetConfig
 
 ASKED = Request(2, 3, until_separated=False, budget=BudgetConfig(trials=99))
 HERE = Options(here=True, plain=True)
@@ -41,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lock=files.lock,
         Locked=files.Locked,
     )
-    monkeypatch.setattr("sweep.run.publisher", silent)
+    monkeypatch.setattr("sweep.run.driver.publisher", silent)
     space = make_space(tmp_path, TEXT)
     space = replace(space, fixed={**space.fixed, "data.digest": "d1"})
     path = tmp_path / "runs" / "fake"
@@ -169,7 +174,7 @@ def test_the_folder_one_stands_in_has_its_neighbours_beside_it(
         asked.append((path, options.runs))
         return 0
 
-    monkeypatch.setattr("sweep.confirm_run.confirm", note)
+    monkeypatch.setattr("sweep.run.confirm.confirm", note)
     monkeypatch.chdir(folder)
 
     with pytest.raises(SystemExit):

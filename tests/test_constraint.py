@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from model.setting import ConfigError
-from sweep.constraint import (
+from model.config.cost import trial_cost
+from model.config.setting import ConfigError
+from sweep.space.constraint import (
     QUANTITIES,
     Constraint,
     projected_seconds,
     read_constraint,
     violations,
 )
-from sweep.cost import trial_cost
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ import pytest
 from conftest import make_space, session_in
 from fakes import fake_train
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import Progress
-from sweep import local_runner
-from sweep.continued import problems
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_view
 from sweep.records import Outcome, Role, View
-from sweep.space import Space
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
+from sweep.space.compatibility import problems
+from sweep.space.space import Space
 
 # Every report is a transaction on the disk: few trials, few evaluations.
 SPACE = """

@@ -5,11 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from model.config import MULTIPLIER
-from sweep.axis import Axis, Choice, Range
-from sweep.coordinate import Certificate, Finished, certificate, next_point
-from sweep.cube import Point, key
-from sweep.grid import Line, lines_of, neighbours
+from model.config.config import MULTIPLIER
+from sweep.search.coordinate_descent import (
+    Certificate,
+    Finished,
+    certificate,
+    next_point,
+)
+from sweep.space.grid import Line, lines_of, neighbours
+from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.points import Point, key
 
 Loss = Callable[[Point], float]
 AXES = (

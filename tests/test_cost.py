@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from model.config import Config
-from model.setting import ConfigError
-from sweep.cost import trial_flops
+from model.config.config import Config
+from model.config.cost import trial_flops
+from model.config.setting import ConfigError
 
 
 def test_cost_goes_with_epochs_and_nearly_with_scale() -> None:

@@ -13,10 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweep.cost import trial_flops
-from sweep.curves import Curve, read_about, read_curves, write_curves
+from model.config.cost import trial_flops
 from sweep.errors import SweepError
 from sweep.journal import NAME
+from sweep.replay.curves import (
+    Curve,
+    read_about,
+    read_curves,
+    write_curves,
+)
 
 WHOLE_RUN = Curve(
     settings={"optim.name": "muon", "train.epochs": 4, "gpt.scale": 0.5},
@@ -190,7 +195,7 @@ def test_reading_a_bank_needs_no_torch(tmp_path: Path) -> None:
     path = tmp_path / "bank.parquet"
     write_curves(path, [WHOLE_RUN], {})
     code = (
-        "import sys; from pathlib import Path; from sweep.curves import read_curves\n"
+        "import sys; from pathlib import Path; from sweep.replay.curves import read_curves\n"
         "assert 'pyarrow' not in sys.modules\n"
         f"assert read_curves(Path({str(path)!r}))\n"
         "assert not {'torch', 'ray', 'optuna', 'mlflow'} & set(sys.modules)"

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.config import DataConfig
-from model.data import open_table, windows
-from model.prepare import prepare, table_path
-from model.setting import ConfigError
-from model.tokenizer import get_tokenizer
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data.batches import open_table, windows
+from model.data.prepare import prepare, table_path
+from model.data.tokenizer import get_tokenizer
 
 SMALL = {"val_tokens": 512, "test_tokens": 512, "train_tokens": 1024}
 SHARED = Path(__file__).parents[2] / "shared" / "data"

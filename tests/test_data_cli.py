@@ -16,16 +16,17 @@ import yaml
 from click.testing import CliRunner, Result
 from server import Server, serving
 
-from model import checkpoint, fineweb
-from model.config import Config, DataConfig
-from model.data import open_table
-from model.device import runtime
-from model.evaluate import HeldOut, evaluate
-from model.gpt import GPT
-from model.setting import ConfigError
-from model.train import train
-from sweep.cli import cli
-from sweep.data_cli import _settings
+from model.config.config import Config, DataConfig
+from model.config.setting import ConfigError
+from model.data import slowrun_files as fineweb
+from model.data.batches import open_table
+from model.network.gpt import GPT
+from model.training import checkpoint
+from model.training.device import runtime
+from model.training.evaluate import HeldOut, evaluate
+from model.training.train import train
+from sweep.cli.data import _settings
+from sweep.cli.main import cli
 from sweep.errors import SweepError
 
 CACHE = Path(__file__).parents[2] / "shared" / "tiktoken_cache"

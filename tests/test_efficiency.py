@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.efficiency import best_of_sizes, falling, multiplier, within
 from sweep.records import BaselineRun
-from sweep.reference_table import SLOWRUN, table_runs
+from sweep.results.efficiency import (
+    best_of_sizes,
+    falling,
+    multiplier,
+    within,
+)
+from sweep.space.baseline import SLOWRUN, table_runs
 
 SLOWRUN_CURVE = best_of_sizes(table_runs([SLOWRUN]))
 

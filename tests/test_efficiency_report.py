@@ -10,15 +10,21 @@ from click.testing import CliRunner
 from conftest import make_space
 from fakes import fake_train
 
-from sweep import local_runner
-from sweep.cli import cli
-from sweep.efficiency_report import as_data, as_text, devices_of, figures, noise_of
+from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.interrupt import Interrupt
-from sweep.intervals import Noise
 from sweep.records import View
-from sweep.session import Session
-from sweep.space import Space
+from sweep.results.bootstrap import Noise
+from sweep.results.efficiency_report import (
+    as_data,
+    as_text,
+    devices_of,
+    figures,
+    noise_of,
+)
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.session import Session
+from sweep.space.space import Space
 
 Open = Callable[..., Session]
 BUDGETS = """
@@ -146,7 +152,7 @@ def test_the_command_prints_and_draws(view: View, tmp_path: Path) -> None:
 
 
 def test_a_sweep_over_budgets_draws_a_curve_by_data(tmp_path: Path, open_session: Open) -> None:
-    from sweep.efficiency_plot import draw_figures
+    from sweep.results.efficiency_plot import draw_figures
 
     view = finished(open_session(make_space(tmp_path, BUDGETS)), tmp_path / "trials")
 

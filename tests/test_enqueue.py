@@ -12,15 +12,15 @@ from conftest import make_space
 from fakes import SPACE, fake_train
 from optuna.storages import BaseStorage
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import Progress
-from sweep import local_runner
-from sweep.constraint import violations
 from sweep.errors import SweepError
-from sweep.interrupt import Interrupt
 from sweep.records import Outcome, Role, TrialView
-from sweep.session import Session
-from sweep.space import Space
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.session import Session
+from sweep.space.constraint import violations
+from sweep.space.space import Space
 
 Open = Callable[[Space], Session]
 SCALES = """
@@ -88,7 +88,7 @@ def test_a_point_is_asked_again_if_what_was_drawn_beside_it_breaks_a_constraint(
 def test_a_driver_that_dies_before_asking_a_point_loses_and_doubles_none(
     open_session: Open, tmp_path: Path, storage: BaseStorage
 ) -> None:
-    from sweep.enqueue import enqueue_next
+    from sweep.session.enqueue import enqueue_next
 
     space = make_space(tmp_path, SCALES + "points: [{train.epochs: 2}, {train.epochs: 1}]")
     session = open_session(space)

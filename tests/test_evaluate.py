@@ -9,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.config import Config, GPTConfig
-from model.device import Runtime
-from model.evaluate import Evaluation, HeldOut, evaluate, score
-from model.gpt import GPT
+from model.config.config import Config, GPTConfig
+from model.network.gpt import GPT
+from model.training.device import Runtime
+from model.training.evaluate import (
+    Evaluation,
+    HeldOut,
+    evaluate,
+    score,
+)
 
 CPU = Runtime(torch.device("cpu"), torch.float32, compile=False, manual_attention=False)
 

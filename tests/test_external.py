@@ -9,12 +9,12 @@ from click.testing import CliRunner
 from fakes import fake_train
 from test_report import finished
 
-from sweep import external
-from sweep.cli import cli
+from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.external_reader import read_external
-from sweep.session import Session
-from sweep.space import Space
+from sweep.results import external
+from sweep.results.external_reader import read_external
+from sweep.session.session import Session
+from sweep.space.space import Space
 
 TABLE = """"Name","State","Notes","User","Tags","Created","Runtime","Sweep","lr","wd","val/loss"
 "brisk-1","finished","-","me","","2026-01-01T00:00:00.000Z","100","","0.01","0.1","3.21"

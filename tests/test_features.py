@@ -4,9 +4,17 @@ import math
 
 import pytest
 
-from model.config import MULTIPLIER
-from model.presets import PRESETS, TIMESCALE
-from sweep.features import EPOCHS, PARAMETERS, RATE, TAU, features, in_octaves, is_kind
+from model.config.config import MULTIPLIER
+from model.config.presets import PRESETS, TIMESCALE
+from sweep.search.features import (
+    EPOCHS,
+    PARAMETERS,
+    RATE,
+    TAU,
+    features,
+    in_octaves,
+    is_kind,
+)
 
 
 def test_trials_of_equal_rate_times_decay_have_the_same_timescale() -> None:

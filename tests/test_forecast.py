@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 from fakes import fake_curves
 
-from sweep.forecast import Known, correct, predict, ridge
+from sweep.search.forecast import (
+    Known,
+    correct,
+    predict,
+    ridge,
+)
 
 HALF = 4  # index of the mark at half of the schedule
 

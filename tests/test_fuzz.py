@@ -10,14 +10,14 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from model.config import SETTINGS
-from sweep.constraint import QUANTITIES
-from sweep.distribution import DISTRIBUTIONS, INSTEAD
-from sweep.distribution import KEYS as LEAF_KEYS
+from model.config.config import SETTINGS
 from sweep.errors import SweepError
-from sweep.sections import SWEEP_SETTINGS
-from sweep.space import Space
-from sweep.space_reader import KNOWN, read_space
+from sweep.space.constraint import QUANTITIES
+from sweep.space.language.domains_distribution import DISTRIBUTIONS, INSTEAD
+from sweep.space.language.domains_distribution import KEYS as LEAF_KEYS
+from sweep.space.language.reader import KNOWN, read_space
+from sweep.space.settings import SWEEP_SETTINGS
+from sweep.space.space import Space
 
 SCALARS = st.one_of(
     st.none(),

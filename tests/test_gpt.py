@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.attention import Attention, offset_unrotated
-from model.block import MLP, Block
-from model.config import GPTConfig
-from model.gpt import GPT
-from model.loss import cross_entropy, offset_weights
-from model.norm import rms_norm
-from model.size import block_parameters, flops_per_token, parameters
+from model.config.config import GPTConfig
+from model.config.size import block_parameters, flops_per_token, parameters
+from model.network.attention import Attention, offset_unrotated
+from model.network.block import MLP, Block
+from model.network.gpt import GPT
+from model.network.loss import cross_entropy, offset_weights
+from model.network.norm import rms_norm
 
 VOCABULARY = 50
 TINY = GPTConfig(layers=4, width=32, head_width=8, context=12)
@@ -215,7 +215,7 @@ def test_long_layers_take_unturned_halves_of_keys_one_token_later() -> None:
         return q
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("model.attention.attend", watched)
+        patch.setattr("model.network.attention.attend", watched)
         for each in (plain, layer):
             each(x_BTD, gpt.cos_TK, gpt.sin_TK, None)
     assert torch.allclose(seen[1], offset_unrotated(seen[0]), atol=1e-6)

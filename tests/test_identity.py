@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.identity import digest_of_trainer, trainer_files
+from sweep.run.manifest import digest_of_trainer, trainer_files
 
 MODEL = Path(__file__).parents[1] / "model"
 
@@ -17,13 +17,13 @@ MODEL = Path(__file__).parents[1] / "model"
 @pytest.mark.parametrize(
     ("module", "counts"),
     [
-        ("train", True),
-        ("muon", True),
-        ("average", True),
-        ("number", True),  # far down
-        ("sample", False),
-        ("saved", False),
-        ("presets", False),
+        ("training/train", True),
+        ("optim/muon", True),
+        ("training/averages", True),
+        ("config/number", True),  # far down
+        ("training/generate", False),
+        ("training/export", False),
+        ("config/presets/slowrun", False),
     ],
 )
 def test_only_code_that_training_runs_makes_another_trainer(
@@ -41,9 +41,14 @@ def test_only_code_that_training_runs_makes_another_trainer(
 
 @pytest.mark.slow
 def test_all_of_model_that_training_loads_counts() -> None:
-    code = "import sys, model.train; print(*(m for m in sys.modules if m.startswith('model.')))"
+    code = (
+        "import sys, model.training.train\n"
+        "print(*(m for m in sys.modules if m.startswith('model.')))"
+    )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    loaded = {name.partition(".")[2] for name in done.stdout.split()}
-    assert {"train", "gpt", "optim"} <= loaded <= {path.stem for path in trainer_files(MODEL)}
+    loaded = {name.split(".", 1)[1].replace(".", "/") for name in done.stdout.split()}
+    counted = {str(path.relative_to(MODEL).with_suffix("")) for path in trainer_files(MODEL)}
+    counted |= {name.removesuffix("/__init__") for name in counted}
+    assert {"training/train", "network/gpt", "optim/optimizers"} <= loaded <= counted

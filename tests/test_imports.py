@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from model.config import DataConfig
-from model.data import open_table
-from model.imports import find_import
-from model.prepare import table_path
-from model.setting import ConfigError
-from model.table import TokenTable
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data.batches import open_table
+from model.data.prepare import table_path
+from model.data.table import TokenTable
+from model.data.token_files import find_import
 
 CACHE = Path(__file__).parents[2] / "shared" / "tiktoken_cache"
 EOT = 50256

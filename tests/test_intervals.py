@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.intervals import Baseline, Estimate, Noise, by_law, by_lines, draw, pooled
 from sweep.records import BaselineRun
-from sweep.reference_table import SLOWRUN, table_runs
+from sweep.results.bootstrap import (
+    Baseline,
+    Estimate,
+    Noise,
+    by_law,
+    by_lines,
+    draw,
+    pooled,
+)
+from sweep.space.baseline import SLOWRUN, table_runs
 
 SLOWRUN_RUNS = table_runs([SLOWRUN])
 TOKENS = 100_000_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.laws import DataLaw, fit_law, misfit
+from sweep.results.data_law import DataLaw, fit_law, misfit
 
 BASE = 209_715_200  # tokens of Kim et al.'s smallest corpus
 KIM = DataLaw(1.92, (3.74974 - 1.92) * BASE**0.232, 0.232)  # through their standard recipe's loss

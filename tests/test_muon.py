@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.muon import POLAR_EXPRESS, Muon, orthogonalise
+from model.optim.muon import POLAR_EXPRESS, Muon, orthogonalise
 
 SETTINGS = {"lr": 0.01, "momentum": 0.95, "weight_decay": 0.5}
 

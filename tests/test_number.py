@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import SETTINGS, Config
-from model.foreign import FOREIGN, suggestion
-from model.number import read_number
-from model.setting import ConfigError
+from model.config.aliases import FOREIGN, suggestion
+from model.config.config import SETTINGS, Config
+from model.config.number import read_number
+from model.config.setting import ConfigError
 
 
 @pytest.mark.parametrize(

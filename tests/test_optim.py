@@ -9,10 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.config import GPTConfig, OptimConfig
-from model.gpt import GPT
-from model.optim import describe_groups, make_optimizers, step, swap_in_averages
-from model.optim_state import load_state_tree, state_tree
+from model.config.config import GPTConfig, OptimConfig
+from model.network.gpt import GPT
+from model.optim.optimizers import (
+    describe_groups,
+    make_optimizers,
+    step,
+    swap_in_averages,
+)
+from model.optim.state import load_state_tree, state_tree
 
 NAMES = ["adamw", "muon", "soap", "shampoo", "lion", "magma", "schedule_free"]
 RICH = GPTConfig(

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import Config
-from model.data import batch
-from model.order import Stream, epoch_order, shuffled_documents
-from model.setting import ConfigError
-from model.table import TokenTable
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.data.batches import batch
+from model.data.order import Stream, epoch_order, shuffled_documents
+from model.data.table import TokenTable
 
 CONTEXT = 16
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import overlap
-from model.config import DataConfig
-from model.data import open_table
-from model.overlap import PASSAGE, near_duplicates, share_of_val_in_train
-from model.setting import ConfigError
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data import overlap
+from model.data.batches import open_table
+from model.data.overlap import PASSAGE, near_duplicates, share_of_val_in_train
 
 
 def random_tokens(count: int, seed: int) -> np.ndarray:

@@ -9,18 +9,18 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import make_space
 
-from model.config import Config
-from model.footprint import peak_bytes
-from model.presets import PRESETS
-from sweep.cli import cli
-from sweep.cost import trial_cost, trial_flops
+from model.config.config import Config
+from model.config.cost import trial_cost, trial_flops
+from model.config.memory import peak_bytes
+from model.config.presets import PRESETS
+from sweep.cli.main import cli
+from sweep.cli.space_plan_report import describe_plan
 from sweep.errors import SweepError
 from sweep.format import size, span
-from sweep.plan import plan, pruning, totals
-from sweep.plan_report import describe_plan
-from sweep.sections import PruneConfig
-from sweep.space_reader import read_space
-from sweep.speed import Speed, given
+from sweep.space.language.reader import read_space
+from sweep.space.plan import plan, pruning, totals
+from sweep.space.settings import PruneConfig
+from sweep.space.speed import Speed, given
 
 SPACE = """
 search:
@@ -123,7 +123,7 @@ def test_the_speed_that_is_assumed_is_said(tmp_path: Path) -> None:
 def test_measuring_trains_some_steps_here(
     small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.speed.MEASURED_SECONDS", 0.01)
+    monkeypatch.setattr("sweep.space.speed.MEASURED_SECONDS", 0.01)
     sets = [word for item in small.items() for word in ("--set", "=".join(map(str, item)))]
     path = tmp_path / "lr.yaml"
     path.write_text("search: {optim.lr: [0.001, 0.01], gpt.scale: [1, 4]}")

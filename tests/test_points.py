@@ -9,10 +9,10 @@ from conftest import make_space
 from fakes import SPACE
 from test_space import problems
 
-from sweep.axis import Choice, Range
-from sweep.constraint import Constraint
-from sweep.draw import corners, draws
-from sweep.enqueue import parameters
+from sweep.session.enqueue import parameters
+from sweep.space.constraint import Constraint
+from sweep.space.hyperparameter import Choice, Range
+from sweep.space.points_draw import corners, draws
 
 
 def test_points_may_name_some_of_what_is_searched(tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.config import DataConfig
-from model.corpus import pieces
-from model.data import open_table
-from model.prepare import prepare, table_path
-from model.setting import ConfigError
-from model.table import digest_of, read_table
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data.batches import open_table
+from model.data.corpus import pieces
+from model.data.prepare import prepare, table_path
+from model.data.table import digest_of, read_table
 
 SIZES = {"val_tokens": 500, "test_tokens": 500, "train_tokens": 1000}
 
@@ -34,7 +34,7 @@ def in_another_process(
     """Prepare `data`, running `before` first; prints 0, 1, ... as documents are read."""
     code = f"""
 import dataclasses, os, resource, sys
-from model.config import DataConfig
+from model.config.config import DataConfig
 from model import prepare
 {before}
 prepare.prepare(

@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.config import MULTIPLIER, Config, GPTConfig
-from model.data_config import VOCABULARIES
-from model.gpt import GPT, VOCABULARY_MULTIPLE
-from model.presets import PRESETS, TIMESCALE, overridden, preset
-from model.schedule import decay
-from model.setting import ConfigError
-from model.size import block_parameters, parameters, scaled
+from model.config.config import MULTIPLIER, Config, GPTConfig
+from model.config.data import VOCABULARIES
+from model.config.presets import (
+    PRESETS,
+    TIMESCALE,
+    overridden,
+    preset,
+)
+from model.config.setting import ConfigError
+from model.config.size import block_parameters, parameters, scaled
+from model.network.gpt import GPT, VOCABULARY_MULTIPLE
+from model.optim.schedule import decay
 
 # Names, not counts: GPT-2 medium and Marin's Llamas are called by a round size near theirs.
 ROUND_NAMES = {"gpt2-350m", "kim-150m", "kim-300m", "kim-600m", "kim-1.4b"}
@@ -208,7 +213,7 @@ def test_decay_given_as_a_timescale_replaces_the_presets_multiplier_and_back() -
 
 
 def test_vocabularies_are_those_of_the_tokenizers() -> None:
-    from model.tokenizer import get_tokenizer
+    from model.data.tokenizer import get_tokenizer
 
     assert VOCABULARIES["bytes"] == get_tokenizer("bytes").vocabulary
     assert Config.from_settings({"data.tokenizer": "bpe"}).data.token_kinds == 4096

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from model.config import MULTIPLIER, Config
-from model.presets import TIMESCALE
-from sweep.axis import Axis, Choice, Range
-from sweep.prior import PUBLISHED, expected_rise, first_points
-from sweep.space import Space
+from model.config.config import MULTIPLIER, Config
+from model.config.presets import TIMESCALE
+from sweep.search.prior import PUBLISHED, expected_rise, first_points
+from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.space import Space
 
 AXES = (
     Axis("train.epochs", Choice((1, 2, 4, 8, 16, 32))),

@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import Progress
-from sweep.prune import SETTINGS_ATTR, FairPruner, compared_loss, make_pruner
-from sweep.sections import PruneConfig
+from sweep.session.pruner import (
+    SETTINGS_ATTR,
+    FairPruner,
+    compared_loss,
+    make_pruner,
+)
+from sweep.space.settings import PruneConfig
 
 
 def trial(losses: list[float], state: TrialState, **settings: object) -> FrozenTrial:

@@ -14,16 +14,17 @@ from conftest import session_in
 from fakes import fake_train
 from mlflow_server import MLflowServer, wait_until
 
-from model.config import Config
-from sweep import local_runner, publisher
-from sweep.cli import cli
+from model.config.config import Config
+from sweep.cli.main import cli
 from sweep.errors import UNREACHABLE, SweepError
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_events, read_view
-from sweep.run import Job, Options, search
-from sweep.run import drive as drive_job
-from sweep.space import Space
-from sweep.storage import open_storage
+from sweep.run import local as local_runner
+from sweep.run.driver import Job, Options, search
+from sweep.run.driver import drive as drive_job
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger_storage import open_storage
+from sweep.space.space import Space
+from sweep.tracking import process as publisher
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sweep import publisher
-from sweep.cli import cli
+from sweep.cli.main import cli
 from sweep.errors import UNREACHABLE, SweepError
 from sweep.journal import NAME, Journal
+from sweep.tracking import process as publisher
 
 
 @pytest.mark.parametrize(

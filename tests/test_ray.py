@@ -18,14 +18,14 @@ import pytest
 from conftest import make_space, session_in
 from fakes import SPACE, failing_train, fake_train
 
-from sweep import local_runner
 from sweep.errors import SweepError
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_events
 from sweep.records import Outcome, Trial, TrialView
-from sweep.sections import TrialConfig
-from sweep.session import Session
-from sweep.storage import open_storage
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.settings import TrialConfig
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,8 +63,8 @@ def run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import the fakes
 
     def run(train: local_runner.Train, *overrides: str) -> Session:
-        from sweep import ray_runner
-        from sweep.ray_cluster import Cluster
+        from sweep.run import ray_tune as ray_runner
+        from sweep.run.ray_cluster import Cluster
 
         space = make_space(tmp_path, SPACE, *overrides)
         (tmp_path / "ray").mkdir()
@@ -111,7 +111,7 @@ def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
 
 def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
     """Handed one spent worker after another, a trial once failed that had done nothing wrong."""
-    from sweep.ray_runner import _Bridge, _Judge
+    from sweep.run.ray_tune import _Bridge, _Judge
 
     session = SimpleNamespace(fail=lambda trial, error: None)
     bridge = _Bridge(cast(Session, session), Path())
@@ -128,7 +128,7 @@ def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
 
 
 def test_a_trial_has_to_fit_on_one_node() -> None:
-    from sweep.ray_runner import fit
+    from sweep.run.ray_tune import fit
 
     nodes = [{"CPU": 1.0}, {"CPU": 1.0}]
 

@@ -12,21 +12,21 @@ import pytest
 from conftest import make_space
 from fakes import fake_train
 
-from model import fineweb
-from model.config import Config
+from model.config.config import Config
+from model.data import slowrun_files as fineweb
 from model.progress import Progress
-from sweep import local_runner
 from sweep.errors import SweepError
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, Journal
 from sweep.records import BaselineRun, Role
-from sweep.reference_cache import ReferenceCache
-from sweep.reference_table import SLOWRUN, settled, table_runs
-from sweep.sections import ReferenceConfig
-from sweep.session import Session
-from sweep.space import Space
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.baseline_cache import ReferenceCache
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.baseline import SLOWRUN, settled, table_runs
+from sweep.space.settings import ReferenceConfig
+from sweep.space.space import Space
 
 DIGEST = "data.digest=0123"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.reference_table import read_entries
+from sweep.space.baseline import read_entries
 
 
 @pytest.mark.parametrize("head", ["", "\ufeff", "tokens,12,20\n", "\ufefftokens,12,20\n"])

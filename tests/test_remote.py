@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from server import Server, serving
 
-from model import encode, remote
-from model.config import DataConfig
-from model.data import open_table
-from model.remote import open_url, shards
-from model.setting import ConfigError
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data import encode, remote
+from model.data.batches import open_table
+from model.data.remote import open_url, shards
 
 TEXTS = [f"document {i}: " + " ".join(str(i * k % 9973) for k in range(150)) for i in range(400)]
 SIZES = {"val_tokens": 2000, "test_tokens": 2000, "train_tokens": 2000}

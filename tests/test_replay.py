@@ -11,17 +11,32 @@ from fakes import SPACE, fake_curves, fake_train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import WHOLE
-from sweep.bank import make_bank
-from sweep.cli import cli
-from sweep.curves import write_curves
+from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.records import Outcome, Role, Trial, Verdict
-from sweep.replay import Replay, evaluation, replay, simulate
-from sweep.replay_summary import quartiles, summarise, whole_bank, wilson
-from sweep.sections import PruneConfig, SamplerConfig
-from sweep.storage import open_storage
+from sweep.records import (
+    Outcome,
+    Role,
+    Trial,
+    Verdict,
+)
+from sweep.replay.bank import make_bank
+from sweep.replay.curves import write_curves
+from sweep.replay.simulator import (
+    Replay,
+    evaluation,
+    replay,
+    simulate,
+)
+from sweep.replay.summary import (
+    quartiles,
+    summarise,
+    whole_bank,
+    wilson,
+)
+from sweep.session.ledger_storage import open_storage
+from sweep.space.settings import PruneConfig, SamplerConfig
 
 BANK = make_bank(fake_curves())
 RANDOM = SamplerConfig(name="random")

@@ -10,17 +10,18 @@ from click.testing import CliRunner
 from conftest import make_space
 from fakes import failing_train, fake_train
 
-from model.config import Config
+from model.config.config import Config
+from model.config.setting import Value
 from model.progress import Progress
-from model.setting import Value
-from sweep import local_runner, report
-from sweep.cli import cli
-from sweep.console import PlainConsole, remaining
+from sweep.cli.main import cli
 from sweep.format import duration
-from sweep.interrupt import Interrupt
 from sweep.records import Role, TrialView, View
-from sweep.session import Session
-from sweep.space import Space
+from sweep.results import report
+from sweep.run import local as local_runner
+from sweep.run.console import PlainConsole, remaining
+from sweep.run.interrupt import Interrupt
+from sweep.session.session import Session
+from sweep.space.space import Space
 
 Open = Callable[..., Session]
 
@@ -51,7 +52,7 @@ def test_the_train_command_is_understood_by_sweep_train(
 ) -> None:
     import shlex
 
-    from model.config import Config
+    from model.config.config import Config
 
     best = finished(open_session(space), fake_train, tmp_path).ranked()[0]
 

@@ -11,22 +11,28 @@ import pytest
 from conftest import make_space, session_in
 from fakes import fake_train
 
-from model.config import Config
+from model.config.config import Config
+from model.config.cost import trial_flops
 from model.progress import Progress
-from sweep import local_runner, report
-from sweep.budget import spent
-from sweep.confirm import Mean
-from sweep.confirm_report import confirmation, confirmed, drawn, verdict
-from sweep.cost import trial_flops
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, Journal
 from sweep.records import Outcome, Role, View
-from sweep.rounds import Plan, Rounds
-from sweep.sections import BudgetConfig
-from sweep.session import Session
-from sweep.space import Space
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.results import report
+from sweep.results.budget import spent
+from sweep.results.confirmation import Plan, Rounds
+from sweep.results.confirmation_report import (
+    confirmation,
+    confirmed,
+    drawn,
+    verdict,
+)
+from sweep.results.significance import Mean
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.settings import BudgetConfig
+from sweep.space.space import Space
 
 TEXT = """
 name: fake

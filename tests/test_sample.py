@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import saved
-from model.config import Config
-from model.sample import continuation, cost
-from model.setting import ConfigError
-from model.train import train
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.training import export as saved
+from model.training.generate import continuation, cost
+from model.training.train import train
 
 LINE = "the cat sat on the mat. "
 
@@ -103,9 +103,9 @@ def test_a_saved_network_is_worth_what_its_run_reported(
 
     trained = saved.load(tmp_path / "saved")
 
-    from model.data import open_table
-    from model.evaluate import HeldOut, evaluate
-    from model.sample import PLAIN
+    from model.data.batches import open_table
+    from model.training.evaluate import HeldOut, evaluate
+    from model.training.generate import PLAIN
 
     table = open_table(config.data)
     held_out = HeldOut(table.val, table.token_lengths, config.gpt.context)

@@ -9,17 +9,17 @@ import fakes
 import pytest
 from conftest import make_space
 
-from model.config import MULTIPLIER, Config
-from model.setting import Value
-from sweep.axis import Axis, Choice
-from sweep.constraint import read_constraint
-from sweep.cost import trial_flops
+from model.config.config import MULTIPLIER, Config
+from model.config.cost import trial_flops
+from model.config.setting import Value
 from sweep.errors import SweepError
 from sweep.records import Outcome, Role, Trial
-from sweep.sections import SamplerConfig
-from sweep.space import Space
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
+from sweep.space.constraint import read_constraint
+from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.settings import SamplerConfig
+from sweep.space.space import Space
 
 NAMES = ["surface", "tpe", "gp", "cmaes", "random", "grid", "qmc", "coordinate"]
 TRIALS = 11

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from model.config import OptimConfig
-from model.schedule import decay, momentum, rate
+from model.config.config import OptimConfig
+from model.optim.schedule import decay, momentum, rate
 
 FALLING = ["cosine", "linear", "constant_linear", "constant_1-sqrt", "constant_sqrt"]
 

@@ -11,11 +11,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from test_wandb_keys import FILE
 
-from model.config import SETTINGS
-from model.presets import PRESETS
-from sweep.schema import space_schema
-from sweep.sections import SWEEP_SETTINGS
-from sweep.starter import starter
+from model.config.config import SETTINGS
+from model.config.presets import PRESETS
+from sweep.space.language.schema import space_schema
+from sweep.space.language.template import starter
+from sweep.space.settings import SWEEP_SETTINGS
 
 SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 SCHEMA = space_schema()

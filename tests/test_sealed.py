@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from model import sealed
-from model.config import Config
-from model.data import open_table
-from model.setting import ConfigError
-from model.train import train
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.data.batches import open_table
+from model.training import sealed_split as sealed
+from model.training.train import train
 
 
 @pytest.mark.parametrize(

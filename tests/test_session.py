@@ -13,16 +13,16 @@ from conftest import session_in
 from fakes import diverging_train, failing_train, fake_train
 from optuna.storages import BaseStorage
 
-from model.config import Config
+from model.config.config import Config
 from model.progress import Progress
-from sweep import local_runner
 from sweep.errors import SweepError
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, read_view
 from sweep.records import Outcome, TrialView
-from sweep.session import Session
-from sweep.space import Space
-from sweep.storage import open_storage
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.space import Space
 
 Open = Callable[[Space], Session]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from model.config import SETTINGS, Config
-from model.presets import PRESETS
+from model.config.config import SETTINGS, Config
+from model.config.presets import PRESETS
 from model.progress import Progress
-from model.train import train
+from model.training.train import train
 
 # What shows nowhere in the losses, and where it is tested instead.
 SHOWN_ELSEWHERE = {

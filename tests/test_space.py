@@ -8,11 +8,11 @@ import pytest
 import yaml
 from conftest import make_space
 
-from model.config import Config
-from model.presets import PRESETS
-from sweep.axis import Choice, Range
+from model.config.config import Config
+from model.config.presets import PRESETS
 from sweep.errors import SweepError
-from sweep.space import Space, derived
+from sweep.space.hyperparameter import Choice, Range
+from sweep.space.space import Space, derived
 
 
 def problems(folder: Path, text: str, *overrides: str) -> list[str]:
@@ -159,7 +159,7 @@ def test_an_unknown_override_is_told_with_a_suggestion(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    from sweep.space_reader import read_space
+    from sweep.space.language.reader import read_space
 
     with pytest.raises(SweepError, match="No such file"):
         read_space(tmp_path / "none.yaml")
@@ -171,13 +171,13 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     ids=lambda p: p.stem,
 )
 def test_every_space_that_is_shipped_is_sound(path: Path) -> None:
-    from sweep.space_reader import read_space
+    from sweep.space.language.reader import read_space
 
     assert read_space(path).axes
 
 
 def test_the_quickstart_searches_the_four_axes_of_the_mission() -> None:
-    from sweep.space_reader import read_space
+    from sweep.space.language.reader import read_space
 
     space = read_space(Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml")
 

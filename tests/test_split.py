@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.config import DataConfig
-from model.setting import ConfigError
-from model.split import Stretches, by_hash, by_stream, choose_slice, stream_is_enough
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data.split import (
+    Stretches,
+    by_hash,
+    by_stream,
+    choose_slice,
+    stream_is_enough,
+)
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 

@@ -12,12 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiktoken_ext import openai_public
 
-from model.bpe import learn
-from model.config import DataConfig
-from model.corpus import CUT
-from model.data import open_table
-from model.setting import ConfigError
-from model.tokenizer import UNKNOWN, get_tokenizer, of_characters, of_encoding, of_ranks
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data.batches import open_table
+from model.data.corpus import CUT
+from model.data.tokenizer import (
+    UNKNOWN,
+    get_tokenizer,
+    of_characters,
+    of_encoding,
+    of_ranks,
+)
+from model.data.tokenizer_bpe import learn
 
 SHARED = Path(__file__).parents[2] / "shared"
 WORDS = "the cat sat on the mat, then the other cat sat on that cat's mat\n"
@@ -198,7 +204,7 @@ def test_large_vocabularies_have_wider_tokens(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As o200k's do, which cannot be downloaded everywhere."""
-    from model import ingest
+    from model.data import from_text as ingest
 
     pieces = [bytes([value]) for value in range(256)] + [b"%06d" % n for n in range(70_000)]
     wide = of_encoding(of_ranks(pieces))

@@ -23,12 +23,13 @@ import yaml
 from conftest import make_space, session_in
 from fakes import diverging_train, failing_train, fake_train
 
-from sweep import local_runner, publisher
-from sweep.interrupt import Interrupt
 from sweep.journal import NAME, Journal, read_view
-from sweep.session import Session
-from sweep.space import Space
-from sweep.storage import open_storage
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger_storage import open_storage
+from sweep.session.session import Session
+from sweep.space.space import Space
+from sweep.tracking import process as publisher
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Session]
@@ -387,7 +388,7 @@ def test_a_database_that_cannot_be_opened_is_asked_again(folder: Path, space: Sp
 import sys
 from pathlib import Path
 from mlflow.store.db import utils
-from sweep.tracking import Follower
+from sweep.tracking.__main__ import Follower
 utils.MAX_RETRY_COUNT = 1
 follower = Follower(Path(sys.argv[1]), f"sqlite:///{sys.argv[1]}", None)
 print(follower.look(), follower.seconds_to_next_look)

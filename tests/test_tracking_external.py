@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
 CODE = """
 import sys
 from mlflow import MlflowClient
-from sweep.external_reader import ExternalRun
-from sweep.tracking_external import publish_external
+from sweep.results.external_reader import ExternalRun
+from sweep.tracking.external import publish_external
 
 client = MlflowClient(tracking_uri=sys.argv[1])
 experiment = client.create_experiment("fake")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from model.setting import Value
-from sweep import publisher
+from model.config.setting import Value
+from sweep.tracking import process as publisher
 
 pytestmark = pytest.mark.slow  # importing mlflow takes seconds
 HEADER = {"id": "abcdef0123", "name": "look", "time": 1}
@@ -33,13 +33,13 @@ HEADER = {"id": "abcdef0123", "name": "look", "time": 1}
 def test_a_label_says_what_makes_a_trial_different(
     searched: Mapping[str, Value], expected: str
 ) -> None:
-    from sweep.tracking_runs import label
+    from sweep.tracking.runs import label
 
     assert label(searched) == expected
 
 
 def test_a_label_of_many_settings_stays_short() -> None:
-    from sweep.tracking_runs import LONGEST_LABEL, label
+    from sweep.tracking.runs import LONGEST_LABEL, label
 
     long = label({f"gpt.setting_number_{n}": n * 0.1 for n in range(40)})
 
@@ -48,7 +48,7 @@ def test_a_label_of_many_settings_stays_short() -> None:
 
 
 def state(searched: list[str]) -> dict[str, Any]:
-    from sweep import tracking_view
+    from sweep.tracking import saved_view as tracking_view
 
     tag, value = tracking_view.saved_view(HEADER, searched)
     assert tag == "mlflow.sharedViewState.sweep-abcdef0123"
@@ -76,7 +76,7 @@ def test_a_view_of_forty_settings_still_fits_into_a_tag() -> None:
 
 
 def test_passwords_are_written_down_nowhere(tmp_path: Path) -> None:
-    from sweep.tracking_cursor import Cursor, load_cursor
+    from sweep.tracking.cursor import Cursor, load_cursor
 
     uri = "http://me:secret@127.0.0.1:1"
     cursor = load_cursor(tmp_path, uri)
@@ -89,7 +89,7 @@ def test_passwords_are_written_down_nowhere(tmp_path: Path) -> None:
 
 
 def test_each_store_has_a_cursor_of_its_own_and_a_damaged_one_is_none(tmp_path: Path) -> None:
-    from sweep.tracking_cursor import load_cursor
+    from sweep.tracking.cursor import load_cursor
 
     for number, uri in enumerate(("http://one", "http://two"), 1):
         cursor = load_cursor(tmp_path, uri)

@@ -14,14 +14,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import checkpoint, predictions
-from model.config import Config
-from model.data import TokenTable, batch
-from model.device import runtime
-from model.gpt import GPT
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.data.batches import TokenTable, batch
+from model.network.gpt import GPT
 from model.progress import Progress
-from model.setting import ConfigError
-from model.train import train
+from model.training import checkpoint
+from model.training import log_probs as predictions
+from model.training.device import runtime
+from model.training.train import train
 
 OPTIMIZERS = ("adamw", "muon", "soap", "shampoo", "lion", "magma", "schedule_free")
 
@@ -492,9 +493,9 @@ def test_a_network_too_large_for_this_machine_is_explained(
     code = """
 import json, resource, sys
 from pathlib import Path
-from model.config import Config
-from model.setting import ConfigError
-from model.train import train
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.training.train import train
 small, large = json.loads(sys.argv[1])
 list(train(Config.from_settings(small), Path(sys.argv[2], "small")))  # imports what it takes
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweep import usage
-from sweep.usage import Meter, asked_of_driver
+from sweep.run import resource_meter as usage
+from sweep.run.resource_meter import Meter, asked_of_driver
 
 
 def test_a_busy_process_uses_a_core_and_its_memory_is_counted() -> None:

@@ -9,8 +9,8 @@ import pytest
 from conftest import make_space
 from test_space import problems
 
-from sweep import wandb_keys
-from sweep.axis import Choice, Range
+from sweep.space.hyperparameter import Choice, Range
+from sweep.space.language import wandb as wandb_keys
 
 FILE = """
 program: train.py
@@ -168,7 +168,7 @@ def test_a_method_that_no_sampler_knows_says_which_are_known(
 
 
 def test_hyperband_stops_trials_where_there_is_such_a_rule(tmp_path: Path) -> None:
-    from sweep.sections import SWEEP_SETTINGS
+    from sweep.space.settings import SWEEP_SETTINGS
 
     text = "parameters: {optim.lr: [1, 2]}\nearly_terminate: {type: hyperband, min_iter: 3}"
 

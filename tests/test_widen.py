@@ -7,10 +7,10 @@ from pathlib import Path
 import optuna
 from conftest import make_space
 
-from sweep.enqueue import enqueue_next
 from sweep.records import Role
-from sweep.storage import open_storage
-from sweep.study import Ledger
+from sweep.session.enqueue import enqueue_next
+from sweep.session.ledger import Ledger
+from sweep.session.ledger_storage import open_storage
 
 SPACE = """
 name: fake

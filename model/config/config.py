@@ -1,0 +1,181 @@
+"""Every setting of the trainer: dotted name, unit, default, bounds and one line of meaning.
+
+A setting has one spelling everywhere: `optim.lr` is the YAML key, the field here, the parameter in
+the study and in MLflow, and the `--set` flag. Defaults live in this file and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from model.config.aliases import suggestion
+from model.config.data import DataConfig
+from model.config.gpt import GPTConfig
+from model.config.optim import MULTIPLIER, USUAL_WEIGHT_DECAY, OptimConfig
+from model.config.setting import (
+    ConfigError,
+    Setting,
+    Value,
+    describe,
+)
+from model.config.size import WITHIN, block_parameters, scaled
+from model.config.train import TrainConfig
+
+__all__ = [
+    "MULTIPLIER",
+    "SETTINGS",
+    "Config",
+    "DataConfig",
+    "GPTConfig",
+    "OptimConfig",
+    "TrainConfig",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All it takes to train one GPT."""
+
+    data: DataConfig = DataConfig()
+    gpt: GPTConfig = GPTConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, object]) -> Config:
+        """Build from dotted names; raises ConfigError with every problem at once."""
+        problems: list[str] = []
+        parts: dict[str, dict[str, Value]] = {part.name: {} for part in fields(cls)}
+        for name, value in settings.items():
+            if name not in SETTINGS:
+                problems.append(f"{name}: no such setting{suggestion(name, SETTINGS)}")
+                continue
+            try:
+                part, _, key = name.partition(".")
+                parts[part][key] = SETTINGS[name].check(value)
+            except ConfigError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise ConfigError(problems)
+        config = cls(**{name: _PARTS[name](**given) for name, given in parts.items()})
+        config.check_together()
+        return config._with_both_decays(set(settings))
+
+    def _with_both_decays(self, given: set[str]) -> Config:
+        """Decay as multiplier and as timescale: one was given or is the default, one follows."""
+        timescale, multiplier = self.optim.decay_timescale, self.optim.weight_decay_multiplier
+        per_multiplier = USUAL_WEIGHT_DECAY * self.optim.lr * self.steps_per_epoch
+        if timescale:
+            if timescale * self.steps_per_epoch < 1:
+                raise ConfigError(
+                    [
+                        f"optim.decay_timescale: {timescale:g} epochs are less than a step "
+                        f"({1 / self.steps_per_epoch:.3g}), which would shrink weights by more "
+                        "than all of them"
+                    ]
+                )
+            derived = 1 / (timescale * per_multiplier)
+            if MULTIPLIER in given and not math.isclose(multiplier, derived, rel_tol=1e-6):
+                raise ConfigError(
+                    [
+                        f"optim.decay_timescale: {timescale:g} epochs are {MULTIPLIER} "
+                        f"{derived:g} at this rate and batch, but {multiplier:g} is given; give one"
+                    ]
+                )
+            optim = replace(self.optim, weight_decay_multiplier=derived)
+        else:
+            decay = multiplier * per_multiplier  # may be too small for a number
+            derived = 1 / decay if decay else 0.0
+            optim = replace(self.optim, decay_timescale=derived)
+        return replace(self, optim=optim)
+
+    def settings(self) -> dict[str, Value]:
+        """Every setting by its dotted name."""
+        nested = asdict(self)
+        return {f"{part}.{key}": v for part, group in nested.items() for key, v in group.items()}
+
+    def check_together(self) -> None:
+        """Refuse settings that are each possible but not together."""
+        problems = [*self.data.problems(), *(self.gpt.problems() or _scaling_problems(self.gpt))]
+        problems += [*self.optim.problems(), *self.train.problems()]
+        micro = self.train.micro_batch_tokens
+        if micro and (micro % self.gpt.context or self.train.batch_tokens % micro):
+            problems.append(
+                f"train.micro_batch_tokens: must be a multiple of gpt.context ({self.gpt.context}) "
+                f"and a divisor of train.batch_tokens ({self.train.batch_tokens}), got {micro}"
+            )
+        if self.train.batch_tokens % self.gpt.context:
+            problems.append(
+                f"train.batch_tokens: must be a multiple of gpt.context ({self.gpt.context}), "
+                f"got {self.train.batch_tokens}"
+            )
+        elif self.steps_per_epoch < 1:
+            problems.append(
+                f"data.train_tokens: {self.data.train_tokens} are too few for one batch of "
+                f"train.batch_tokens ({self.train.batch_tokens})"
+            )
+        elif self.steps < self.train.evals:
+            problems.append(
+                f"train.evals: {self.train.evals} evaluations need as many steps, but the "
+                f"schedule has {self.steps}; lower train.evals or train.batch_tokens"
+            )
+        if self.optim.cycle_epochs > self.train.epochs:
+            problems.append(
+                f"optim.cycle_epochs: must be at most train.epochs ({self.train.epochs}), "
+                f"got {self.optim.cycle_epochs}"
+            )
+        if self.data.val_tokens <= self.gpt.context:
+            problems.append(
+                f"data.val_tokens: must be above gpt.context ({self.gpt.context}), "
+                f"got {self.data.val_tokens}"
+            )
+        if problems:
+            raise ConfigError(problems)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass; a last batch that is not full is left out."""
+        sequences = (self.data.train_tokens - 1) // self.gpt.context
+        return sequences // (self.train.batch_tokens // self.gpt.context)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in the whole schedule."""
+        return self.steps_per_epoch * self.train.epochs
+
+
+def _scaling_problems(gpt: GPTConfig) -> list[str]:
+    """What shows only in the shape that is trained: its heads, and what `gpt.scale` makes of it."""
+    try:
+        asked = gpt.scale * block_parameters(gpt)
+    except ConfigError as error:  # no such heads
+        return list(error.problems)
+    if gpt.scale == 1.0:
+        return []
+    shape = scaled(gpt)
+    off = block_parameters(shape) / asked - 1
+    found = shape.problems()
+    if abs(off) > WITHIN:
+        found.append(
+            f"gpt.scale: no shape is within {WITHIN:.0%} of {gpt.scale:g} times the parameters; "
+            f"the nearest, {shape.layers} layers of width {shape.width}, is {off:+.0%} off"
+        )
+    return found
+
+
+_PARTS: dict[str, Any] = {
+    "data": DataConfig,
+    "gpt": GPTConfig,
+    "optim": OptimConfig,
+    "train": TrainConfig,
+}
+
+
+SETTINGS: dict[str, Setting] = {
+    name: setting
+    for part, config in _PARTS.items()
+    for name, setting in describe(part, config).items()
+}

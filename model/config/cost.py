@@ -1,0 +1,64 @@
+"""What a trial costs, known before it is run: parameters, tokens, FLOPs, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from model.config.config import Config
+from model.config.memory import peak_bytes
+from model.config.size import (
+    block_parameters,
+    flops_per_token,
+    parameters,
+    scaled,
+)
+
+PHASES = 16  # of a run, because layers may be replayed from some point on
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One trial's."""
+
+    parameters: int
+    block_parameters: int
+    steps: int
+    tokens: int  # trained on, each as often as it is read
+    flops: float  # of training
+    evaluation_flops: float
+    memory: float  # bytes at the peak, estimated
+
+
+def trial_cost(settings: Mapping[str, object]) -> Cost:
+    """What training with `settings` takes. Raises ConfigError for what cannot be trained."""
+    config = Config.from_settings(settings)
+    gpt = scaled(config.gpt)
+    flops, tokens = _flops(config), config.steps * config.train.batch_tokens
+    averages = (config.train.ema_epochs > 0) + (config.train.average_last > 0)
+    evaluated = config.train.evals * config.data.val_tokens * (1 + averages)
+    return Cost(
+        parameters=parameters(gpt, config.data.token_kinds),
+        block_parameters=block_parameters(gpt),
+        steps=config.steps,
+        tokens=tokens,
+        flops=flops,
+        evaluation_flops=evaluated * flops / tokens / 3,  # forward is a third
+        memory=peak_bytes(config),
+    )
+
+
+def trial_flops(settings: Mapping[str, object]) -> float:
+    """Floating-point operations that training with `settings` takes, evaluations left out.
+
+    Raises ConfigError for settings that cannot be trained.
+    """
+    return _flops(Config.from_settings(settings))
+
+
+def _flops(config: Config) -> float:
+    gpt, vocabulary = scaled(config.gpt), config.data.token_kinds
+    phases = ((phase + 0.5) / PHASES for phase in range(PHASES))
+    per_token = fmean(flops_per_token(gpt, vocabulary, done) for done in phases)
+    return per_token * config.steps * config.train.batch_tokens

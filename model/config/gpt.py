@@ -1,0 +1,202 @@
+"""Settings of the network, and what follows from them without building it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from model.config.setting import ConfigError, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    layers: int = setting(2, "", "transformer blocks at scale 1", low=1, high=1000)
+    width: int = setting(64, "", "residual stream at scale 1, a multiple of 4", low=8, high=1 << 17)
+    head_width: int = setting(32, "", "about how wide one attention head is", low=2)
+    context: int = setting(64, "tokens", "longest window attended over", low=2)
+    scale: float = setting(
+        1.0, "x", "non-embedding parameters; depth and width grow together", above=0, high=1e6
+    )
+    embedding_norm: bool = setting(True, "", "the embedding is normalised before the first layer")
+    norm: str = setting(
+        "rms",
+        "",
+        "before each branch: RMSNorm without parameters (1910.07467), or LayerNorm",
+        choices=("rms", "layer"),
+    )
+    bias: bool = setting(False, "", "biases in linear layers and LayerNorm, as GPT-2 has them")
+    positions: str = setting(
+        "rotary",
+        "",
+        "rotary (2104.09864), rotary on half of each head (slowrun #29), or learned",
+        choices=("rotary", "half_rotary", "learned"),
+    )
+    qk_norm: bool = setting(True, "", "RMSNorm of queries and keys (2010.04245)")
+    queries_per_kv: int = setting(
+        1, "heads", "query heads that share one key and value head (2305.13245)", low=1
+    )
+    windows: str = setting(
+        "L",
+        "",
+        "attention windows by layer, repeated: S short, L whole context; the last layer is L",
+    )
+    short_window: float = setting(
+        0.5, "of context", "how far back an S layer attends (1904.10509)", above=0, high=1
+    )
+    key_offset: bool = setting(
+        False, "", "L layers take the unrotated half of keys one token later (slowrun #29)"
+    )
+    head_gates: bool = setting(False, "", "each head's output times a sigmoid gate (slowrun #21)")
+    head_mixing: bool = setting(
+        False, "", "learned mixes of the heads' query, key, value weights (IHA, slowrun #69)"
+    )
+    exclusive: str = setting(
+        "no",
+        "",
+        "take a token's own value out of its attention output (XSA, slowrun #36, #91)",
+        choices=("no", "fixed", "learned"),
+    )
+    value_residual: str = setting(
+        "no",
+        "",
+        "every other layer adds to its values: a table by token, or x0 projected (slowrun #11)",
+        choices=("no", "table", "projection"),
+    )
+    mlp: str = setting(
+        "relu2",
+        "",
+        "gelu, relu, ReLU^2 (2109.08668) or SwiGLU (2002.05202)",
+        choices=("gelu", "relu", "relu2", "swiglu"),
+    )
+    mlp_expansion: float = setting(4.0, "x width", "hidden units of the MLP", above=0, high=64)
+    mlp_multiple: int = setting(
+        1, "", "hidden units are rounded up to a multiple of this", low=1, high=1 << 17
+    )
+    output_init: str = setting(
+        "zeros",
+        "",
+        "branch outputs start at zero, or normal with deviation width^-0.5 (slowrun #59)",
+        choices=("zeros", "normal"),
+    )
+    x0: bool = setting(False, "", "each layer scales its input and adds scaled x0 (slowrun)")
+    residual_init: float = setting(1.0, "", "first input scale of each layer, with gpt.x0", above=0)
+    unet: bool = setting(False, "", "late layers add the outputs of early ones (slowrun #17)")
+    replay_passes: int = setting(
+        0, "", "extra passes over the replayed layers (slowrun #34)", low=0
+    )
+    replay_first: float = setting(0.5, "of depth", "where replayed layers begin", low=0, high=1)
+    replay_last: float = setting(0.7, "of depth", "where replayed layers end", low=0, high=1)
+    replay_start: float = setting(0.5, "of run", "replay from here on", low=0, high=1)
+    replay_gradient: bool = setting(
+        True, "", "all passes learn; else only the last, with RMSNorm between (slowrun #92)"
+    )
+    tied_head: bool = setting(False, "", "the head is the embedding (1608.05859)")
+    softcap: float = setting(0.0, "", "logits become c tanh(logit / c); 0: no cap", low=0)
+    dropout: float = setting(
+        0.0, "", "probability on the outputs that gpt.dropout_on names (1207.0580)", low=0, high=0.9
+    )
+    dropout_on: str = setting(
+        "both", "", "branches with dropout", choices=("both", "attention", "mlp")
+    )
+    stochastic_depth: float = setting(
+        0.0,
+        "",
+        "chance to skip the last block, falling to 0 at the first (1603.09382)",
+        low=0,
+        high=0.9,
+    )
+    mtp: str = setting(
+        "no",
+        "",
+        "also predict later tokens: from the same logits, or by a block more (slowrun #93, #65)",
+        choices=("no", "offsets", "block"),
+    )
+    mtp_weight: float = setting(
+        0.5, "", "loss weight of one token further; its square for two, with offsets", low=0, high=1
+    )
+    mtp_until: float = setting(
+        0.66, "of run", "offsets fade out by here, the farthest first", above=0, high=1
+    )
+
+    @property
+    def heads(self) -> int:
+        """Attention heads: the count nearest width / head_width that suits widths and groups.
+
+        Raises ConfigError if there is none.
+        """
+        pairs = 4 if self.positions == "half_rotary" else 2  # a head is rotated in pairs
+        fitting = [
+            heads
+            for heads in range(self.queries_per_kv, self.width // pairs + 1, self.queries_per_kv)
+            if self.width % (pairs * heads) == 0
+        ]
+        if not fitting:
+            raise ConfigError(
+                [
+                    f"gpt.width: {self.width} cannot be split into heads whose width is a multiple "
+                    f"of {pairs} and whose count is a multiple of gpt.queries_per_kv "
+                    f"({self.queries_per_kv})"
+                ]
+            )
+        return min(fitting, key=lambda heads: abs(heads - self.width / self.head_width))
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads; each serves `queries_per_kv` query heads."""
+        return self.heads // self.queries_per_kv
+
+    @property
+    def kv_width(self) -> int:
+        """Width of all key heads together, and of all value heads."""
+        return self.width // self.queries_per_kv
+
+    @property
+    def hidden(self) -> int:
+        """Hidden units of the MLP."""
+        return math.ceil(self.mlp_expansion * self.width / self.mlp_multiple) * self.mlp_multiple
+
+    @property
+    def replayed(self) -> range:
+        """The layers that are replayed; empty if none are."""
+        if not self.replay_passes:
+            return range(0)
+        return range(round(self.replay_first * self.layers), round(self.replay_last * self.layers))
+
+    def is_replaying(self, done: float) -> bool:
+        """Whether layers are replayed at fraction `done` of the run."""
+        return len(self.replayed) > 0 and done >= self.replay_start
+
+    def window(self, layer: int) -> int:
+        """How many tokens back `layer` attends, itself included."""
+        short = self.windows[layer % len(self.windows)] == "S" and layer != self.layers - 1
+        return max(1, round(self.short_window * self.context)) if short else self.context
+
+    def has_value_residual(self, layer: int) -> bool:
+        """Every other layer, so that the last one has it."""
+        return self.value_residual != "no" and (self.layers - 1 - layer) % 2 == 0
+
+    def problems(self) -> list[str]:
+        """What is possible alone but not together."""
+        found = []
+        if self.width % 4:
+            found.append(f"gpt.width: must be a multiple of 4, got {self.width}")
+        if not self.windows or set(self.windows) - {"S", "L"}:
+            found.append(f"gpt.windows: must be letters S and L, got {self.windows!r}")
+        if self.key_offset and self.positions != "half_rotary":
+            found.append("gpt.key_offset: needs gpt.positions half_rotary, whose rest it moves")
+        if self.replay_passes and not self.replayed:
+            found.append(
+                f"gpt.replay_last: no whole layer between {self.replay_first:g} and "
+                f"{self.replay_last:g} of {self.layers}; lower gpt.replay_first or set "
+                "gpt.replay_passes to 0"
+            )
+        if self.replay_passes and not self.replay_gradient and not self.x0:
+            found.append(
+                "gpt.replay_gradient: false needs gpt.x0 true, or the embedding would not learn"
+            )
+        if self.replay_passes and not self.replay_gradient and self.replay_first > 0:
+            found.append(
+                "gpt.replay_first: must be 0 with gpt.replay_gradient false, or the layers before "
+                f"it would not learn, got {self.replay_first:g}"
+            )
+        return found

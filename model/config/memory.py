@@ -1,0 +1,65 @@
+"""How much memory training takes at its peak, estimated without building the network.
+
+Fixed: weights, gradients, optimizer state and averages, four bytes each. Growing with the tokens at
+once: what the backward pass needs of each layer, and the logits, which lead in small networks.
+"""
+
+from __future__ import annotations
+
+import math
+
+from model.config.config import Config, GPTConfig
+from model.config.size import block_parameters, parameters, scaled
+
+FLOAT = 4  # bytes
+# Numbers of optimizer state for each number of a matrix, preconditioners left out.
+STATE = {
+    "adamw": 2,
+    "muon": 1,
+    "soap": 2,
+    "shampoo": 1,
+    "lion": 1,
+    "magma": 2,
+    "schedule_free": 2,
+}
+PRECONDITIONED = {"soap": 2, "shampoo": 2}  # matrices for each side of a weight
+TRANSIENT = {"muon": 4}  # copies of the matrices while they are orthogonalised
+HIDDEN_COPIES = {"gelu": 2, "relu": 2, "relu2": 3, "swiglu": 4}
+FOR_ALL = ("adamw", "lion", "schedule_free")
+LOGIT_COPIES = 3  # the logits, their log-softmax and its gradient
+
+
+def peak_bytes(config: Config) -> float:
+    """Bytes at the peak of training: of five networks measured on a CPU all were within a quarter.
+
+    Left out: the process itself, of which the libraries of a GPU are a gigabyte or so, and what
+    torch.compile saves.
+    """
+    gpt = scaled(config.gpt)
+    tokens = config.train.micro_batch_tokens or config.train.batch_tokens
+    logits = tokens * config.data.token_kinds * FLOAT * LOGIT_COPIES
+    return _fixed(gpt, config) + tokens * gpt.layers * _saved(gpt, config) + logits
+
+
+def _fixed(gpt: GPTConfig, config: Config) -> float:
+    every, blocks = parameters(gpt, config.data.token_kinds), block_parameters(gpt)
+    name = config.optim.name
+    state = STATE[name] * every if name in FOR_ALL else STATE[name] * blocks + 2 * (every - blocks)
+    state += TRANSIENT.get(name, 0) * blocks
+    if name in PRECONDITIONED:
+        width, hidden = gpt.width, gpt.hidden
+        sides = 4 * 2 * width**2 + 2 * (width**2 + hidden**2)
+        state += PRECONDITIONED[name] * gpt.layers * sides
+    averages = (config.train.ema_epochs > 0) + (config.train.average_last > 0)
+    return FLOAT * (every * (2 + averages) + state)
+
+
+def _saved(gpt: GPTConfig, config: Config) -> float:
+    """Bytes of one layer and token that wait for the backward pass."""
+    reduced = 2 if config.train.precision == "bf16" else FLOAT
+    # Input, queries and keys before and after norm and rotation, values, output and its product.
+    attention = 7 * gpt.width + 5 * gpt.kv_width
+    mlp = 2 * gpt.width + HIDDEN_COPIES[gpt.mlp] * gpt.hidden
+    streams = 6 * gpt.width * FLOAT  # the residual stream and its norms, forward and backward
+    dropout = 2 * gpt.width * math.ceil(gpt.dropout)
+    return reduced * (attention + mlp) + streams + dropout

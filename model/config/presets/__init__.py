@@ -1,0 +1,230 @@
+"""Recipes under a name: settings that a published run used, as far as its source gives them.
+
+A preset is no setting: its settings are written out first, then given ones replace them. What a
+source leaves open stays at its default; where our settings only come near it, `notes` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from model.config.config import MULTIPLIER
+from model.config.data import VOCABULARIES
+from model.config.presets import kim, nanogpt, slowrun
+from model.config.setting import ConfigError, Value, did_you_mean
+
+TIMESCALE = "optim.decay_timescale"
+SAME = {MULTIPLIER: TIMESCALE, TIMESCALE: MULTIPLIER}  # weight decay, said in two ways
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """One recipe and where it is from."""
+
+    reproduces: str
+    source: str
+    settings: Mapping[str, Value]
+    vocabulary: int = VOCABULARIES["gpt2"]  # of the published run
+    published: str = ""  # its parameters, as the source writes them
+    notes: str = ""
+
+
+def preset(name: str) -> Preset:
+    """The preset called `name`; raises ConfigError if there is none."""
+    if name not in PRESETS:
+        hint = did_you_mean(name, PRESETS) or "; `sweep presets` lists them"
+        raise ConfigError([f"{name}: no such preset{hint}"])
+    return PRESETS[name]
+
+
+def overridden(settings: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """`given` settings before others; decay given in one way replaces it in the other."""
+    kept = {name: value for name, value in settings.items() if SAME.get(name) not in given}
+    return {**kept, **given}
+
+
+# Ours, for minutes on a CPU: what helped Slowrun's records, as far as it does at this size.
+CPU: Mapping[str, Value] = {
+    "data.tokenizer": "bytes",
+    "gpt.head_width": 32,
+    "gpt.embedding_norm": True,
+    "gpt.norm": "rms",
+    "gpt.bias": False,
+    "gpt.positions": "rotary",
+    "gpt.qk_norm": True,
+    "gpt.head_gates": True,
+    "gpt.value_residual": "projection",
+    "gpt.mlp": "swiglu",
+    "gpt.mlp_expansion": 8 / 3,
+    "gpt.mlp_multiple": 32,
+    "gpt.x0": True,
+    "gpt.unet": True,
+    "gpt.tied_head": False,
+    "gpt.softcap": 15.0,
+    "gpt.dropout": 0.0,
+    "optim.name": "muon",
+    "optim.lr": 0.02,
+    "optim.rest_lr": 0.008,
+    "optim.cautious_decay": True,
+    "optim.schedule": "constant_linear",
+    "optim.warmup": 0.0,
+    "train.shuffle": "documents",
+}
+CPU_TINY: Mapping[str, Value] = {
+    **CPU,
+    "data.train_tokens": 262_144,
+    "gpt.layers": 4,
+    "gpt.width": 128,
+    "gpt.context": 64,
+    "train.batch_tokens": 1024,
+    "train.epochs": 4,
+}
+CPU_SMALL: Mapping[str, Value] = {
+    **CPU,
+    "data.train_tokens": 1_048_576,
+    "gpt.layers": 6,
+    "gpt.width": 256,
+    "gpt.context": 128,
+    "train.batch_tokens": 4096,
+    "train.epochs": 8,
+}
+
+BETAS = (
+    "x0 weights have the optimizer's betas, not their own (0.96, 0.95), and decay is cautious for "
+    "embedding and head too."
+)
+MIXES = "Gates are trained by AdamW, not Muon, and mixes of heads at the rate of scalars, not 0.02."
+INITIAL = "Initialised as ours, not as GPT-2."
+RATE = "The rate is GPT-3's at this size (2005.14165); nanoGPT gives none."
+BYTES = "Trained on bytes, not on the characters that the parameters are counted for."
+LLAMA = (
+    "Trained on GPT-2's tokens, not on the 128,256 of Llama 3 that the parameters are counted for; "
+    "RMSNorm without gains."
+)
+KIM = "Kim et al. 2509.14786, marin"
+
+PRESETS: dict[str, Preset] = {
+    "slowrun-tiny": Preset(
+        reproduces="Slowrun in 15 minutes on 8 GPUs: val loss 3.307",
+        source="slowrun, tiny, #94",
+        settings=slowrun.TINY,
+        published="317M",
+        notes="One rate and pair of betas for all gates and scalars, where the record gives head "
+        f"gates and XSA betas of their own, and value gates Muon. {BETAS} bf16 where it has fp8.",
+    ),
+    "slowrun-day-one": Preset(
+        reproduces="Slowrun's first baseline: val loss 3.402",
+        source="slowrun at 0d49316",
+        settings=slowrun.DAY_ONE,
+        published="2.69B",
+        notes=BETAS,
+    ),
+    "slowrun-one-hour": Preset(
+        reproduces="Slowrun in an hour on 8 GPUs: val loss 3.195",
+        source="slowrun, limited, #96",
+        settings=slowrun.hours(11, cycles=3, replay_epoch=7, average=3),
+        published="1.444B",
+        notes=f"{MIXES} {BETAS}",
+    ),
+    "slowrun-two-hour": Preset(
+        reproduces="Slowrun in two hours on 8 GPUs: val loss 3.139",
+        source="slowrun, two_hour, #96",
+        settings={
+            **slowrun.hours(22, cycles=8, replay_epoch=14, average=11),
+            "train.average_recency": True,
+        },
+        published="1.444B",
+        notes=f"Windows do not grow over the run, nor YaRN with them (#86: 0.006). {MIXES} {BETAS}",
+    ),
+    "slowrun-unlimited": Preset(
+        reproduces="one member of Slowrun's ensemble, whose val loss is 2.987",
+        source="slowrun, unlimited, #90",
+        settings=slowrun.UNLIMITED,
+        published="1.87B",
+        notes="One cycle of 32 epochs (#47), where the record has 96 cycles of 2 epochs, each "
+        "taught by the one before, and mixes hundreds of snapshots. Batches do not vary. "
+        f"{MIXES} {BETAS}",
+    ),
+    "gpt2-124m": Preset(
+        reproduces="GPT-2 small",
+        source="nanoGPT, config/train_gpt2.py",
+        settings=nanogpt.gpt2(12, 768, 6e-4),
+        published="124M",
+        notes=INITIAL,
+    ),
+    "gpt2-350m": Preset(
+        reproduces="GPT-2 medium",
+        source="nanoGPT, model.py",
+        settings=nanogpt.gpt2(24, 1024, 3e-4),
+        published="350M",
+        notes=f"{RATE} {INITIAL}",
+    ),
+    "gpt2-774m": Preset(
+        reproduces="GPT-2 large",
+        source="nanoGPT, model.py",
+        settings=nanogpt.gpt2(36, 1280, 2.5e-4),
+        published="774M",
+        notes=f"{RATE} {INITIAL}",
+    ),
+    "gpt2-1.5b": Preset(
+        reproduces="GPT-2 XL",
+        source="nanoGPT, model.py",
+        settings=nanogpt.gpt2(48, 1600, 2e-4),
+        published="1558M",
+        notes=f"{RATE} {INITIAL}",
+    ),
+    **{
+        name: Preset(
+            reproduces="regularised optimum at 200M tokens",
+            source=KIM,
+            settings=settings,
+            vocabulary=128_256,
+            published=name.removeprefix("kim-").upper(),
+            notes=LLAMA,
+        )
+        for name, settings in (
+            ("kim-150m", kim.KIM_150M),
+            ("kim-300m", kim.KIM_300M),
+            ("kim-600m", kim.KIM_600M),
+            ("kim-1.4b", kim.KIM_1_4B),
+        )
+    },
+    "nanogpt-char": Preset(
+        reproduces="nanoGPT on Shakespeare's characters",
+        source="nanoGPT, config/train_shakespeare_char.py",
+        settings=nanogpt.CHARACTERS_GPU,
+        vocabulary=65,
+        published="10.65M",
+        notes=f"{BYTES} That count leaves out positions. {INITIAL}",
+    ),
+    "nanogpt-char-cpu": Preset(
+        reproduces="the same on a CPU",
+        source="nanoGPT, README",
+        settings=nanogpt.CHARACTERS_CPU,
+        vocabulary=65,
+        published="0.80M",
+        notes=f"{BYTES} That count leaves out positions. Whole epochs: 2,614 steps, not 2,000. "
+        f"{INITIAL}",
+    ),
+    "picogpt": Preset(
+        reproduces="PicoGPT's network",
+        source="PicoGPT",
+        settings=nanogpt.PICO,
+        vocabulary=88,
+        published="6.34M",
+        notes=f"The network alone. {BYTES} That count leaves out positions. {INITIAL}",
+    ),
+    "cpu-tiny": Preset(
+        reproduces="nothing: today's parts in a minute on two cores",
+        source="ours",
+        settings=CPU_TINY,
+        vocabulary=VOCABULARIES["bytes"],
+    ),
+    "cpu-small": Preset(
+        reproduces="nothing: today's parts in some minutes on two cores",
+        source="ours",
+        settings=CPU_SMALL,
+        vocabulary=VOCABULARIES["bytes"],
+    ),
+}

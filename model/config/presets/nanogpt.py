@@ -1,0 +1,96 @@
+"""Settings of GPT-2 and smaller as nanoGPT trains them (github.com/karpathy/nanoGPT).
+
+It draws windows at random, with replacement; epochs here come to its number of iterations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from model.config.config import MULTIPLIER
+from model.config.setting import Value
+
+Settings = Mapping[str, Value]
+
+NETWORK: Settings = {
+    "gpt.embedding_norm": False,
+    "gpt.norm": "layer",
+    "gpt.bias": True,
+    "gpt.positions": "learned",
+    "gpt.qk_norm": False,
+    "gpt.mlp": "gelu",
+    "gpt.mlp_expansion": 4.0,
+    "gpt.tied_head": True,
+    "gpt.dropout": 0.0,
+}
+ADAMW: Settings = {
+    "optim.name": "adamw",
+    MULTIPLIER: 1.0,
+    "optim.beta1": 0.9,
+    "optim.grad_clip": 1.0,
+    "optim.schedule": "cosine",
+    "optim.final_rate": 0.1,
+}
+
+
+def gpt2(layers: int, width: int, lr: float) -> Settings:
+    """On OpenWebText."""
+    return {
+        **NETWORK,
+        **ADAMW,
+        "data.tokenizer": "gpt2",
+        "data.train_tokens": 9_035_582_198,
+        "data.val_tokens": 4_434_897,
+        "gpt.layers": layers,
+        "gpt.width": width,
+        "gpt.head_width": 64,
+        "gpt.context": 1024,
+        "optim.lr": lr,
+        "optim.beta2": 0.95,
+        "optim.warmup": 2000 / 600_000,
+        "train.epochs": 33,
+        "train.batch_tokens": 491_520,
+        "train.micro_batch_tokens": 12_288,
+    }
+
+
+CHARACTERS: Settings = {  # of Shakespeare
+    **NETWORK,
+    **ADAMW,
+    "data.tokenizer": "bytes",
+    "data.train_tokens": 1_003_854,
+    "data.val_tokens": 111_540,
+    "gpt.bias": False,
+    "optim.lr": 1e-3,
+    "optim.beta2": 0.99,
+}
+CHARACTERS_GPU: Settings = {
+    **CHARACTERS,
+    "gpt.layers": 6,
+    "gpt.width": 384,
+    "gpt.head_width": 64,
+    "gpt.context": 256,
+    "gpt.dropout": 0.2,
+    "optim.warmup": 100 / 5000,
+    "train.batch_tokens": 64 * 256,
+    "train.epochs": 82,
+    "train.evals": 20,
+}
+CHARACTERS_CPU: Settings = {
+    **CHARACTERS,
+    "gpt.layers": 4,
+    "gpt.width": 128,
+    "gpt.head_width": 32,
+    "gpt.context": 64,
+    "optim.warmup": 100 / 2000,
+    "train.batch_tokens": 12 * 64,
+    "train.epochs": 2,
+}
+PICO: Settings = {
+    **NETWORK,
+    "data.tokenizer": "bytes",
+    "gpt.layers": 8,
+    "gpt.width": 256,
+    "gpt.head_width": 32,
+    "gpt.context": 128,
+}

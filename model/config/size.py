@@ -1,0 +1,109 @@
+"""How many parameters and operations a network has, without building it.
+
+What the search plans with must not need torch; that these sums are those of the real network is
+tested on torch's meta device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from model.config.gpt import GPTConfig
+
+HEAD_GATE_INPUTS = 12  # leading features of the residual stream that open a head's gate (slowrun)
+VALUE_GATE_INPUTS = 32  # the same for a value residual
+WITHIN = 0.1  # of the asked count
+
+
+def block_parameters(gpt: GPTConfig) -> int:
+    """Parameters that `gpt.scale` scales: all but embeddings, value tables and head."""
+    width, kv_width, heads, kv_heads = gpt.width, gpt.kv_width, gpt.heads, gpt.kv_heads
+    norm = width * (1 + gpt.bias) if gpt.norm == "layer" else 0
+    attention = 2 * width * (width + kv_width) + gpt.bias * 2 * (width + kv_width)
+    attention += heads * min(HEAD_GATE_INPUTS, width) if gpt.head_gates else 0
+    attention += heads**2 + 2 * kv_heads**2 if gpt.head_mixing else 0
+    attention += heads if gpt.exclusive == "learned" else 0
+    matrices = 3 if gpt.mlp == "swiglu" else 2
+    mlp = matrices * width * gpt.hidden + gpt.bias * ((matrices - 1) * gpt.hidden + width)
+    block = attention + mlp + 2 * norm
+
+    residual = kv_heads * min(VALUE_GATE_INPUTS, width)
+    residual += width * kv_width if gpt.value_residual == "projection" else 0
+    total = gpt.layers * block + sum(map(gpt.has_value_residual, range(gpt.layers))) * residual
+    total += 2 * gpt.layers if gpt.x0 else 0
+    total += gpt.layers // 2 if gpt.unet else 0
+    total += 2 * width**2 + block + norm if gpt.mtp == "block" else 0
+    return total + norm
+
+
+def parameters(gpt: GPTConfig, vocabulary: int) -> int:
+    """All parameters for `vocabulary` tokens; rows that pad the vocabulary are not counted."""
+    tables = sum(map(gpt.has_value_residual, range(gpt.layers)))
+    tables *= gpt.kv_width if gpt.value_residual == "table" else 0
+    heads = gpt.width * (1 if gpt.tied_head else 2)
+    positions = gpt.context * gpt.width if gpt.positions == "learned" else 0
+    return block_parameters(gpt) + vocabulary * (heads + tables) + positions
+
+
+def flops_per_token(gpt: GPTConfig, vocabulary: int, done: float = 0.0) -> float:
+    """Floating-point operations to train on one token at fraction `done` of the run.
+
+    Two for each multiply-add of the matrices forward, twice that backward (arXiv 2001.08361), and
+    of attention only the pairs of tokens that a causal window leaves. Norms and gates not counted.
+    """
+    width, kv_width = gpt.width, gpt.kv_width
+    matrices = 3 if gpt.mlp == "swiglu" else 2
+    dense = 2 * width * (width + kv_width) + matrices * width * gpt.hidden
+
+    def layer(index: int) -> float:
+        window = gpt.window(index)
+        pairs = window - window * (window - 1) / (2 * gpt.context)  # mean over positions
+        projected = gpt.value_residual == "projection" and gpt.has_value_residual(index)
+        return 2 * dense + 2 * projected * width * kv_width + 4 * width * pairs
+
+    layers = [layer(index) for index in range(gpt.layers)]
+    head = 2.0 * width * vocabulary
+    total = 3 * (sum(layers) + head)
+    if gpt.is_replaying(done):
+        again = sum(layers[index] for index in gpt.replayed)
+        total += gpt.replay_passes * again * (3 if gpt.replay_gradient else 1)
+    if gpt.mtp == "block":
+        total += 3 * (2 * 2 * width**2 + layer(gpt.layers - 1) + head)
+    return total
+
+
+def scaled(gpt: GPTConfig) -> GPTConfig:
+    """The same network with `scale` times the parameters: depth and width grow together.
+
+    Parameters go about with layers x width^2, so both grow with the cube root of `scale` and their
+    ratio stays. Among the shapes within a tenth of the asked count that of nearest ratio wins;
+    widths are whole heads where that allows one, else halves of them and so on.
+    """
+    if gpt.scale == 1.0:
+        return gpt
+    finest = math.lcm(4, (4 if gpt.positions == "half_rotary" else 2) * gpt.queries_per_kv)
+    asked, ratio = gpt.scale * block_parameters(gpt), gpt.width / gpt.layers
+    per_unit = block_parameters(gpt) / (gpt.layers * gpt.width**2)
+    middle = int(gpt.layers * gpt.scale ** (1 / 3))
+
+    def off(shape: GPTConfig) -> tuple[bool, float]:
+        count_off = abs(block_parameters(shape) / asked - 1)
+        return count_off > WITHIN, abs(math.log(shape.width / shape.layers / ratio)) + count_off
+
+    def best(grid: int) -> GPTConfig:
+        """The best shape whose width is a multiple of `grid`."""
+        found = []
+        for layers in range(max(1, middle - 2), middle + 4):
+            steps = math.sqrt(asked / (per_unit * layers)) / grid
+            for width in {max(1, math.floor(steps)) * grid, math.ceil(steps) * grid}:
+                found.append(replace(gpt, layers=layers, width=width, scale=1.0))
+        return min(found, key=off)
+
+    grid = max(finest, gpt.head_width // finest * finest)
+    while True:
+        shape = best(grid)
+        wrong_count, distance = off(shape)
+        if grid == finest or (not wrong_count and distance < 2 * WITHIN):
+            return shape
+        grid = max(finest, grid // 2 // finest * finest)

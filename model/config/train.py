@@ -1,0 +1,76 @@
+"""Settings of a run: how long, in what batches, evaluated how, on what device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.config.setting import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    epochs: int = setting(1, "", "passes over the training tokens", low=1)
+    batch_tokens: int = setting(1024, "tokens", "per optimizer step", low=2)
+    micro_batch_tokens: int = setting(
+        0,
+        "tokens",
+        "at once; a step adds up the gradients of several (dropout then draws others); 0: all",
+        low=0,
+    )
+    shuffle: str = setting(
+        "sequences",
+        "",
+        "redrawn each epoch: order of sequences, or documents too (slowrun #7, #76)",
+        choices=("no", "sequences", "documents"),
+    )
+    evals: int = setting(8, "", "evaluations, at equal fractions of the schedule", low=1, high=1000)
+    evaluate: str = setting(
+        "raw",
+        "",
+        "whose loss is val_loss: last weights, their EMA, averaged weights or probabilities",
+        choices=("raw", "ema", "weights", "probabilities"),
+    )
+    ema_epochs: float = setting(
+        0.0, "epochs", "horizon of the weights' EMA; 0: none", low=0, high=1e6
+    )
+    average_last: int = setting(
+        0, "epochs", "ends of so many last epochs are averaged (slowrun #50, #57)", low=0
+    )
+    average_recency: bool = setting(
+        False, "", "the last counts k times as much as the first of k, not the same"
+    )
+    log_probs: str = setting(
+        "last",
+        "",
+        "keep each validation token's log-probability: at the end, at each epoch too, or not",
+        choices=("no", "last", "epochs"),
+    )
+    seed: int = setting(0, "", "initialisation and dropout", low=0, high=2**31)
+    data_seed: int = setting(0, "", "order of sequences in each epoch", low=0, high=2**31)
+    device: str = setting("auto", "", "where to train", choices=("auto", "cpu", "cuda"))
+    precision: str = setting(
+        "auto",
+        "",
+        "autocast type; auto: bf16 where the device has instructions for it",
+        choices=("auto", "fp32", "bf16"),
+    )
+    compile: str = setting(
+        "auto",
+        "",
+        "torch.compile; auto: on a GPU in runs long enough to pay for it",
+        choices=("auto", "yes", "no"),
+    )
+
+    def problems(self) -> list[str]:
+        """What is possible alone but not together."""
+        found = []
+        if self.evaluate == "ema" and not self.ema_epochs:
+            found.append("train.evaluate: ema needs train.ema_epochs above 0")
+        if self.evaluate in ("weights", "probabilities") and not self.average_last:
+            found.append(f"train.evaluate: {self.evaluate} needs train.average_last above 0")
+        if self.average_last > self.epochs:
+            found.append(
+                f"train.average_last: must be at most train.epochs ({self.epochs}), "
+                f"got {self.average_last}"
+            )
+        return found

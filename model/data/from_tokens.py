@@ -1,0 +1,135 @@
+"""Tokens that others prepared on their way into a table: checked, cut into splits, not changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from model.config.config import DataConfig
+from model.config.setting import ConfigError
+from model.data.encode import Watch
+from model.data.from_text import Ingested, about_source
+from model.data.overlap import share_of_val_in_train
+from model.data.scratch import Workspace
+from model.data.slowrun_files import file_digest
+from model.data.split import Stretches
+from model.data.token_files import Import
+from model.data.tokenizer import Tokenizer, get_tokenizer
+
+TOO_ALIKE = 0.5  # of val's passages; a split that was cut by mistake, not boilerplate
+
+
+def from_import(found: Import, data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
+    """Tokens that others prepared, as they are. Raises ConfigError if they do not fit `data`.
+
+    Val and train are the first of each file; test is a file of its own, or else val's last tokens.
+    """
+    tokenizer = found.tokenizer or _named(data, found)
+    spool = work.tokens(tokenizer.dtype)
+    bounds = {}
+    for name in ("train", "val", "test"):
+        begin = spool.length
+        for block in found.tokens(name):
+            _check_ids(block, tokenizer, found, name)
+            spool.append(block)
+            watch(0, spool.length)
+        bounds[name] = (begin, spool.length)
+    # Shards cut documents, but the first file of all begins with one.
+    firsts = [spool.array()[begin:end][:1] for begin, end in bounds.values()]
+    leads = tokenizer.separator in np.concatenate(firsts)
+    splits = {
+        name: _documents(spool.array(), *limits, tokenizer.separator, leads)
+        for name, limits in _limits(bounds, data, found).items()
+    }
+
+    def facts(arrays: Mapping[str, np.ndarray], *_: object) -> dict[str, Any]:
+        return {"val_passages_in_train": _overlap(arrays, data)}
+
+    about = {
+        **about_source(data, tokenizer),
+        "rule": "as imported",
+        "imported": found.kind,
+        "files": {path.name: file_digest(path) for paths in found.files.values() for path in paths},
+    }
+    return Ingested(spool, splits, tokenizer, about, facts=facts)
+
+
+def _overlap(arrays: Mapping[str, np.ndarray], data: DataConfig) -> float:
+    share = share_of_val_in_train(arrays["train"], arrays["val"])
+    if share > TOO_ALIKE:
+        raise ConfigError(
+            [
+                f"data.path: val and train overlap: {share:.0%} of val's passages are also in "
+                f"train; cut {data.path} anew"
+            ]
+        )
+    return share
+
+
+def _named(data: DataConfig, found: Import) -> Tokenizer:
+    if data.tokenizer in ("chars", "bpe"):
+        raise ConfigError(
+            [
+                f"data.tokenizer: the {found.kind} files at {data.path} are tokens already, and "
+                f"nothing there says which; name their encoding, as in gpt2, not {data.tokenizer}"
+            ]
+        )
+    return get_tokenizer(data.tokenizer)
+
+
+def _check_ids(block: np.ndarray, tokenizer: Tokenizer, found: Import, split: str) -> None:
+    if not len(block):
+        return
+    low, high = int(block.min()), int(block.max())
+    if low < 0 or high >= tokenizer.vocabulary:
+        hint = (
+            "name the encoding they were made with, as in data.tokenizer=gpt2"
+            if found.tokenizer is None
+            else "its meta.pkl is of other files"
+        )
+        raise ConfigError(
+            [
+                f"data.path: {found.files[split][0]} holds token {high if low >= 0 else low}, but "
+                f"{tokenizer.name} has {tokenizer.vocabulary:,} tokens; {hint}"
+            ]
+        )
+
+
+def _limits(
+    bounds: Mapping[str, tuple[int, int]], data: DataConfig, found: Import
+) -> dict[str, tuple[int, int]]:
+    """Where each split begins and ends in the spool."""
+    val, val_end = bounds["val"]
+    test, test_end = bounds["test"] if found.files.get("test") else bounds["val"]
+    own = found.files.get("test") is not None
+    needed = data.val_tokens + (0 if own else data.test_tokens)
+    if val_end - val < needed or test_end - test < data.test_tokens:
+        raise ConfigError(
+            [
+                f"data.val_tokens: the val file has {val_end - val:,} tokens, data.val_tokens and "
+                f"data.test_tokens ask for {data.val_tokens:,} and {data.test_tokens:,}; lower "
+                "them (data.test_tokens=0: no test split)"
+            ]
+        )
+    begin, end = bounds["train"]
+    return {
+        "train": (begin, min(end, begin + data.pool_tokens) if data.pool_tokens else end),
+        "val": (val, val + data.val_tokens),
+        "test": (test, test + data.test_tokens) if own else (val_end - data.test_tokens, val_end),
+    }
+
+
+def _documents(
+    tokens: np.ndarray, begin: int, end: int, separator: int | None, leads: bool
+) -> Stretches:
+    """Documents between separators, which may lead (llm.c) or follow (nanoGPT) their text."""
+    if begin == end:
+        return Stretches(*(np.array([], dtype=np.int64) for _ in range(3)))
+    found_N = np.array([], dtype=np.int64)
+    if separator is not None:
+        found_N = begin + np.flatnonzero(tokens[begin:end] == separator)
+    start_N = np.union1d([begin], found_N + (0 if leads else 1)).astype(np.int64)
+    start_N = start_N[start_N < end]
+    return Stretches(start_N, np.diff(np.append(start_N, end)), np.arange(len(start_N)))

@@ -1,0 +1,178 @@
+"""The token table: an Arrow file, memory-mapped, with a row for each document of each split.
+
+A column of lists is how Arrow keeps ragged rows: one buffer of tokens, one of offsets. So a split
+is one flat array, its documents are stretches of it, and nothing is copied when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from model.config.setting import ConfigError
+from model.data.scratch import Spool
+from model.data.tokenizer import Tokenizer, from_data
+
+SPLITS = ("train", "val", "test")
+HASHED_AT_ONCE = 1 << 24  # tokens
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTable:
+    """Memory-mapped splits and what was recorded about them."""
+
+    digest: str
+    vocabulary: int
+    token_lengths: np.ndarray  # bytes of text per token id
+    train: np.ndarray  # uint16, or uint32 for large vocabularies; all there are to train on
+    val: np.ndarray
+    test: np.ndarray
+    # per split, where each document begins; last, the split's length
+    documents: Mapping[str, np.ndarray] = field(default_factory=dict)
+    # of each training document, its compressed size as a share of its size; empty if imported
+    compression: np.ndarray = field(default_factory=lambda: np.array([]))
+    about: Mapping[str, Any] = field(default_factory=dict)  # what `sweep data info` shows
+    pieces: bytes = b""  # the text of all tokens, joined
+
+    @property
+    def choose(self) -> np.ndarray:
+        """The part of val that ensemble members are chosen on."""
+        return self.val[slice(*self.about["choose"])]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What it was made with; may have to be downloaded if it is one of tiktoken's."""
+        ends = np.cumsum(self.token_lengths)
+        cut = [self.pieces[end - n : end] for end, n in zip(ends, self.token_lengths, strict=True)]
+        return from_data(self.about["tokenizer"], cut)
+
+
+class Digest:
+    """SHA-256 over the token bytes of train, val and test, whatever file they came in."""
+
+    def __init__(self) -> None:
+        self.whole, self.splits = hashlib.sha256(), {name: hashlib.sha256() for name in SPLITS}
+
+    def begin(self, split: str, tokens: int) -> None:
+        self.whole.update(f"{split}:{tokens}:".encode())
+
+    def update(self, split: str, tokens: np.ndarray) -> None:
+        little_endian = np.ascontiguousarray(tokens, dtype=tokens.dtype.newbyteorder("<"))
+        self.whole.update(little_endian.data)
+        self.splits[split].update(little_endian.data)
+
+    def as_data(self) -> dict[str, Any]:
+        """The digest of all, and of each split alone."""
+        each = {name: digest.hexdigest() for name, digest in self.splits.items()}
+        return {"digest": self.whole.hexdigest(), "digests": each}
+
+
+def digest_of(table: TokenTable) -> dict[str, Any]:
+    """The digests of what `table` holds, read again."""
+    digest = Digest()
+    for name in SPLITS:
+        tokens = getattr(table, name)
+        digest.begin(name, len(tokens))
+        for begin in range(0, len(tokens), HASHED_AT_ONCE):
+            digest.update(name, tokens[begin : begin + HASHED_AT_ONCE])
+    return digest.as_data()
+
+
+class _Forgetful:
+    """Writes large buffers in parts, letting the pages they are mapped from go."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO, spools: Mapping[str, Spool]) -> None:
+        self.file, self.spools = file, spools
+
+    def write(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        for begin in range(0, len(view), 1 << 26):
+            self.file.write(view[begin : begin + (1 << 26)])
+            for spool in self.spools.values():
+                spool.forget()
+        return len(view)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def close(self) -> None:
+        """The file stays open: it is moved into its place first."""
+
+
+def write_table(
+    file: BinaryIO,
+    spools: Mapping[str, Spool],
+    documents: Mapping[str, np.ndarray],
+    compression: Mapping[str, np.ndarray | None],
+    about: Mapping[str, Any],
+    tokenizer: Tokenizer,
+) -> None:
+    """Write the splits in `spools`, whose documents begin at `documents`. Raises OSError."""
+    item = pa.uint16() if tokenizer.dtype == np.uint16 else pa.uint32()
+    kind = pa.large_list(pa.field("token", item, nullable=False))
+    facts = {**about, "token_lengths": tokenizer.lengths.tolist()}
+    metadata = {b"sweep": json.dumps(facts).encode(), b"pieces": b"".join(tokenizer.pieces)}
+    schema = pa.schema([("tokens", kind), ("compression", pa.float32())], metadata=metadata)
+    sink = pa.PythonFile(_Forgetful(file, spools), mode="w")
+    with pa.ipc.new_file(sink, schema) as writer:
+        for name in SPLITS:
+            lists = pa.LargeListArray.from_arrays(
+                _array(documents[name], pa.int64()), _array(spools[name].array(), item), type=kind
+            )
+            ratios_N = compression[name]
+            ratios = pa.nulls(len(lists), pa.float32())
+            if ratios_N is not None:
+                ratios = _array(ratios_N, pa.float32())
+            writer.write_batch(pa.record_batch([lists, ratios], schema=schema))
+
+
+def _array(values: np.ndarray, kind: Any) -> Any:
+    """`values` as they lie in memory; pa.array would import pandas, if it is installed."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def read_table(path: Path) -> TokenTable:
+    """The table at `path`. Raises ConfigError if it is damaged."""
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        metadata = reader.schema.metadata or {}
+        about = json.loads(metadata[b"sweep"])
+        lengths = np.array(about.pop("token_lengths"), dtype=np.int64)
+        batches = {name: reader.get_batch(index) for index, name in enumerate(SPLITS)}
+        lists = {name: batch.column("tokens") for name, batch in batches.items()}
+        ratios = batches["train"].column("compression")
+        splits = {name: lists[name].values.to_numpy(zero_copy_only=True) for name in SPLITS}
+        documents = {name: lists[name].offsets.to_numpy(zero_copy_only=True) for name in SPLITS}
+        for name in SPLITS:
+            _check_offsets(name, documents[name], len(splits[name]))
+        return TokenTable(
+            about["digest"],
+            len(lengths),
+            lengths,
+            **splits,
+            documents=documents,
+            compression=np.array([]) if ratios.null_count else ratios.to_numpy(),
+            about=about,
+            pieces=metadata[b"pieces"],
+        )
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise ConfigError(
+            [f"the token table {path} is damaged ({error}); delete it and it is made again"]
+        ) from None
+
+
+def _check_offsets(name: str, offsets: np.ndarray, tokens: int) -> None:
+    if offsets[0] != 0 or offsets[-1] != tokens or (np.diff(offsets) < 0).any():
+        raise ValueError(f"documents of {name} do not fit its {tokens:,} tokens")

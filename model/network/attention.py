@@ -1,0 +1,157 @@
+"""Causal self-attention with rotary positions and everything that moved a Slowrun record.
+
+Shapes: B sequences, T tokens, D width, H heads, G key and value heads, K head width, V width of
+all value heads together.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config.config import GPTConfig
+from model.config.size import HEAD_GATE_INPUTS, VALUE_GATE_INPUTS
+from model.network.norm import rms_norm
+
+ROTARY_BASE = 10_000.0
+TINY = 1e-4  # shortest value vector that has a direction
+
+
+class Attention(nn.Module):
+    """One layer's attention; `forward` explains its options where they act."""
+
+    def __init__(self, config: GPTConfig, layer: int, manual: bool) -> None:
+        super().__init__()
+        width, self.heads, self.kv_heads = config.width, config.heads, config.kv_heads
+        self.qk_norm, self.exclusive, self.manual = config.qk_norm, config.exclusive, manual
+        self.dropout = 0.0 if config.dropout_on == "mlp" else config.dropout
+        self.window = config.window(layer)
+        self.key_offset = config.key_offset and self.window == config.context
+        self.query, self.out = (nn.Linear(width, width, bias=config.bias) for _ in range(2))
+        self.key, self.value = (nn.Linear(width, config.kv_width, bias=config.bias) for _ in "kv")
+        if config.head_gates:
+            self.head_gate = nn.Linear(min(HEAD_GATE_INPUTS, width), self.heads, bias=False)
+        if config.has_value_residual(layer):
+            self.value_gate = nn.Linear(min(VALUE_GATE_INPUTS, width), self.kv_heads, bias=False)
+            if config.value_residual == "projection":
+                self.value_residual = nn.Linear(width, config.kv_width, bias=False)
+        if config.exclusive == "learned":
+            self.exclusion_H = nn.Parameter(torch.zeros(self.heads))
+        if config.head_mixing:
+            self.mix_query, self.mix_key, self.mix_value = (
+                nn.Parameter(torch.eye(count))
+                for count in (self.heads, self.kv_heads, self.kv_heads)
+            )
+
+    def forward(
+        self, x_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, residual_BTV: Tensor | None
+    ) -> Tensor:
+        """Output (B, T, D) for normalised input (B, T, D).
+
+        Tables are (T, K). `residual_BTV` is what a value residual adds, if this layer has one.
+        """
+        B, T, D = x_BTD.shape
+        q_BHTK = self._heads(x_BTD, self.query, "mix_query", self.heads)
+        k_BGTK = self._heads(x_BTD, self.key, "mix_key", self.kv_heads)
+        v_BGTK = self._heads(x_BTD, self.value, "mix_value", self.kv_heads)
+        if residual_BTV is not None:
+            # ResFormer (2410.17897), gated by token and head as in slowrun #11; opens at one.
+            gate_BTG = 2 * torch.sigmoid(self.value_gate(x_BTD[..., :VALUE_GATE_INPUTS]))
+            extra_BGTK = residual_BTV.view(B, T, self.kv_heads, -1).transpose(1, 2)
+            v_BGTK = v_BGTK + gate_BTG.transpose(1, 2)[..., None] * extra_BGTK
+        if len(cos_TK):
+            q_BHTK, k_BGTK = rotate(q_BHTK, cos_TK, sin_TK), rotate(k_BGTK, cos_TK, sin_TK)
+        if self.qk_norm:  # bounds the logits, so high rates cannot blow them up
+            q_BHTK, k_BGTK = rms_norm(q_BHTK), rms_norm(k_BGTK)
+        if self.key_offset:
+            k_BGTK = offset_unrotated(k_BGTK)
+        y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK.type_as(q_BHTK), self.window, self.manual)
+        if self.exclusive != "no":
+            v_BHTK = v_BGTK.repeat_interleave(self.heads // self.kv_heads, dim=1)
+            along_BHTK = F.normalize(v_BHTK, dim=-1, eps=TINY)
+            share = torch.tanh(self.exclusion_H)[:, None, None] if self.exclusive != "fixed" else 1
+            y_BHTK = y_BHTK - share * (y_BHTK * along_BHTK).sum(-1, keepdim=True) * along_BHTK
+        y_BTHK = y_BHTK.transpose(1, 2)
+        if hasattr(self, "head_gate"):
+            gate_BTH = torch.sigmoid(self.head_gate(x_BTD[..., :HEAD_GATE_INPUTS]))
+            y_BTHK = y_BTHK * gate_BTH[..., None]
+        y_BTD = self.out(y_BTHK.reshape(B, T, D))
+        return F.dropout(y_BTD, self.dropout, self.training)
+
+    def _heads(self, x_BTD: Tensor, project: nn.Linear, mix: str, heads: int) -> Tensor:
+        """(B, heads, T, K); with head mixing, of weights that are mixes of all heads' weights."""
+        weight, bias = project.weight, project.bias
+        if hasattr(self, mix):
+            mix_HH = getattr(self, mix)
+            weight = (mix_HH @ weight.view(heads, -1)).view_as(weight)
+            bias = (mix_HH @ bias.view(heads, -1)).view_as(bias) if bias is not None else None
+        B, T, _ = x_BTD.shape
+        return F.linear(x_BTD, weight, bias).view(B, T, heads, -1).transpose(1, 2)
+
+
+def attend(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, window: int, manual: bool) -> Tensor:
+    """Attention output (B, H, T, K) over at most `window` tokens back, the token itself included.
+
+    Query head h reads key head h // (H / G). `manual` computes the same by plain products.
+    """
+    T, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
+    whole = window >= T
+    if not manual and whole:
+        return F.scaled_dot_product_attention(
+            q_BHTK, k_BGTK, v_BGTK, is_causal=True, enable_gqa=grouped
+        )
+    if grouped:  # with a mask, no fused kernel for GPUs takes groups
+        shared = q_BHTK.shape[1] // k_BGTK.shape[1]
+        k_BGTK, v_BGTK = (x.repeat_interleave(shared, dim=1) for x in (k_BGTK, v_BGTK))
+    if not manual:
+        mask_TT = visible(T, window, q_BHTK.device)
+        return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask_TT)
+    scores_BHTT = (q_BHTK / math.sqrt(q_BHTK.shape[-1])) @ k_BGTK.mT
+    hidden_TT = ~visible(T, window, q_BHTK.device)
+    weights_BHTT = F.softmax(scores_BHTT.masked_fill(hidden_TT, -torch.inf), dim=-1)
+    return weights_BHTT.type_as(v_BGTK) @ v_BGTK
+
+
+def visible(T: int, window: int, device: torch.device) -> Tensor:
+    """(T, T) mask: which keys (columns) each query (row) may read."""
+    back_TT = torch.arange(T, device=device)[:, None] - torch.arange(T, device=device)
+    return (back_TT >= 0) & (back_TT < window)
+
+
+def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (T, K) each, of rotary positions (arXiv 2104.09864); empty if learned.
+
+    A head's features turn in pairs, one of the first half with one of the second; sines carry the
+    sign of their half. With half_rotary the slower half of the frequencies is zero: those features
+    never turn.
+    """
+    if config.positions == "learned":
+        return torch.empty(0), torch.empty(0)
+    head_width = config.width // config.heads
+    turning = head_width // 2 if config.positions == "half_rotary" else head_width
+    frequency_K = torch.zeros(head_width // 2)
+    frequency_K[: turning // 2] = ROTARY_BASE ** (-torch.arange(0, turning, 2) / turning)
+    angle_TK = torch.arange(config.context)[:, None] * frequency_K
+    cos_TK, sin_TK = angle_TK.cos(), angle_TK.sin()
+    return torch.cat([cos_TK, cos_TK], dim=-1), torch.cat([-sin_TK, sin_TK], dim=-1)
+
+
+def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    """Turn each pair of features by its position's angle, in fp32."""
+    partner_BHTK = x_BHTK.roll(x_BHTK.shape[-1] // 2, dims=-1)
+    return (x_BHTK * cos_TK + partner_BHTK * sin_TK).type_as(x_BHTK)
+
+
+def offset_unrotated(k_BGTK: Tensor) -> Tensor:
+    """Half-rotary keys whose unrotated features come from the token before (slowrun #29).
+
+    A query then finds by content the token that followed a match: an induction head in one layer.
+    """
+    turning_a, still_a, turning_b, still_b = k_BGTK.chunk(4, dim=-1)
+    before_a, before_b = (
+        torch.cat([still[:, :, :1], still[:, :, :-1]], dim=2) for still in (still_a, still_b)
+    )
+    return torch.cat([turning_a, before_a, turning_b, before_b], dim=-1)

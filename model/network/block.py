@@ -1,0 +1,98 @@
+"""One layer of the network: attention and MLP, each behind a norm and added to the stream.
+
+Shapes: B sequences, T tokens, D width, K head width, V width of all value heads together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config.config import GPTConfig
+from model.network.attention import Attention
+from model.network.norm import Norm
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """ReLU^2 (arXiv 2109.08668), with its own gradient on a CPU, where passes over memory count."""
+    if x.is_cuda or torch.compiler.is_compiling():
+        return F.relu(x).square()
+    result: Tensor = _SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SquaredReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = F.relu(x)
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        change: Tensor = (grad * positive).mul_(2)
+        return change
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.kind = config.mlp
+        self.dropout = 0.0 if config.dropout_on == "attention" else config.dropout
+        self.expand = nn.Linear(config.width, config.hidden, bias=config.bias)
+        if config.mlp == "swiglu":
+            self.gate = nn.Linear(config.width, config.hidden, bias=config.bias)
+        self.project = nn.Linear(config.hidden, config.width, bias=config.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        hidden = self.expand(x_BTD)
+        match self.kind:
+            case "swiglu":
+                hidden = F.silu(self.gate(x_BTD)) * hidden
+            case "gelu":
+                hidden = F.gelu(hidden)
+            case "relu":
+                hidden = F.relu(hidden)
+            case "relu2":
+                hidden = squared_relu(hidden)
+        return F.dropout(self.project(hidden), self.dropout, self.training)
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig, layer: int, manual_attention: bool) -> None:
+        super().__init__()
+        self.attention_norm, self.mlp_norm = Norm(config), Norm(config)
+        self.attention = Attention(config, layer, manual_attention)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, residual_BTV: Tensor | None = None
+    ) -> Tensor:
+        normed_BTD = self.attention_norm(x_BTD)
+        x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV)
+        x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        return x_BTD
+
+
+class NextButOne(nn.Module):
+    """Predicts the token after next from a hidden state and the next token (slowrun #65)."""
+
+    def __init__(self, config: GPTConfig, manual_attention: bool) -> None:
+        super().__init__()
+        self.join = nn.Linear(2 * config.width, config.width, bias=False)
+        # A layer that would have no value residual: this block is not part of the stack.
+        alone = replace(config, value_residual="no")
+        self.block = Block(alone, config.layers - 1, manual_attention)
+        self.norm = Norm(config)
+
+    def forward(
+        self, hidden_BTD: Tensor, next_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor
+    ) -> Tensor:
+        x_BTD = self.join(torch.cat([hidden_BTD, next_BTD], dim=-1))
+        result_BTD: Tensor = self.norm(self.block(x_BTD, cos_TK, sin_TK))
+        return result_BTD

@@ -1,0 +1,238 @@
+"""The network: a pre-norm decoder. What each option does is written where it acts.
+
+Shapes: B sequences, T tokens, D width, V vocabulary, L layers, O offsets of later tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config.config import GPTConfig
+from model.config.size import scaled
+from model.network.attention import rotary_tables
+from model.network.block import Block, NextButOne
+from model.network.loss import OFFSETS, cross_entropy, offset_weights
+from model.network.norm import Norm, rms_norm
+
+# The head is a matrix product; sizes off this grid leave tensor cores idle.
+VOCABULARY_MULTIPLE = 64
+SMALL_INIT = 0.02  # GPT-2's, for embeddings that are not normalised or are the head too
+X0_INIT = 0.1  # first weight of the embedding in each layer's input (slowrun)
+
+
+class GPT(nn.Module):
+    """Token ids to next-token logits."""
+
+    def __init__(self, config: GPTConfig, vocabulary: int, manual_attention: bool = False) -> None:
+        super().__init__()
+        self.config = config = scaled(config)
+        self.vocabulary = vocabulary
+        padded = math.ceil(vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+        self.embedding = nn.Embedding(padded, config.width)
+        if config.positions == "learned":
+            self.positions = nn.Embedding(config.context, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config, layer, manual_attention) for layer in range(config.layers)
+        )
+        if config.value_residual == "table":
+            self.value_tables = nn.ModuleDict(
+                {
+                    str(layer): nn.Embedding(padded, config.kv_width)
+                    for layer in range(config.layers)
+                    if config.has_value_residual(layer)
+                }
+            )
+        if config.x0:
+            self.input_scale_L = nn.Parameter(torch.full((config.layers,), config.residual_init))
+            self.x0_scale_L = nn.Parameter(torch.full((config.layers,), X0_INIT))
+        if config.unet:
+            self.skip_L = nn.Parameter(torch.ones(config.layers // 2))
+        if config.mtp == "block":
+            self.next_but_one = NextButOne(config, manual_attention)
+        self.norm = Norm(config)
+        if not config.tied_head:
+            self.head = nn.Linear(config.width, padded, bias=False)
+        self.cos_TK: Tensor
+        self.sin_TK: Tensor
+        self.keep_L: Tensor
+        self.offset_weights_O: Tensor
+        cos_TK, sin_TK = rotary_tables(config)
+        self.register_buffer("cos_TK", cos_TK, persistent=False)
+        self.register_buffer("sin_TK", sin_TK, persistent=False)
+        self.register_buffer("keep_L", torch.ones(config.layers), persistent=False)
+        self.register_buffer("offset_weights_O", torch.zeros(OFFSETS), persistent=False)
+        self.replaying = False
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Untied, the first loss is ln(vocabulary) exactly: the head starts at zero.
+
+        Gains, scales and mixes of heads stay as they were built.
+        """
+        width, plain = self.config.width, self.config.tied_head or not self.config.embedding_norm
+        zeros = ["head", "head_gate", "value_gate"]
+        zeros += ["out", "project"] if self.config.output_init == "zeros" else []
+        for name, module in self.named_modules():
+            kind = name.rpartition(".")[2]
+            if isinstance(module, nn.Linear):
+                if kind in zeros:
+                    nn.init.zeros_(module.weight)
+                else:
+                    nn.init.normal_(module.weight, std=width**-0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding) and "value_tables" in name:
+                nn.init.normal_(module.weight, std=width**-0.5)
+            elif isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=SMALL_INIT if plain else 1.0)
+
+    def enter(self, done: float, seed: int, step: int) -> None:
+        """Set what depends on where the run is: `done` of it, in [0, 1], before `step`.
+
+        Layer replay, weights of later tokens, and which layers stochastic depth skips: drawn from
+        (seed, step) alone, so that a step cut into micro-batches skips the same.
+        """
+        config = self.config
+        self.replaying = config.is_replaying(done)
+        if config.mtp == "offsets":
+            self.offset_weights_O.copy_(torch.tensor(offset_weights(config, done)))
+        if config.stochastic_depth:
+            chance_L = (
+                config.stochastic_depth * np.arange(config.layers) / max(1, config.layers - 1)
+            )
+            kept_L = np.random.default_rng([seed, step]).random(config.layers) >= chance_L
+            self.keep_L.copy_(torch.from_numpy(kept_L))
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Logits (B, T, V) in fp32 for token ids (B, T), T at most the context."""
+        return self.logits(self.hidden(tokens_BT))
+
+    def hidden(self, tokens_BT: Tensor) -> Tensor:
+        """Normalised output of the last layer, (B, T, D)."""
+        config, depth = self.config, len(self.blocks)
+        x0_BTD = x_BTD = self._embed(tokens_BT)
+        outputs: dict[int, Tensor] = {}  # of the first half of the layers, for U-Net skips
+
+        def through(x_BTD: Tensor, layers: range) -> Tensor:
+            for layer in layers:
+                x_BTD = self._layer(layer, x_BTD, x0_BTD, tokens_BT, outputs)
+            return x_BTD
+
+        if not self.replaying:
+            x_BTD = through(x_BTD, range(depth))
+        elif config.replay_gradient:
+            again = config.replayed
+            x_BTD = through(x_BTD, range(again.stop))
+            for _ in range(config.replay_passes):
+                x_BTD = through(x_BTD, again)
+            x_BTD = through(x_BTD, range(again.stop, depth))
+        else:
+            with torch.no_grad():
+                for _ in range(config.replay_passes):
+                    x_BTD = rms_norm(through(x_BTD, config.replayed))
+            x_BTD = through(x_BTD, range(depth))
+        normed_BTD: Tensor = self.norm(x_BTD)
+        return normed_BTD
+
+    def _embed(self, tokens_BT: Tensor, first: int = 0) -> Tensor:
+        """(B, T, D), the first token being at position `first`."""
+        x_BTD: Tensor = self.embedding(tokens_BT)
+        if self.config.positions == "learned":
+            x_BTD = x_BTD + self.positions.weight[first : first + tokens_BT.shape[1]]
+        return rms_norm(x_BTD) if self.config.embedding_norm else x_BTD
+
+    def _layer(
+        self,
+        layer: int,
+        x_BTD: Tensor,
+        x0_BTD: Tensor,
+        tokens_BT: Tensor,
+        outputs: dict[int, Tensor],
+    ) -> Tensor:
+        """One block, with what reaches it from elsewhere: x0, a U-Net skip, a value residual."""
+        config, T = self.config, tokens_BT.shape[1]
+        block = self.blocks[layer]
+        assert isinstance(block, Block)
+        if config.unet and layer >= config.layers - config.layers // 2:
+            skip = self.skip_L[layer - (config.layers - config.layers // 2)]
+            x_BTD = x_BTD + skip * outputs[config.layers - 1 - layer]
+        if config.x0:
+            x_BTD = self.input_scale_L[layer] * x_BTD + self.x0_scale_L[layer] * x0_BTD
+        residual_BTV = None
+        if config.has_value_residual(layer):
+            residual_BTV = (
+                self.value_tables[str(layer)](tokens_BT)
+                if config.value_residual == "table"
+                else block.attention.value_residual(x0_BTD)
+            )
+        y_BTD: Tensor = block(x_BTD, self.cos_TK[:T], self.sin_TK[:T], residual_BTV)
+        if self.training and config.stochastic_depth:
+            y_BTD = torch.lerp(x_BTD, y_BTD, self.keep_L[layer].type_as(y_BTD))
+        if config.unet and layer < config.layers // 2:
+            outputs[layer] = y_BTD
+        return y_BTD
+
+    def logits(self, hidden_BTD: Tensor) -> Tensor:
+        """(B, T, V) in fp32, capped if asked."""
+        weight_VD = self.embedding.weight if self.config.tied_head else self.head.weight
+        logits_BTV = F.linear(hidden_BTD, weight_VD)[..., : self.vocabulary].float()
+        if self.config.softcap:
+            logits_BTV = self.config.softcap * torch.tanh(logits_BTV / self.config.softcap)
+        return logits_BTV
+
+    def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Cross-entropy of every target token, (B, T) nats."""
+        return cross_entropy(self(tokens_BT), targets_BT)
+
+    def objective(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """What training minimises, and the plain loss that is part of it; means, in nats."""
+        config, T = self.config, tokens_BT.shape[1]
+        hidden_BTD = self.hidden(tokens_BT)
+        logits_BTV = self.logits(hidden_BTD)
+        plain = total = cross_entropy(logits_BTV, targets_BT).mean()
+        if config.mtp == "offsets":
+            for offset in range(1, OFFSETS + 1):
+                later = cross_entropy(logits_BTV[:, :-offset], targets_BT[:, offset:])
+                total = total + self.offset_weights_O[offset - 1] * later.mean()
+        if config.mtp == "block":
+            known = targets_BT[:, :-1]  # the token after next is predicted knowing the next
+            next_BTD = self._embed(known, first=1)
+            joined_BTD = self.next_but_one(
+                hidden_BTD[:, :-1], next_BTD, self.cos_TK[: T - 1], self.sin_TK[: T - 1]
+            )
+            later = cross_entropy(self.logits(joined_BTD), targets_BT[:, 1:])
+            total = total + config.mtp_weight * later.mean()
+        return total, plain
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """Every parameter in exactly one list, by what an optimizer should make of it."""
+        found: dict[str, list[nn.Parameter]] = {
+            kind: [] for kind in ("matrices", "embedding", "head", "scalars", "residual")
+        }
+        for name, parameter in self.named_parameters():
+            found[_kind(name, parameter)].append(parameter)
+        return found
+
+    def parameter_count(self) -> int:
+        """Parameters that `gpt.scale` scales: all but embeddings, value tables and head."""
+        groups = self.groups()
+        counted = groups["matrices"] + groups["scalars"] + groups["residual"]
+        return sum(p.numel() for p in counted)
+
+
+def _kind(name: str, parameter: nn.Parameter) -> str:
+    if name in ("input_scale_L", "skip_L"):
+        return "residual"
+    if name == "head.weight":
+        return "head"
+    if name.startswith(("embedding.", "positions.", "value_tables.")):
+        return "embedding"
+    # Gates and mixes of heads are matrices in form only: small, and not to be made orthogonal.
+    if parameter.dim() < 2 or "_gate." in name or ".mix_" in name:
+        return "scalars"
+    return "matrices"

@@ -1,0 +1,230 @@
+"""Which parameter goes to which optimizer, at what rate, with what decay.
+
+Every parameter is in exactly one group. Decay means one thing everywhere: each step shrinks weights
+by rate x decay, whatever the gradient. Where an optimizer of a library understands decay in another
+way, its own is off and ours is applied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from model.config.optim import OptimConfig
+from model.network.gpt import GPT
+from model.optim.muon import Muon
+from model.optim.schedule import decay, momentum, rate
+
+# Those that take every parameter; the others take the blocks' matrices, beside an AdamW.
+FOR_ALL = ("adamw", "lion", "schedule_free")
+NOT_DECAYED = ("scalars", "residual")  # shrinking a gain or a gate has no meaning of its own
+# Preconditioners are renewed every so many steps: at each they would cost more than the network.
+PRECONDITION_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one group of parameters is trained with, for people to look at."""
+
+    name: str
+    optimizer: str
+    tensors: int
+    parameters: int
+    lr: float  # at its peak, `lr_scale` included
+    lr_scale: float  # Muon's factor of shape, which is in decay_per_step too
+    decay_per_step: float  # at the peak rate: the share by which a step shrinks weights
+
+
+def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
+    """Optimizers over all parameters of `gpt`, in groups that know their name, peak and decay."""
+    rest = optim.lr if optim.name in FOR_ALL else optim.rest_lr
+    scalars = optim.scalar_lr or rest
+    peaks = {
+        "matrices": optim.lr,
+        "embedding": optim.embedding_lr or rest,
+        "head": optim.head_lr or rest,
+        "scalars": scalars,
+        "residual": optim.residual_lr or scalars,
+    }
+    groups = [
+        _group(name, parameters, peaks[name], optim)
+        for name, parameters in gpt.groups().items()
+        if parameters
+    ]
+    if optim.name in FOR_ALL:
+        return [_for_all(groups, optim)]
+    matrices = [group for group in groups if group["name"] == "matrices"]
+    others = [group for group in groups if group["name"] != "matrices"]
+    return [_for_matrices(matrices, optim), *([_adamw(others, optim)] if others else [])]
+
+
+def _group(
+    name: str, parameters: list[torch.nn.Parameter], peak: float, optim: OptimConfig
+) -> dict[str, Any]:
+    decayed = 0.0 if name in NOT_DECAYED else optim.weight_decay
+    about = {"name": name, "peak_lr": peak, "lr": peak, "lr_scale": 1.0}
+    return {"params": parameters, **about, "decay": decayed, "weight_decay": 0.0}
+
+
+def _adamw(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
+    return AdamW(groups, betas=(optim.beta1, optim.beta2), eps=optim.eps, fused=True)
+
+
+def _for_all(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
+    if optim.name == "adamw":
+        return _adamw(groups, optim)
+    import pytorch_optimizer as library  # takes most of a second
+
+    betas = (optim.beta1, optim.beta2)
+    if optim.name == "lion":
+        lion: Optimizer = library.Lion(groups, betas=betas)
+        return lion
+    free: Optimizer = library.ScheduleFreeAdamW(groups, betas=betas, eps=optim.eps)
+    return free
+
+
+def _for_matrices(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
+    if optim.name == "muon":
+        return Muon(
+            [part for group in groups for part in _by_shape(group, optim.muon_scale)],
+            lr=optim.lr,
+            momentum=optim.momentum,
+            weight_decay=0.0,
+            scale=optim.muon_scale,
+            iteration=optim.muon_iteration,
+            row_normalised=optim.row_normalised,
+            normuon=optim.normuon,
+        )
+    import pytorch_optimizer as library
+
+    betas = (optim.beta1, optim.beta2)
+    made: Optimizer
+    if optim.name == "soap":
+        made = library.SOAP(
+            groups, betas=betas, eps=optim.eps, precondition_frequency=PRECONDITION_EVERY
+        )
+    elif optim.name == "shampoo":
+        # Moves nothing in its first nine steps, before it has roots. Roots of the first gradient
+        # alone would be worse: where that is near zero, later updates came out a hundred times
+        # too large.
+        made = library.Shampoo(groups, preconditioning_compute_steps=PRECONDITION_EVERY)
+    else:
+        made = library.Magma(_adamw(groups, optim))
+    return made
+
+
+def _by_shape(group: dict[str, Any], scale: str) -> list[dict[str, Any]]:
+    """One group for each shape, so that the factor which shape puts on rate and decay is seen."""
+    shapes: dict[tuple[int, int], list[Tensor]] = {}
+    for parameter in group["params"]:
+        rows, columns = parameter.shape
+        shapes.setdefault((rows, columns), []).append(parameter)
+    parts = []
+    for (rows, columns), parameters in shapes.items():
+        factor = math.sqrt(max(1, rows / columns)) if scale == "shape" else 1.0
+        peak = group["peak_lr"] * factor
+        about = {"name": f"matrices {rows} x {columns}", "peak_lr": peak, "lr": peak}
+        parts.append({**group, **about, "lr_scale": factor, "params": parameters})
+    return parts
+
+
+def describe_groups(optimizers: list[Optimizer]) -> list[Group]:
+    """Where every parameter went."""
+    return [
+        Group(
+            name=group["name"],
+            optimizer=type(optimizer).__name__,
+            tensors=len(group["params"]),
+            parameters=sum(parameter.numel() for parameter in group["params"]),
+            lr=group["peak_lr"],
+            lr_scale=group["lr_scale"],
+            decay_per_step=group["peak_lr"] * group["decay"],
+        )
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+    ]
+
+
+def step(
+    optimizers: list[Optimizer], gpt: GPT, optim: OptimConfig, done: float, epochs: int
+) -> None:
+    """Update all parameters at fraction `done` of a run of `epochs`; clear the gradients."""
+    if optim.grad_clip:
+        torch.nn.utils.clip_grad_norm_(gpt.parameters(), optim.grad_clip)
+    share, multiple = rate(optim, done, epochs), decay(optim, done, epochs)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * share
+            if "momentum" in group and isinstance(optimizer, Muon):
+                group["momentum"] = momentum(optim, done)
+        if optim.cautious_decay:
+            _step_with_cautious_decay(optimizer, multiple)
+        else:
+            _step_with_decay(optimizer, multiple)
+        optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _step_with_decay(optimizer: Optimizer, multiple: float) -> None:
+    """Shrink, then update. AdamW and Muon do it in one go, to the same effect.
+
+    schedule_free decays inside its update, at the point where it takes the gradient: shrinking all
+    three of its sequences from outside would break the average that is its point.
+    """
+    own = isinstance(optimizer, AdamW | Muon) or _is_free(optimizer)
+    for group in optimizer.param_groups:
+        decayed = group["decay"] * multiple
+        if own:
+            group["weight_decay"] = decayed
+        elif decayed:
+            with_gradient = [p for p in group["params"] if p.grad is not None]
+            torch._foreach_mul_(with_gradient, 1 - group["lr"] * decayed)
+    optimizer.step()
+
+
+@torch.no_grad()
+def _step_with_cautious_decay(optimizer: Optimizer, multiple: float) -> None:
+    """Decay only where the update shrinks the weight too, or leaves it (arXiv 2510.12402)."""
+    for group in optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    decayed = [group for group in optimizer.param_groups if group["decay"]]
+    before = [[parameter.clone() for parameter in group["params"]] for group in decayed]
+    optimizer.step()
+    for group, weights in zip(decayed, before, strict=True):
+        shrink = group["lr"] * group["decay"] * multiple
+        for parameter, was in zip(group["params"], weights, strict=True):
+            agrees = (parameter - was) * was <= 0
+            parameter.sub_(was * agrees, alpha=shrink)
+
+
+@contextmanager
+def swap_in_averages(optimizers: list[Optimizer]) -> Iterator[None]:
+    """Inside, parameters are those to evaluate: for schedule_free its average, else as they are.
+
+    The library's way back computes the training weights anew, which rounding changes; here they are
+    kept and put back as they were.
+    """
+    free: list[Any] = [optimizer for optimizer in optimizers if _is_free(optimizer)]
+    groups = [group for optimizer in free for group in optimizer.param_groups]
+    kept = [[parameter.detach().clone() for parameter in group["params"]] for group in groups]
+    for optimizer in free:
+        optimizer.eval()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for group, weights in zip(groups, kept, strict=True):
+                torch._foreach_copy_(group["params"], weights)
+                group["train_mode"] = True
+
+
+def _is_free(optimizer: Optimizer) -> bool:
+    """Whether it trains and evaluates with different weights: schedule_free."""
+    return hasattr(optimizer, "eval")

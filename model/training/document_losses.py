@@ -1,0 +1,46 @@
+"""How hard a trained run finds each training document, for a curriculum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.data.table import TokenTable
+from model.network.gpt import GPT
+from model.training import checkpoint
+from model.training.device import runtime
+from model.training.evaluate import HeldOut, evaluate
+
+
+def document_losses(folder: Path, table: TokenTable) -> np.ndarray:
+    """Mean loss of the run in `folder` on each training document: (documents,) nats per token.
+
+    Its last weights predict every token from those before it in the file. Raises ConfigError if
+    there is no run, or its tokens are not those of `table`.
+    """
+    state = checkpoint.read_state(folder)
+    if state is None:
+        raise ConfigError([f"{folder} holds no trained run: it has no {checkpoint.NAME}"])
+    config = Config.from_settings(state.settings)
+    weights = checkpoint.restore(folder)["gpt"]
+    where = runtime(config)
+    gpt = GPT(config.gpt, table.vocabulary, where.manual_attention).to(where.device)
+    try:
+        gpt.load_state_dict(weights)
+    except RuntimeError:
+        raise ConfigError(
+            [f"the run in {folder} has tokens other than the {table.vocabulary:,} of this table"]
+        ) from None
+    gpt.enter(1.0, config.train.seed, config.steps)
+    train = HeldOut(table.train, table.token_lengths, config.gpt.context)
+    with torch.random.fork_rng():
+        losses_N = -evaluate(gpt, train, where).log_probs_N
+    # The first token of all has nothing before it: it counts as its document's mean.
+    offsets = table.documents["train"]
+    begin_N = np.maximum(offsets[:-1] - 1, 0)
+    sums_N = np.add.reduceat(losses_N, begin_N, dtype=np.float64)
+    return (sums_N / np.maximum(np.diff(np.append(begin_N, len(losses_N))), 1)).astype(np.float32)

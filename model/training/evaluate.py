@@ -1,0 +1,101 @@
+"""Validation loss over every target of a split, whatever the context or the batch size.
+
+Shapes: N targets, W windows, B of them at once, T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from model.data.batches import windows
+from model.network.gpt import GPT
+from model.training.device import Runtime
+
+TOKENS_AT_ONCE = 8192  # bounds the logits' memory; the result does not depend on it
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A split to evaluate on. Its targets are all tokens but the first, which nothing precedes."""
+
+    tokens: np.ndarray
+    token_lengths: np.ndarray  # bytes of text per token id
+    context: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    loss: float  # nats per token
+    standard_error: float  # of the loss, over windows
+    bits_per_byte: float
+    log_probs_N: np.ndarray  # of every target in its order, nats, float32
+
+
+@torch.no_grad()
+def evaluate(
+    gpt: GPT, held_out: HeldOut, runtime: Runtime, tokens_at_once: int = TOKENS_AT_ONCE
+) -> Evaluation:
+    """Predict every target once, in windows laid side by side from the start.
+
+    The last window is moved back until it is full, and counts only targets that the window before
+    left over. A split shorter than a context is one window.
+    """
+    targets = len(held_out.tokens) - 1
+    context = min(held_out.context, targets)
+    starts_W = np.minimum(np.arange(0, targets, context), targets - context)
+    calls = math.ceil(len(starts_W) / max(1, tokens_at_once // context))
+    size = math.ceil(len(starts_W) / calls)
+    # Every call has one shape, for the compiler: the last window fills up the last call.
+    padded_W = np.pad(starts_W, (0, calls * size - len(starts_W)), mode="edge")
+    losses = []
+    was_training = gpt.training
+    gpt.eval()
+    for starts_B in padded_W.reshape(calls, size):
+        x_BT, y_BT = windows(held_out.tokens, starts_B, context)
+        with runtime.autocast():
+            losses_BT = gpt.losses(
+                torch.from_numpy(x_BT).to(runtime.device), torch.from_numpy(y_BT).to(runtime.device)
+            )
+        losses.append(losses_BT.float().cpu().numpy())
+    gpt.train(was_training)
+    losses_WT = np.concatenate(losses)[: len(starts_W)]
+    left_over = targets - (len(starts_W) - 1) * context
+    losses_N = np.concatenate([losses_WT[:-1].ravel(), losses_WT[-1, context - left_over :]])
+    return score(-losses_N, held_out)
+
+
+def score(log_probs_N: np.ndarray, held_out: HeldOut) -> Evaluation:
+    """What predictions of the targets of `held_out` are worth, however they came about.
+
+    Bits per byte divide by the text the targets stand for; a document separator has none.
+    """
+    losses_N = -log_probs_N.astype(np.float64)
+    loss, text_bytes = (
+        float(losses_N.mean()),
+        int(held_out.token_lengths[held_out.tokens[1:]].sum()),
+    )
+    return Evaluation(
+        loss=loss,
+        standard_error=_standard_error(losses_N, held_out.context) if math.isfinite(loss) else loss,
+        bits_per_byte=float(losses_N.sum()) / (math.log(2) * max(1, text_bytes)),
+        log_probs_N=log_probs_N,
+    )
+
+
+def _standard_error(losses_N: np.ndarray, context: int) -> float:
+    """Of the mean, over windows: tokens of one text are alike, so each alone tells less.
+
+    A window counts by its targets, as clusters of unequal size do (Cochran, Sampling Techniques,
+    1977, section 9A.1 with the whole population's size unknown).
+    """
+    starts_W = np.arange(0, len(losses_N), context)
+    if len(starts_W) < 2:
+        return math.inf
+    counts_W = np.diff(np.append(starts_W, len(losses_N)))
+    off_W = np.add.reduceat(losses_N, starts_W) - counts_W * losses_N.mean()
+    between = len(starts_W) / (len(starts_W) - 1)
+    return math.sqrt(between * float((off_W**2).sum())) / len(losses_N)

@@ -1,0 +1,83 @@
+"""A trained network by itself: weights, settings and tokenizer, apart from its run and corpus."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.data.batches import open_table
+from model.data.table import TokenTable
+from model.data.tokenizer import Tokenizer, from_data
+from model.network.gpt import GPT
+from model.optim.optimizers import make_optimizers, swap_in_averages
+from model.optim.state import load_state_tree
+from model.training import checkpoint
+from model.training.averages import Averages
+
+WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network as its run evaluated it last, and what its tokens mean."""
+
+    config: Config
+    gpt: GPT
+    tokenizer: Tokenizer
+
+
+def save(run: Path, folder: Path) -> None:
+    """Write what the run in `run` has come to into `folder`, for `load`.
+
+    Its weights are those that `train.evaluate` names. Sets torch's random state as the run has it.
+    Raises ConfigError if `run` has no checkpoint or its token table is gone.
+    """
+    state = checkpoint.read_state(run)
+    if state is None:
+        raise ConfigError([f"{run} has no checkpoint"])
+    config = Config.from_settings(state.settings)
+    table = open_table(config.data)
+    gpt, tree = GPT(config.gpt, table.vocabulary), checkpoint.restore(run)
+    optimizers = make_optimizers(gpt, config.optim)
+    averages = Averages(gpt, config.train, config.steps_per_epoch)
+    gpt.load_state_dict(tree["gpt"])
+    load_state_tree(optimizers, tree["optimizers"])
+    averages.load_state_tree(tree["averages"])
+    about = {"settings": state.settings, "step": state.step, "vocabulary": table.vocabulary}
+    folder.mkdir(parents=True, exist_ok=True)
+    with swap_in_averages(optimizers), averages.named(config.train.evaluate):
+        weights = {name: tensor.contiguous() for name, tensor in gpt.state_dict().items()}
+        save_file(weights, folder / WEIGHTS, {"trained": json.dumps(about)})
+    (folder / TOKENIZER).write_text(json.dumps(_tokenizer_as_data(table)))
+
+
+def load(folder: Path) -> Trained:
+    """What `save` wrote, on the CPU, as it was at its last evaluation."""
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        about = json.loads(file.metadata()["trained"])
+        names = file.keys()
+        weights = {name: file.get_tensor(name) for name in names}
+    config = Config.from_settings(about["settings"])
+    gpt = GPT(config.gpt, about["vocabulary"])
+    gpt.load_state_dict(weights)
+    gpt.eval()
+    last = max(0, about["step"] - 1)  # layer replay depends on where the run is
+    gpt.enter(last / config.steps, config.train.seed, last)
+    kept = json.loads((folder / TOKENIZER).read_text())
+    pieces = [base64.b64decode(piece) for piece in kept["pieces"]]
+    return Trained(config, gpt, from_data(kept["about"], pieces))
+
+
+def _tokenizer_as_data(table: TokenTable) -> dict[str, object]:
+    ends = table.token_lengths.cumsum()
+    cut = [table.pieces[e - n : e] for e, n in zip(ends, table.token_lengths, strict=True)]
+    pieces = [base64.b64encode(piece).decode() for piece in cut]
+    return {"about": table.about["tokenizer"], "pieces": pieces}

@@ -1,0 +1,51 @@
+"""What a run predicted: the log-probability of every validation target, kept in its folder.
+
+Mixing runs is arithmetic on these; it needs neither torch nor weights. N targets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from model.config.setting import ConfigError
+from model.files import replaced
+
+NAME = "log_probs.safetensors"
+FINAL = "final"  # the last evaluation, of what train.evaluate names
+
+
+def epoch_key(epoch: int) -> str:
+    """The key of the raw weights at the end of `epoch`, counted from 1."""
+    return f"epoch_{epoch:04}"
+
+
+def add(folder: Path, key: str, log_probs_N: np.ndarray) -> None:
+    """Add to what `folder` keeps, or replace what it has under `key`."""
+    kept = {**read(folder), key: np.ascontiguousarray(log_probs_N, dtype=np.float32)}
+    with replaced(folder / NAME) as beside:
+        save_file(kept, beside)
+
+
+def read(folder: Path) -> dict[str, np.ndarray]:
+    """Log-probabilities (N,) in nats by key, empty if `folder` has none.
+
+    Target i is token i + 1 of the validation split. Raises ConfigError if the file is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return {}
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise ConfigError(
+            [f"{path} is damaged ({error}); delete the folder and the run starts over"]
+        ) from None
+
+
+def forget(folder: Path) -> None:
+    """Begin anew: a run that starts over must not keep what another has left."""
+    (folder / NAME).unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""A finished run on the test split, which nothing else in this project evaluates on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.config.config import Config
+from model.config.setting import ConfigError
+from model.data.batches import open_table
+from model.optim.optimizers import swap_in_averages
+from model.training import checkpoint
+from model.training.averages import PROBABILITIES, RAW
+from model.training.evaluate import (
+    TOKENS_AT_ONCE,
+    Evaluation,
+    HeldOut,
+    evaluate,
+)
+from model.training.train import begin
+
+
+def evaluate_on_test(folder: Path) -> Evaluation:
+    """Of the weights that `train.evaluate` names, as the run in `folder` ended with them.
+
+    Raises ConfigError if the run has not ended, or is judged by averaged probabilities: those of
+    the test split would have had to be kept while it trained.
+    """
+    with checkpoint.locked(folder):
+        state = checkpoint.read_state(folder)
+        if state is None or not state.history or not state.history[-1].done:
+            raise ConfigError([f"{folder}: holds no run that has ended"])
+        config = Config.from_settings(state.settings)
+        if config.train.evaluate == PROBABILITIES:
+            raise ConfigError(
+                [
+                    f"{folder}: train.evaluate is {PROBABILITIES}, which are kept of the "
+                    "validation split alone; `weights` can be evaluated on another"
+                ]
+            )
+        table = open_table(config.data)
+        run = begin(config, table, folder, state)
+        test = HeldOut(table.test, table.token_lengths, config.gpt.context)
+        at_once = min(TOKENS_AT_ONCE, config.train.micro_batch_tokens or TOKENS_AT_ONCE)
+
+        def on_test() -> Evaluation:
+            return evaluate(run.gpt, test, run.runtime, at_once)
+
+        with swap_in_averages(run.optimizers):
+            raw = on_test()
+            if config.train.evaluate == RAW:
+                return raw
+            found = run.averages.evaluate(raw, on_test, lambda kept_N: raw)
+        return found[config.train.evaluate]

@@ -1,0 +1,139 @@
+"""`sweep confirm`: the winner, run again until it can be believed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model.config.setting import ConfigError
+from sweep.cli.options import (
+    address_option,
+    here_option,
+    json_option,
+    plain_option,
+    runs_option,
+)
+from sweep.errors import SweepError
+from sweep.space.settings import SWEEP_SETTINGS, BudgetConfig
+
+ANY = 10**9  # runs, unless the budget says otherwise
+LARGEST = 1000  # seeds that may be asked for
+MOST = 64  # seeds with --until-separated
+USUAL = 5
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--top",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="K",
+    help="Confirm the K best recipes of the search.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(2, LARGEST),
+    metavar="N",
+    help=f"Fresh seeds, with --until-separated at most.  [default: {USUAL}, or {MOST}]",
+)
+@click.option(
+    "--until-separated",
+    is_flag=True,
+    help="Add seeds until the best is told apart from each of the others.",
+)
+@click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Spend no more on it: trials, hours, device_hours, flops, failures; repeatable.",
+)
+@click.option(
+    "--test/--no-test",
+    default=None,
+    help="Look at the sealed test split, or do not.  [default: once, when all is done]",
+)
+@click.option("--again", is_flag=True, help="Look at it although it was looked at before.")
+@address_option
+@here_option
+@plain_option
+@json_option
+@runs_option
+def confirm(
+    folder: Path | None,
+    top: int,
+    seeds: int | None,
+    until_separated: bool,
+    budgets: tuple[str, ...],
+    test: bool | None,
+    again: bool,
+    address: str | None,
+    here: bool,
+    plain: bool,
+    as_json: bool,
+    runs: Path,
+) -> None:
+    """Run the best trials of FOLDER again with fresh seeds, the same ones for each.
+
+    Then, once, tell the winner's loss on the test split, which nothing before has seen. Finished
+    runs are never repeated. Ctrl-C stops cleanly; the same command continues.
+
+    \b
+      sweep confirm
+      sweep confirm runs/quickstart --top 5 --until-separated --budget hours=2
+    """
+    budget = _budget(budgets)
+
+    from sweep.folder import run_folder
+    from sweep.journal import NAME, read_view
+    from sweep.results.confirmation_report import as_data, confirmation
+    from sweep.run.confirm import Request
+    from sweep.run.confirm import confirm as run_confirmation
+    from sweep.run.driver import Options
+
+    folder = run_folder(folder, runs)
+    if folder.name in ("", ".."):  # the folder beside others that it is, not the way to it
+        folder = folder.resolve()
+    most = seeds or (MOST if until_separated else USUAL)
+    request = Request(top, most, until_separated, budget, test, again)
+    options = Options(folder.parent, address, here, plain)
+    code = run_confirmation(folder, request, options)
+    view = read_view(folder / NAME)
+    if code >= 128:
+        same = shlex.join(["sweep", *sys.argv[1:]])
+        click.echo(f"stopped; state saved. Continue: {same}", err=True)
+    elif as_json:
+        click.echo(json.dumps(as_data(view), indent=2, allow_nan=False))
+    else:
+        click.echo(confirmation(view) or "nothing was confirmed")
+        if view.end and view.end["reason"] != "confirmed":
+            click.echo(f"\nIt ended before its plan was through: {view.end['reason']}.")
+        if not view.sealed:
+            click.echo("\nThe test split is still sealed; --test looks at it, once.")
+    sys.exit(code)
+
+
+def _budget(texts: tuple[str, ...]) -> BudgetConfig:
+    """The budget of KEY=VALUE words. Raises SweepError with everything that is wrong."""
+    given: dict[str, Any] = {}
+    wrong = []
+    known = ("trials", "failures", "hours", "device_hours", "flops")
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key not in known:
+            wrong.append(f"{text}: expected KEY=VALUE, KEY one of {', '.join(known)}")
+            continue
+        try:
+            given[key] = SWEEP_SETTINGS[f"budget.{key}"].check(value)
+        except ConfigError as error:
+            wrong.append(f"{text}: {error}")
+    if wrong:
+        raise SweepError("--budget is not understood", wrong)
+    return BudgetConfig(**{"trials": ANY, **given})

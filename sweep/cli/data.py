@@ -1,0 +1,223 @@
+"""The command line of token tables: prepare one, look at one, look for duplicates in one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from model.config.config import SETTINGS, DataConfig
+from model.config.data import VOCABULARIES
+from model.config.setting import ConfigError
+from sweep.cli.data_data_bar import Bar
+from sweep.cli.data_data_report import describe_duplicates, describe_table
+from sweep.errors import SweepError
+
+if TYPE_CHECKING:
+    from model.data.table import TokenTable
+
+NAMED = {"fineweb": "hf://datasets/HuggingFaceFW/fineweb/sample/10BT"}
+# What NanoGPT Slowrun takes of it; a test split of our own follows
+FINEWEB = {
+    "data.tokenizer": "gpt2",
+    "data.splits": "stream",
+    "data.train_tokens": "100M",
+    "data.val_tokens": "10M",
+    "data.test_tokens": "10M",
+}
+OPTIONS = ("train-tokens", "val-tokens", "test-tokens", "tokenizer", "vocabulary", "splits")
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """SOURCE and the settings that decide what a table holds."""
+    for name in (*OPTIONS, "column"):
+        about = SETTINGS[f"data.{name.replace('-', '_')}"]
+        shown = about.bounds if about.choices else about.unit or "NAME"
+        command = click.option(f"--{name}", metavar=shown, help=f"{about.meaning}.")(command)
+    json_option = click.option("--json", "as_json", is_flag=True, help="Print data, not text.")
+    return click.argument("source", default="")(json_option(command))
+
+
+@click.group()
+def data() -> None:
+    """Prepare text, or tokens that others prepared, as a table that runs can share.
+
+    \b
+      sweep data prepare book.txt --tokenizer gpt2
+      sweep data prepare fineweb --train-tokens 100M --val-tokens 10M
+      sweep data info book.txt --tokenizer gpt2
+    """
+
+
+@data.command()
+@data_options
+def prepare(source: str, as_json: bool, **options: str | None) -> None:
+    """Make the token table of SOURCE, if it is not there yet, and say how to use it.
+
+    SOURCE is a text or Parquet file, a folder of them, tokens of nanoGPT, llm.c, Slowrun or Hugging
+    Face datasets, a URI (hf://datasets/OWNER/NAME/FOLDER, https, s3, ...) of Parquet files, or
+    `fineweb`. Interrupted, it leaves nothing; the same command starts again.
+
+    \b
+      sweep data prepare corpus/ --tokenizer bpe --vocabulary 8192
+      sweep data prepare fineweb --train-tokens 100M --val-tokens 10M
+    """
+    from model.data.batches import open_table
+    from model.data.prepare import prepare as prepare_table
+
+    given = _settings(source, options)
+    config = _config(given)
+    try:
+        with Bar(config) as bar:
+            path = prepare_table(config, bar.show)
+        table = open_table(config)
+    except ConfigError as error:
+        raise SweepError("the data cannot be used", error.problems) from None
+    _print(table, path, given, as_json)
+
+
+@data.command()
+@data_options
+def info(source: str, as_json: bool, **options: str | None) -> None:
+    """Show the token table of SOURCE, or SOURCE itself if it is one, and check its digest.
+
+    \b
+      sweep data info book.txt --tokenizer gpt2
+      sweep data info tokens.arrow --json
+    """
+    table, path, given = _open(source, options)
+    _print(table, path, given, as_json)
+
+
+@data.command()
+@data_options
+@click.option("--near", type=click.FloatRange(0.1, 1), help="Alike by this share of 5-grams, too.")
+def duplicates(source: str, as_json: bool, near: float | None, **options: str | None) -> None:
+    """Look for training text in the held-out splits of a token table.
+
+    Always: the share of val's passages of 64 tokens that are also in train. With --near: documents
+    that are alike, by MinHash.
+
+    \b
+      sweep data duplicates book.txt --tokenizer gpt2 --near 0.8
+    """
+    from model.data.overlap import near_duplicates, share_of_val_in_train
+    from model.data.table import SPLITS
+
+    table, _, _ = _open(source, options)
+    found: dict[str, Any] = {
+        "recorded": table.about.get("duplicates", {}),
+        "val_passages_in_train": share_of_val_in_train(table.train, table.val),
+        "test_passages_in_train": share_of_val_in_train(table.train, table.test),
+    }
+    if near is not None:
+        splits = {name: getattr(table, name) for name in SPLITS}
+        try:
+            pairs = near_duplicates(splits, table.documents, near)
+        except ConfigError as error:
+            raise SweepError("near duplicates cannot be looked for", error.problems) from None
+        found["near"] = [pair._asdict() for pair in pairs]
+    click.echo(json.dumps(found, indent=2) if as_json else describe_duplicates(found))
+
+
+@data.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@data_options
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default="losses.npy")
+def score(run: Path, source: str, as_json: bool, out: Path, **options: str | None) -> None:
+    """Let the run trained in folder RUN say how hard each training document of SOURCE is.
+
+    \b
+      sweep data score runs/train/a1b2 book.txt --tokenizer gpt2 --out losses.npy
+      sweep train --set data.curriculum=reference --set data.reference=losses.npy
+    """
+    import numpy as np
+
+    from model.training.document_losses import document_losses
+
+    table, _, _ = _open(source, options)
+    try:
+        losses_N = document_losses(run, table)
+        with out.open("wb") as file:
+            np.save(file, losses_N)
+    except ConfigError as error:
+        raise SweepError("the documents cannot be scored", error.problems) from None
+    except OSError as error:
+        raise SweepError(f"cannot write {out}: {error.strerror}") from None
+    found = {"documents": len(losses_N), "mean": float(losses_N.mean()), "out": str(out)}
+    click.echo(
+        json.dumps(found)
+        if as_json
+        else f"{out}: {len(losses_N):,} documents, {losses_N.mean():.3f} nats per token"
+    )
+
+
+def _settings(source: str, options: Mapping[str, str | None]) -> dict[str, str]:
+    """What is given on the command line as settings, text as typed."""
+    given = dict(FINEWEB) if source == "fineweb" else {}
+    given |= {f"data.{key}": value for key, value in options.items() if value is not None}
+    given["data.path"] = NAMED.get(source, source)
+    if given.get("data.splits") == "stream" and "data.train_tokens" in given:
+        given["data.pool_tokens"] = given["data.train_tokens"]
+    return given
+
+
+def _config(given: Mapping[str, str]) -> DataConfig:
+    values, problems = {}, []
+    for name, text in given.items():
+        try:
+            values[name.partition(".")[2]] = SETTINGS[name].check(text)
+        except ConfigError as error:
+            problems.append(f"{name}: {error}")
+    config = DataConfig(**values) if not problems else DataConfig()  # type: ignore[arg-type]
+    problems += config.problems()
+    if problems:
+        raise SweepError("these settings cannot be prepared", problems)
+    if "data.train_tokens" not in given:
+        return DataConfig(**{**values, "train_tokens": 2})  # type: ignore[arg-type]
+    return config
+
+
+def _open(
+    source: str, options: Mapping[str, str | None]
+) -> tuple[TokenTable, Path, dict[str, str]]:
+    """A table that exists, every token checked."""
+    from model.data.batches import open_table
+    from model.data.prepare import is_table, table_path
+    from model.data.table import read_table
+
+    given = _settings(source, options)
+    try:
+        if is_table(source):
+            table = read_table(Path(source).expanduser())
+            given |= {f"data.{n}_tokens": str(len(getattr(table, n))) for n in ("val", "test")}
+            given = {**_tokenizer(table), **given}
+        config = _config(given)
+        path = table_path(config)
+        if not path.exists():
+            raise SweepError(
+                f"{source or 'the embedded corpus'} is not prepared with these settings",
+                hint="`sweep data prepare` takes the same arguments.",
+            )
+        return open_table(config, verify=True), path, given
+    except ConfigError as error:
+        raise SweepError("the data cannot be used", error.problems) from None
+
+
+def _tokenizer(table: TokenTable) -> dict[str, str]:
+    """The settings that stand for the tokenizer of `table`, if there are any."""
+    name = table.about["tokenizer"]["name"]
+    given = {"data.tokenizer": name} if name in VOCABULARIES else {}
+    return {**given, "data.vocabulary": str(table.vocabulary)} if name == "bpe" else given
+
+
+def _print(table: TokenTable, path: Path, given: Mapping[str, str], as_json: bool) -> None:
+    settings = {**given, "data.digest": table.digest}
+    if as_json:
+        about = {"table": str(path), "settings": settings, **table.about}
+        click.echo(json.dumps(about, indent=2))
+    else:
+        click.echo(describe_table(path, table.about, settings))

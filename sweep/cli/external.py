@@ -1,0 +1,67 @@
+"""The command line of importing: finished runs of others, put beside a sweep's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sweep.cli.options import json_option, runs_option
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--into", type=click.Path(path_type=Path), help="Run folder.  [default: the latest sweep]"
+)
+@runs_option
+@click.option("--loss", default="", metavar="COLUMN", help="Where the validation loss is.")
+@click.option("--name", default="", metavar="COLUMN", help="Where the runs' names are.")
+@click.option("--params", default="", metavar="A,B", help="Columns of settings.  [default: all]")
+@json_option
+def import_(
+    file: Path, into: Path | None, runs: Path, loss: str, name: str, params: str, as_json: bool
+) -> None:
+    """Put the finished runs in FILE beside those of a sweep, marked as external.
+
+    FILE is W&B's runs table or chart as CSV, a history or runs of its API as CSV or JSON, or any
+    CSV with a row for each run. Imported again, nothing doubles. They never enter the ranking.
+
+    \b
+      sweep import wandb_export.csv --loss val/loss --params lr,weight_decay
+      sweep import history.jsonl --into runs/quickstart
+    """
+    from sweep.folder import run_folder
+    from sweep.journal import NAME, read_view
+    from sweep.results import external
+    from sweep.results.external_reader import read_external
+    from sweep.tracking import process as publisher
+
+    folder = run_folder(into, runs)
+    columns = [column.strip() for column in params.split(",") if column.strip()]
+    found = read_external(file, loss, columns, name)
+    new = external.keep(folder, found.runs)
+    if found.left_out:
+        click.echo(f"left out, not over: {', '.join(found.left_out)}", err=True)
+    click.echo(f"{len(found.runs)} runs in {file}, {len(new)} of them new in {folder}", err=True)
+    header = read_view(folder / NAME).header
+    if (folder / publisher.CURSOR).exists() and header:
+        _publish(folder, header["id"])
+    text = json.dumps(external.as_data(folder), indent=2) if as_json else external.as_text(folder)
+    click.echo(text)
+
+
+def _publish(folder: Path, sweep: str) -> None:
+    """Show them in the store that has the sweep; what fails is said, the folder has them."""
+    from sweep.results import external
+    from sweep.tracking import process as publisher
+    from sweep.tracking.external import publish_kept
+
+    reason = publish_kept(folder, sweep, external.read_kept(folder))
+    if reason:
+        click.echo(
+            f"MLflow at {publisher.store_uri(folder.parent)} did not take them: {reason}; "
+            "the same command tries again.",
+            err=True,
+        )

@@ -1,0 +1,220 @@
+"""The command line of replays: a search on recorded curves, in virtual time."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from model.config.setting import ConfigError, Value, did_you_mean
+from sweep.cli.options import json_option
+from sweep.errors import SweepError
+from sweep.format import table
+from sweep.space.settings import (
+    SWEEP_SETTINGS,
+    BudgetConfig,
+    PruneConfig,
+    SamplerConfig,
+)
+
+if TYPE_CHECKING:
+    from sweep.replay.bank import Bank
+    from sweep.replay.simulator import Replay
+    from sweep.replay.summary import Summary
+
+BANK = Path(__file__).parents[2] / "benchmarks" / "bank.parquet"
+SECTIONS: dict[str, Any] = {
+    "sampler": SamplerConfig,
+    "prune": PruneConfig,
+    "budget": BudgetConfig,
+}
+HEADER = ["workers", "complete", "pruned", "compute", "saved", "to best", "quartiles", "reached"]
+HEADER += ["false kills", "95 %", "regret"]
+
+
+class Job(NamedTuple):
+    """One replay, as a process of its own is told of it."""
+
+    path: Path
+    sampler: SamplerConfig
+    prune: PruneConfig
+    trials: int
+    order: int
+    workers: int
+    cost: str
+
+
+@click.command()
+@click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[BANK|RUN]")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of sampler, prune or budget."
+)
+@click.option("--orders", default=50, show_default=True, type=click.IntRange(1), help="Sweeps.")
+@click.option(
+    "--workers", default="1,8", show_default=True, metavar="N,...", help="Trials at once."
+)
+@click.option("--cost", type=click.Choice(["flops", "seconds"]), default="flops", show_default=True)
+@click.option("--jobs", type=click.IntRange(1), help="Processes.  [default: one a core]")
+@json_option
+def replay(
+    source: Path | None,
+    overrides: tuple[str, ...],
+    orders: int,
+    workers: str,
+    cost: str,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Replay a search on recorded curves, in virtual time; nothing is trained.
+
+    BANK is a Parquet file of curves; its bank is searched, once for each order of proposals. RUN is
+    a folder that `sweep run` wrote; its own trials are proposed in the order they were, so that
+    rules for pruning can be compared. Compute is in percent of training all of it once.
+
+    \b
+      sweep replay --set sampler.name=random --set prune.rule=none
+      sweep replay runs/quickstart --set prune.rule=asha --set prune.grace=0.1 --workers 1
+    """
+    sections = _sections(overrides)
+    path = source or BANK
+    if source is None and not BANK.exists():
+        raise SweepError("there is no bank of curves here", hint="Name one: sweep replay BANK")
+    bank = _bank(path)
+    trials = sections["budget"].trials if _names(overrides, "budget.trials") else len(bank.cells)
+    count = 1 if path.is_dir() else orders  # recorded trials have one order
+    found = {}
+    for number in _workers(workers):
+        todo = [
+            Job(path, sections["sampler"], sections["prune"], trials, order, number, cost)
+            for order in range(count)
+        ]
+        found[number] = _summary(run_jobs(todo, jobs), bank, cost)
+    _print(found, bank, as_json)
+
+
+def run_jobs(jobs: list[Job], processes: int | None) -> list[Replay]:
+    """The replays of `jobs`, in their order, over so many processes."""
+    processes = min(len(jobs), processes or len(os.sched_getaffinity(0)))
+    if processes == 1:
+        return [run_job(job) for job in jobs]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(run_job, jobs))
+
+
+def run_job(job: Job) -> Replay:
+    from sweep.replay.simulator import simulate
+
+    bank = _bank(job.path)
+    recorded: list[dict[str, Value]] = []
+    if job.path.is_dir():
+        recorded = [dict(zip(bank.names, cell, strict=True)) for cell in bank.cells]  # type: ignore[arg-type]
+    return simulate(
+        bank,
+        job.sampler,
+        job.prune,
+        job.order,
+        trials=len(recorded) or job.trials,
+        workers=job.workers,
+        cost=job.cost,
+        first=recorded,
+    )
+
+
+@cache
+def _bank(path: Path) -> Bank:
+    from sweep.journal import NAME, read_view
+    from sweep.replay.bank import make_bank
+    from sweep.replay.curves import read_about, read_curves
+
+    curves = read_curves(path)
+    if path.is_dir():
+        return make_bank(curves, read_view(path / NAME).header.get("fixed"))
+    return make_bank(curves, read_about(path).get("settings"))
+
+
+def _summary(replays: list[Replay], bank: Bank, cost: str) -> Summary:
+    from sweep.replay.summary import summarise
+
+    noise = bank.noise()
+    floor = 0.0 if math.isnan(noise) else noise
+    return summarise(replays, range(len(replays)), [bank] * len(replays), cost, floor)
+
+
+def _sections(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Sampler, pruning and budget with `overrides` applied; every problem at once."""
+    found = {part: section() for part, section in SECTIONS.items()}
+    known = [name for name in SWEEP_SETTINGS if name.partition(".")[0] in SECTIONS]
+    problems = []
+    for text in overrides:
+        name, equals, raw = text.partition("=")
+        if not equals or name not in known:
+            what = f"no such setting here{did_you_mean(name, known)}" if equals else "no value"
+            problems.append(f"--set {text}: {what}")
+            continue
+        part, _, key = name.partition(".")
+        try:
+            found[part] = replace(found[part], **{key: SWEEP_SETTINGS[name].check(raw)})
+        except ConfigError as error:
+            problems.append(f"--set {name}: {error}")
+    if problems:
+        raise SweepError("this cannot be replayed", problems, hint="`sweep settings` lists them.")
+    return found
+
+
+def _names(overrides: tuple[str, ...], name: str) -> bool:
+    return any(text.partition("=")[0] == name for text in overrides)
+
+
+def _workers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise SweepError(f"--workers: expected numbers as in 1,8, got {text!r}")
+    return [int(part) for part in parts]
+
+
+def _print(found: dict[int, Summary], bank: Bank, as_json: bool) -> None:
+    noise = bank.noise()
+    if as_json:
+        summaries = [{"workers": number, **one.to_dict()} for number, one in found.items()]
+        floor = None if math.isnan(noise) else noise
+        about = {"cells": len(bank.cells), "noise": floor, "replays": summaries}
+        click.echo(json.dumps(about, indent=2, allow_nan=False))
+        return
+    orders = next(iter(found.values())).orders
+    click.echo(
+        f"{len(bank.cells)} cells, {orders} orders, noise floor "
+        + ("unknown: no seeds repeated" if math.isnan(noise) else f"{noise:.4f} nats")
+    )
+    click.echo(table([HEADER, *(row(str(number), found[number]) for number in found)]))
+
+
+def row(title: str, found: Summary) -> list[str]:
+    """A method's line in a table."""
+    first, middle, third = (percent(share) for share in found.to_best)
+    low, high = (percent(share) for share in found.killed_interval)
+    return [
+        title,
+        f"{found.complete:.1f}",
+        f"{found.pruned:.1f}",
+        percent(found.compute),
+        percent(found.saved),
+        middle,
+        f"{first} - {third}",
+        percent(found.reached),
+        percent(found.killed),
+        f"{low} - {high}",
+        f"{found.regret:.4f}",
+    ]
+
+
+def percent(share: float) -> str:
+    """A share to read; a dash for what never happened."""
+    return f"{100 * share:.1f} %" if math.isfinite(share) else "-"

@@ -1,0 +1,156 @@
+"""What may be spent, what has been, and whether one more trial fits in what is left.
+
+No trial is ever cut short for a budget: what does not fit is not started, what runs ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from statistics import median
+
+from sweep.records import (
+    Outcome,
+    Role,
+    TrialView,
+    View,
+)
+from sweep.space.settings import BudgetConfig
+
+SEARCHING = (Role.SEARCH, Role.BASELINE)  # a baseline is part of what a search costs
+NEIGHBOURS = 5  # trials of nearest cost whose speed tells that of another
+HOUR = 3600.0
+ROUNDING = 1 + 1e-9  # sums of the same terms in another order differ
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Training that is still to be done; seconds are not a number where nothing tells them."""
+
+    flops: float
+    seconds: float
+    device_seconds: float
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.flops + other.flops,
+            max(self.seconds, other.seconds),  # at the same time
+            self.device_seconds + other.device_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What trials and their drivers have used so far.
+
+    flops, device_seconds   as of each trial's latest observation: work that a kill undid and that
+                            was then repeated counts once
+    seconds                 of drivers at work, from their first event to their last
+    best_loss               nats per token, of a complete search trial; infinite before the first
+    """
+
+    flops: float
+    seconds: float
+    device_seconds: float
+    best_loss: float
+
+
+def spent(view: View, roles: Collection[Role], now: int | None = None) -> Spent:
+    """What trials of `roles` have used; `now` as for View.wall_seconds."""
+    trials = _of(view, roles)
+    searches = [t for t in trials if t.role is Role.SEARCH]
+    complete = [t.val_loss for t in searches if t.outcome is Outcome.COMPLETE]
+    return Spent(
+        flops=math.fsum(t.flops * t.done for t in trials),
+        seconds=sum(view.wall_seconds(role, now) for role in roles),
+        device_seconds=math.fsum(t.devices * t.seconds for t in trials),
+        best_loss=min(complete, default=math.inf),
+    )
+
+
+def cost_left(view: View, flops: float, devices: float, trial: TrialView | None = None) -> Cost:
+    """What a trial of so many FLOPs on so many devices still needs, `trial` being its past."""
+    left = flops * (1 - (trial.done if trial else 0.0))
+    seconds = expected_seconds(left, ((t.flops * t.done, t.seconds) for t in view.trials.values()))
+    return Cost(left, seconds, devices * seconds)
+
+
+def expected_seconds(flops: float, seen: Iterable[tuple[float, float]]) -> float:
+    """How long `flops` will take, by what took how long; not a number if nothing did.
+
+    seen   (FLOPs done, seconds) of trials
+
+    The median speed of the trials that were nearest in cost: small networks do fewer operations a
+    second than large ones, and one trial on a busy machine must not decide.
+    """
+    if flops == 0:
+        return 0.0
+    rates = [(abs(math.log(f / flops)), s / f) for f, s in seen if f > 0 and s > 0]
+    nearest = [rate for _, rate in sorted(rates)[:NEIGHBOURS]]
+    return flops * median(nearest) if nearest else math.nan
+
+
+def misfit(budget: BudgetConfig, used: Spent, running: Cost, more: Cost) -> str:
+    """Why a trial that needs `more` cannot end within the budget; empty if it can.
+
+    running   what trials that have begun still need
+    A time that nobody knows yet is no reason: the first trial has to tell.
+    """
+    asked = running + more
+    limits = [
+        ("FLOPs", budget.flops, used.flops, asked.flops, more.flops),
+        (
+            "device-hours",
+            budget.device_hours,
+            used.device_seconds / HOUR,
+            asked.device_seconds / HOUR,
+            more.device_seconds / HOUR,
+        ),
+        ("hours", budget.hours, used.seconds / HOUR, more.seconds / HOUR, more.seconds / HOUR),
+    ]
+    for unit, limit, gone, wanted, own in limits:
+        if math.isnan(wanted):
+            wanted = own = 0.0
+        if limit and gone + wanted > limit * ROUNDING:
+            free = max(0.0, limit - gone - (wanted - own))
+            return f"needs about {own:.3g} {unit}, {free:.3g} are left"
+    return ""
+
+
+def exhausted(budget: BudgetConfig, used: Spent) -> str:
+    """Which budget is spent, or that the target is reached; empty while a trial may start."""
+    if budget.target_loss and used.best_loss <= budget.target_loss:
+        return f"target loss {budget.target_loss:g} reached"
+    for line, limit, gone in _limits(budget, used):
+        if limit and gone >= limit:
+            return f"budget spent: {line}"
+    return ""
+
+
+def spending(budget: BudgetConfig, used: Spent) -> str:
+    """What is spent of each budget that was given, in a line; empty if none was."""
+    parts = [line for line, limit, _ in _limits(budget, used) if limit]
+    if budget.target_loss:
+        best = f"{used.best_loss:.4f}" if math.isfinite(used.best_loss) else "none"
+        parts.append(f"best loss {best}, target {budget.target_loss:g}")
+    return f"spent: {', '.join(parts)}" if parts else ""
+
+
+def as_data(used: Spent) -> dict[str, float | None]:
+    """For JSON, which has no word for infinity."""
+    return {key: v if math.isfinite(v) else None for key, v in asdict(used).items()}
+
+
+def _limits(budget: BudgetConfig, used: Spent) -> list[tuple[str, float, float]]:
+    amounts = [
+        ("hours", budget.hours, used.seconds / HOUR),
+        ("device-hours", budget.device_hours, used.device_seconds / HOUR),
+        ("FLOPs", budget.flops, used.flops),
+    ]
+    return [(f"{gone:.3g} of {limit:.3g} {unit}", limit, gone) for unit, limit, gone in amounts]
+
+
+def _of(view: View, roles: Collection[Role]) -> list[TrialView]:
+    # Copied first: a live view reads this while the driver adds trials.
+    return [t for t in list(view.trials.values()) if t.role in roles]

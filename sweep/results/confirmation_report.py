@@ -1,0 +1,219 @@
+"""What a confirmation has to say: table, intervals drawn in characters, noise, the test split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any
+
+from sweep.format import finite, table
+from sweep.records import Event, View
+from sweep.results.confirmation import (
+    Plan,
+    Standing,
+    losses_of,
+    plan_of,
+    standing,
+)
+from sweep.results.significance import (
+    Mean,
+    detectable,
+    mean,
+    noise_floor,
+    paired_deviation,
+)
+
+WIDTH = 48  # characters of a drawn interval
+
+
+def confirmed(view: View) -> Standing | None:
+    """Where the last confirmation is; None where none has a loss yet."""
+    plan = plan_of(view)
+    if plan is None:
+        return None
+    found = standing(plan, losses_of(view))
+    return found if found.losses.get(found.leader) else None
+
+
+def confirmation(view: View) -> str:
+    """All of it as text; empty where nothing was confirmed."""
+    now, plan = confirmed(view), plan_of(view)
+    if now is None or plan is None:
+        return ""
+    parts = [
+        _heading(now, plan),
+        table_of(now),
+        drawn(_means(now)),
+        noise_text(now),
+        _curse(view, now),
+    ]
+    return "\n\n".join(part for part in [*parts, sealed_line(view)] if part)
+
+
+def _heading(now: Standing, plan: Plan) -> str:
+    if now.over:
+        how = "as asked"
+        if plan.until_separated:
+            how = f"not separated with {plan.seeds} seeds" if now.tied else "until separated"
+        state = f"Confirmed with fresh seeds, {how}"
+    else:
+        state = f"Confirmed in part: {len(now.wanted)} runs are left before the next comparison"
+    return f"{state}. Contenders share seeds; nats per token on validation:"
+
+
+def table_of(now: Standing) -> str:
+    """Contenders, lowest mean first."""
+    rows = [["trial", "mean", "95 % interval", "runs", "worse by", "interval", ""]]
+    for name, its in _means(now):
+        pair = now.against_leader(name)
+        interval = f"{its.low:.4f} to {its.high:.4f}" if math.isfinite(its.high) else "-"
+        worse, between = "-", "-"
+        if pair is not None and pair.seeds:
+            worse = f"{pair.difference:+.4f}"
+        if pair is not None and math.isfinite(pair.high):
+            between = f"{pair.low:+.4f} to {pair.high:+.4f}"
+        rows.append([name, f"{its.value:.4f}", interval, str(its.runs), worse, between])
+        rows[-1].append(verdict(now, name))
+    return table(rows)
+
+
+def verdict(now: Standing, name: str) -> str:
+    """In a word or two."""
+    if name in now.diverged:
+        return "diverged"
+    if name == now.leader:
+        return "lowest" if now.tied else "best"
+    return f"tied with {now.leader}" if name in now.tied else "worse"
+
+
+def _means(now: Standing) -> list[tuple[str, Mean]]:
+    found = [(name, mean(list(its.values()))) for name, its in now.losses.items() if its]
+    return sorted(found, key=lambda item: item[1].value)
+
+
+def drawn(means: Sequence[tuple[str, Mean]], width: int = WIDTH) -> str:
+    """Means and their intervals over one scale; empty where there is no interval."""
+    shown = [(name, its) for name, its in means if math.isfinite(its.high)]
+    if not shown:
+        return ""
+    low, high = min(its.low for _, its in shown), max(its.high for _, its in shown)
+    span = high - low or 1.0
+    names = max(len(name) for name, _ in shown)
+
+    def column(value: float) -> int:
+        return round((value - low) / span * (width - 1))
+
+    lines = []
+    for name, its in shown:
+        cells = [" "] * width
+        begin, end = column(its.low), column(its.high)
+        cells[begin : end + 1] = "─" * (end - begin + 1)
+        cells[begin], cells[end] = "├", "┤"
+        cells[column(its.value)] = "●"
+        lines.append(f"{name:<{names}}  {''.join(cells).rstrip()}")
+    scale = f"{low:.4f}".ljust(width - 6) + f"{high:.4f}"
+    return "\n".join([*lines, f"{'':<{names}}  {scale}"])
+
+
+def noise_text(now: Standing) -> str:
+    """The noise floor of this setup and what it lets one see."""
+    sound = {n: its for n, its in now.losses.items() if its and n not in now.diverged}
+    floor, paired = noise_floor([list(its.values()) for its in sound.values()]), None
+    if floor is None:
+        return ""
+    text = (
+        f"Noise floor of this setup: {floor.deviation:.4f}, the standard deviation over seeds "
+        f"(95 %: {floor.low:.4f} to {floor.high:.4f}, {floor.freedom} degrees of freedom)."
+    )
+    paired = paired_deviation(sound)
+    seeds = len(now.losses[now.leader])
+    if paired is not None and seeds > 1:
+        # Holm's first and strictest step, among those that this look compared.
+        compared = sum(len(its) == seeds for its in sound.values())
+        level = now.level / max(1, math.comb(compared, 2))
+        least, likely = (detectable(paired, seeds, seeds - 1, p, level) for p in (0.5, 0.8))
+        text += (
+            f"\n{seeds} shared seeds show a difference of {least:.4f} half the time, of "
+            f"{likely:.4f} four times in five.\nThe difference of two runs that share a seed has "
+            f"a deviation of {paired:.4f}; without sharing it would have "
+            f"{math.sqrt(2) * floor.deviation:.4f}."
+        )
+    return text
+
+
+def _curse(view: View, now: Standing) -> str:
+    trial = view.trials.get(now.leader)
+    if trial is None or now.leader in now.diverged:
+        return ""
+    flattered = fmean(now.losses[now.leader].values()) - trial.val_loss
+    how = f"{abs(flattered):.4f} {'below' if flattered >= 0 else 'above'}"
+    curse = "; the lowest of many losses flatters itself" if flattered > 0 else ""
+    return (
+        f"The search's own loss of {now.leader}, {trial.val_loss:.4f}, is {how} that mean and has "
+        f"no part in it{curse}."
+    )
+
+
+def sealed_line(view: View) -> str:
+    """What the test split said, and how often it was looked at; empty while it is sealed."""
+    if not view.sealed:
+        return ""
+    looks, last = len(view.sealed), view.sealed[-1]
+    text = f"Test split: {sealed_text(last)}."
+    if looks > 1:
+        text += (
+            f"\nIt was looked at {looks} times; the first, {sealed_text(view.sealed[0])}, is the "
+            "one that nothing was chosen by."
+        )
+    if last.get("elsewhere"):
+        text += f"\nOther sweeps have looked at the same split: {', '.join(last['elsewhere'])}."
+    return text
+
+
+def sealed_text(look: Event) -> str:
+    """One look at the test split."""
+    its = mean(look["losses"])
+    between = f" ({its.low:.4f} to {its.high:.4f})" if math.isfinite(its.high) else ""
+    when = datetime.fromtimestamp(look["time"] / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"{its.value:.4f}{between} nats per token, mean of {its.runs} seeds of {look['trial']}, "
+        f"± {look['error']:.4f} for the text, seen {when}"
+    )
+
+
+def as_data(view: View) -> dict[str, Any] | None:
+    """The confirmation as plain data; None where there is none."""
+    now, plan = confirmed(view), plan_of(view)
+    if now is None or plan is None:
+        return None
+    sound = [list(its.values()) for n, its in now.losses.items() if its and n not in now.diverged]
+    floor = noise_floor(sound)
+    rows = []
+    for name, its in _means(now):
+        pair = now.against_leader(name)
+        rows.append(
+            {
+                "trial": name,
+                "runs": its.runs,
+                **{
+                    k: finite(v)
+                    for k, v in zip(
+                        ("mean", "low", "high"), (its.value, its.low, its.high), strict=True
+                    )
+                },
+                "worse_by": finite(pair.difference) if pair else None,
+                "verdict": verdict(now, name),
+                "losses": {str(seed): finite(loss) for seed, loss in now.losses[name].items()},
+            }
+        )
+    return {
+        "winner": now.leader,
+        "tied": list(now.tied),
+        "over": now.over,
+        "level": now.level,
+        "noise_floor": vars(floor) if floor else None,
+        "contenders": rows,
+        "test": [{k: v for k, v in look.items() if k != "event"} for look in view.sealed],
+    }

@@ -1,0 +1,237 @@
+"""The data efficiency of a sweep: of each trial, over its cost, over unique tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any
+
+from model.config.setting import Value
+from sweep.errors import SweepError
+from sweep.format import table
+from sweep.records import Outcome, TrialView, View
+from sweep.results.bootstrap import (
+    ASSUMED_SD,
+    Baseline,
+    Estimate,
+    Noise,
+    by_law,
+    by_lines,
+    draw,
+    pooled,
+)
+from sweep.results.data_law import misfit
+from sweep.results.efficiency import Multiplier, multiplier
+from sweep.space.space import SEEDS
+
+SHOWN = 12  # trials in the table; --json has all
+FAR = 3.0  # standard deviations between seeds that a law may be off
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What one recipe, run once or with several seeds, is worth."""
+
+    name: str  # its first trial
+    tokens: int  # unique tokens it trained on
+    val_loss: float  # nats per token, the mean of its runs
+    runs: int
+    lines: Estimate
+    law: Estimate | None  # None where the baseline has too few points for a law
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """Everything that `sweep efficiency` prints and draws."""
+
+    name: str
+    baseline: Baseline
+    source: str
+    noise: Noise
+    trials: list[Worth]  # complete ones, lowest loss first
+    recipes: list[Worth]  # the best recipe at each budget, by unique tokens
+    # multiplier by epoch, of every trial; a point outside the baseline has its side
+    epochs: dict[str, list[tuple[float, Multiplier]]]
+    hours: dict[str, float]  # training of each trial
+    spent: list[tuple[float, Worth]]  # hours of all search trials so far -> best one then
+    hour: str  # what those hours are of
+    total_hours: float
+    points: dict[str, tuple[int, float]] = field(default_factory=dict)  # trial: (tokens, loss)
+
+
+def figures(view: View) -> Figures:
+    """The data efficiency of the sweep in `view`. Raises SweepError if it has no baseline."""
+    if not view.baseline:
+        raise SweepError(
+            f"{view.header['name']} has no baseline to measure against",
+            hint="Give its space one: `reference: {multiples: [1, 2, 4, 8]}` measures it, "
+            "`reference: {table: {...}}` tells it. It may also still be running: sweep status",
+            code=1,
+        )
+    noise = noise_of(view)
+    baseline = draw(view.baseline_runs, noise)
+    groups = list(_recipes(view))
+    worth = {trial.name: _worth([trial], view, baseline) for trial in view.ranked()}
+    best: dict[int, Worth] = {}
+    for group in groups:
+        found = _worth(group, view, baseline)
+        if found.tokens not in best or found.val_loss < best[found.tokens].val_loss:
+            best[found.tokens] = found
+    devices, hour = devices_of(view)
+    spent = list(_spent(view, worth, devices))
+    return Figures(
+        name=view.header["name"],
+        baseline=baseline,
+        source=view.baseline_source,
+        noise=noise,
+        trials=list(worth.values()),
+        recipes=[best[tokens] for tokens in sorted(best)],
+        epochs={t.name: _by_epoch(t, view) for t in view.searches()},
+        hours={t.name: _hours(t) * devices for t in view.searches()},
+        spent=spent,
+        hour=hour,
+        total_hours=sum(_hours(t) for t in view.searches()) * devices,
+        points={t.name: (view.train_tokens(t), t.val_loss) for t in view.ranked()},
+    )
+
+
+def noise_of(view: View) -> Noise:
+    """The noise between seeds: told by the space, else measured by repeats, else assumed."""
+    told = view.header.get("noise", 0.0)  # journals of earlier versions lack it
+    if told:
+        return Noise(told, source="told by reference.noise")
+    cells: dict[tuple[float, float], list[float]] = {}
+    if view.baseline_source == "measured":  # several cells of a table are sizes, not repeats
+        for run in view.baseline_runs:
+            cells.setdefault((run.tokens, run.size), []).append(run.loss)
+    repeats = [*cells.values(), *([t.val_loss for t in group] for group in _recipes(view))]
+    return pooled(repeats) or Noise(ASSUMED_SD, source="assumed: nothing was repeated")
+
+
+def devices_of(view: View) -> tuple[float, str]:
+    """Devices of a trial, and what an hour of them is called."""
+    gpus, cpus = view.header.get("gpus", -1.0), view.header.get("cpus", 1.0)
+    if gpus > 0:
+        return gpus, "GPU-hours"
+    return (cpus, "core-hours") if gpus == 0 else (1.0, "device-hours")
+
+
+def _recipes(view: View) -> Iterator[list[TrialView]]:
+    """Complete search trials that differ in their seeds alone, together."""
+    groups: dict[tuple[tuple[str, Value], ...], list[TrialView]] = {}
+    for trial in view.ranked():
+        recipe = tuple(sorted((k, v) for k, v in trial.settings.items() if k not in SEEDS))
+        groups.setdefault(recipe, []).append(trial)
+    yield from groups.values()
+
+
+def _worth(group: list[TrialView], view: View, baseline: Baseline) -> Worth:
+    loss, tokens = fmean(t.val_loss for t in group), view.train_tokens(group[0])
+    return Worth(
+        group[0].name,
+        tokens,
+        loss,
+        len(group),
+        by_lines(loss, baseline, tokens, len(group)),
+        by_law(loss, baseline, tokens, len(group)),
+    )
+
+
+def _by_epoch(trial: TrialView, view: View) -> list[tuple[float, Multiplier]]:
+    assert view.baseline
+    tokens = view.train_tokens(trial)
+    losses = [(event["epoch"], float(event["val_loss"])) for event in trial.observations]
+    return [(epoch, multiplier(loss, view.baseline, tokens)) for epoch, loss in losses]
+
+
+def _hours(trial: TrialView) -> float:
+    return trial.last["seconds"] / 3600 if trial.last else 0.0
+
+
+def _spent(view: View, worth: dict[str, Worth], devices: float) -> Iterator[tuple[float, Worth]]:
+    """The best multiplier that training so long had found, whenever it rose."""
+    events: list[tuple[int, float, TrialView | None]] = []
+    for trial in view.searches():
+        before = 0.0
+        for event in trial.observations:
+            events.append((event["time"], event["seconds"] - before, None))
+            before = event["seconds"]
+        if trial.outcome is Outcome.COMPLETE and trial.ended is not None:
+            events.append((trial.ended, 0.0, trial))
+    seconds, best = 0.0, -math.inf
+    for _, more, ended in sorted(events, key=lambda e: e[0]):
+        seconds += more
+        if ended is not None and (found := worth[ended.name]).lines.point.value > best:
+            best = found.lines.point.value
+            yield seconds / 3600 * devices, found
+
+
+def as_text(found: Figures) -> str:
+    """The table that `sweep efficiency` prints, and what to make of it."""
+    points = ", ".join(f"{int(tokens):,}: {loss:.4f}" for tokens, loss in found.baseline.curve)
+    law = found.baseline.law
+    far = f"{law}, {_fit(found)}" if law else ""
+    parts = [
+        f"Plain baseline ({found.source}), val loss by unique tokens: {points}\n"
+        f"Its law: {far or 'needs at least three token counts, falling'}\n"
+        f"Noise: {found.noise}"
+    ]
+    if found.trials:
+        parts.append(table(_rows(found.trials[:SHOWN], found)))
+    else:
+        parts.append("No trial is complete yet.")
+    if len(found.recipes) > 1:
+        parts.append("The best recipe at each budget:\n" + table(_rows(found.recipes, None)))
+    parts.append(
+        "How many times its unique tokens the plain baseline needs for the same loss, 95 % "
+        "intervals\nof baseline noise and trial noise together; <a x and >b x lie outside what "
+        "was measured.\nThe best of many trials flatters itself: intervals do not cover choosing "
+        "it.\n"
+        f"{found.total_hours:.3g} {found.hour} of training, the baseline not counted."
+    )
+    return "\n\n".join(parts)
+
+
+def _fit(found: Figures) -> str:
+    """How well the law fits; intervals know noise, not a law that is the wrong one."""
+    assert found.baseline.law
+    off = misfit(found.baseline.law, found.baseline.curve)
+    worse = "; the points do not follow it, trust the lines" if off > FAR * found.noise.sd else ""
+    return f"at most {off:.4f} nats off{worse}"
+
+
+def _rows(shown: list[Worth], found: Figures | None) -> list[list[str]]:
+    rows = [["trial", "unique tokens", "runs", "val loss", "by lines", "by law"]]
+    rows[0] += [found.hour] if found else []
+    for worth in shown:
+        cells = [worth.name, f"{worth.tokens:,}", str(worth.runs), f"{worth.val_loss:.4f}"]
+        cells += [str(worth.lines), str(worth.law or "-")]
+        rows.append(cells + ([f"{found.hours[worth.name]:.3g}"] if found else []))
+    return rows
+
+
+def as_data(found: Figures) -> dict[str, Any]:
+    """Everything as plain data, for --json. Losses in nats per token."""
+    return {
+        "name": found.name,
+        "baseline": {
+            "source": found.source,
+            "points": [list(point) for point in found.baseline.curve],
+            "law": asdict(found.baseline.law) if found.baseline.law else None,
+        },
+        "noise": asdict(found.noise),
+        "trials": [
+            {**asdict(worth), found.hour.replace("-", "_"): found.hours[worth.name]}
+            for worth in found.trials
+        ],
+        "by_unique_tokens": [asdict(worth) for worth in found.recipes],
+        "by_epoch": {
+            name: [[epoch, found.value, found.side] for epoch, found in curve]
+            for name, curve in found.epochs.items()
+        },
+        f"by_{found.hour.replace('-', '_')}": [
+            [hours, worth.name, worth.lines.point.value] for hours, worth in found.spent
+        ],
+    }

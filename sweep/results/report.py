@@ -1,0 +1,223 @@
+"""What a finished or running sweep has to say, as text."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from model.config.setting import Value
+from sweep.format import short, table
+from sweep.records import (
+    Outcome,
+    Role,
+    TrialView,
+    View,
+)
+from sweep.results.budget import SEARCHING, spending, spent
+from sweep.results.budget import as_data as spent_as_data
+from sweep.results.confirmation_report import as_data as confirmation_as_data
+from sweep.results.confirmation_report import confirmation as confirmation
+from sweep.results.confirmation_report import confirmed
+from sweep.results.efficiency import Multiplier, multiplier
+from sweep.results.ranking import ranking, tied
+from sweep.results.significance import mean
+from sweep.space.settings import BudgetConfig
+from sweep.space.space import SEEDS
+
+LEADERS = 10
+# What --json gives of a trial's last observation.
+MEASURED = (
+    "val_loss",
+    "val_loss_error",
+    "bits_per_byte",
+    "train_loss",
+    "gap",
+    "raw_loss",
+    "ema_loss",
+    "weights_loss",
+    "probabilities_loss",
+    "diverged_step",
+)
+
+
+def efficiency_of(view: View, trial: TrialView, loss: float | None = None) -> Multiplier | None:
+    """The trial's data-efficiency multiplier, once the baseline is measured.
+
+    loss   nats per token, where more is known than the trial's own
+    """
+    if not view.baseline or trial.last is None:
+        return None
+    loss = trial.val_loss if loss is None else loss
+    return multiplier(loss, view.baseline, view.train_tokens(trial))
+
+
+def leaderboard(view: View) -> str:
+    """The best recipes as a table, lowest validation loss first, and which of them are tied."""
+    ranked = ranking(view)[:LEADERS]
+    if not ranked:
+        return "No trial is complete yet."
+    same, by = tied(view)
+    names = dict.fromkeys(name for recipe in ranked for name in recipe.trials[0].searched)
+    searched = [name for name in names if name not in SEEDS]
+    rows = [["trial", "val loss", "± s.e.", "", "bits/byte", "data", *searched]]
+    for recipe in ranked:
+        trial = recipe.trials[0]
+        assert trial.last is not None
+        runs = f"{len(recipe.trials)} runs" if len(recipe.trials) > 1 else ""
+        rows.append(
+            [
+                trial.name,
+                f"{recipe.loss:.4f}",
+                f"{recipe.error:.4f}",
+                " ".join(filter(None, ["tied" if recipe.name in same else "", runs])),
+                f"{trial.last['bits_per_byte']:.4f}",
+                str(efficiency_of(view, trial) or "-"),
+                *(short(trial.searched.get(name, "-")) for name in searched),
+            ]
+        )
+    more = len(set(same) - {recipe.name for recipe in ranked})
+    also = f" and {more} more" if more else ""
+    note = f"tied: cannot be told from {ranked[0].name}{also}, by {by}" if same else ""
+    return "\n".join(filter(None, [table(rows), note]))
+
+
+def counts(view: View) -> str:
+    """How the search trials stand and what they have spent, in a line."""
+    if view.role is Role.CONFIRM and view.end is None:
+        runs = [t for t in list(view.trials.values()) if t.role is Role.CONFIRM]
+        ended = f"{sum(t.outcome is not None for t in runs)} confirming runs ended"
+        return "; ".join(filter(None, [ended, _spending(view, Role.CONFIRM)]))
+    unfinished = sum(t.outcome is None for t in view.searches())
+    parts = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
+    done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
+    line = f"{done}/{view.header['trials']} trials: {parts}, {unfinished} unfinished"
+    return "; ".join(filter(None, [line, _spending(view, Role.SEARCH)]))
+
+
+def _spending(view: View, role: Role) -> str:
+    """What is spent of the budgets that were given, beside the count of trials."""
+    roles = SEARCHING if role is Role.SEARCH else (role,)
+    return spending(BudgetConfig(**view.budgets.get(role, {})), spent(view, roles))
+
+
+def train_command(settings: Mapping[str, Value]) -> str:
+    """A `sweep train` command that trains these settings again."""
+    parts = [f"--set {shlex.quote(f'{name}={value}')}" for name, value in settings.items()]
+    return " \\\n    ".join(["sweep train", *parts])
+
+
+def baseline_line(view: View) -> str:
+    """The measured baseline in a line."""
+    if not view.baseline:
+        return "No baseline was measured."
+    points = ", ".join(f"{int(tokens):,}: {loss:.4f}" for tokens, loss in view.baseline)
+    return f"Plain baseline, val loss by training tokens: {points}"
+
+
+def winner(view: View) -> TrialView | None:
+    """The trial to train again: the confirmed one, else the search's best; None if there is none.
+
+    A confirmation that is not over has no winner yet.
+    """
+    now = confirmed(view)
+    if now is not None and now.over:
+        return view.trials[now.leader]
+    ranked = ranking(view)
+    return ranked[0].trials[0] if ranked else None
+
+
+def winner_line(view: View) -> str:
+    """What is known of the winner, in a line: never its lowest loss alone."""
+    best = winner(view)
+    if best is None:
+        return "no trial is complete yet"
+    found = efficiency_of(view, best, _loss(view))
+    worth = f", {found} data" if found else ""
+    now = confirmed(view)
+    if now is not None and now.over:
+        its = mean(list(now.losses[best.name].values()))
+        between = f" ({its.low:.4f} to {its.high:.4f})" if math.isfinite(its.high) else ""
+        loss, names, by = f"mean {its.value:.4f}{between} of {its.runs} fresh seeds", now.tied, ""
+    else:
+        recipe, (same, basis) = ranking(view)[0], tied(view)
+        loss, names, by = f"{recipe.loss:.4f} ± {recipe.error:.4f}", tuple(same), f", by {basis}"
+    shown = ", ".join(names[:LEADERS]) + " and more" * (len(names) > LEADERS)
+    return f"trial {best.name}: val loss {loss}{worth}" + f"; tied with {shown}{by}" * bool(names)
+
+
+def _loss(view: View) -> float:
+    """The winner's: the mean over fresh seeds, else over the search's own."""
+    now = confirmed(view)
+    if now is not None and now.over:
+        return fmean(now.losses[now.leader].values())
+    return ranking(view)[0].loss
+
+
+def result(view: View, folder: Path) -> str:
+    """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on."""
+    told = confirmation(view)
+    title = "What the search saw, which chose what was confirmed:\n" if told else ""
+    reason = str(view.end["reason"]) if view.end else ""
+    ended = f" ({reason})" if reason not in ("", "budget spent", "confirmed") else ""
+    parts = [told, counts(view) + ended, title + leaderboard(view)]
+    best = winner(view)
+    if best is not None:
+        found = efficiency_of(view, best, _loss(view))
+        if found is not None:
+            parts.append(
+                f"{baseline_line(view)}\nTrial {best.name} does with 1x what the plain baseline "
+                f"needs {found} the data for. How sure that is: sweep efficiency {folder}"
+            )
+        if not told:
+            parts.append(
+                "The lowest of several validation losses flatters itself, and one seed is one "
+                f"seed.\nTo run the best again with fresh seeds:\n\n  sweep confirm {folder}"
+            )
+        parts.append(f"To train the best settings again:\n\n  {train_command(best.settings)}")
+    parts.append(f"Curves: sweep ui --runs {folder.parent}    Everything else: {folder}")
+    return "\n\n".join(filter(None, parts))
+
+
+def state(view: View, driven: bool) -> str:
+    """What the sweep does now, or why it stopped."""
+    if driven:
+        return "running"
+    return "its driver vanished" if view.end is None else str(view.end["reason"])
+
+
+def as_data(view: View, driven: bool) -> dict[str, Any]:
+    """The sweep as plain data, for --json."""
+    return {
+        "name": view.header["name"],
+        "state": state(view, driven),
+        "budget": view.header["trials"],
+        "data": view.header["data"],
+        "baseline": view.baseline,
+        "spent": spent_as_data(spent(view, SEARCHING)),
+        "confirmed": confirmation_as_data(view),
+        "trials": [_trial_as_data(view, trial) for trial in view.trials.values()],
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no word for what a diverged trial reports."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _trial_as_data(view: View, trial: TrialView) -> dict[str, Any]:
+    last = trial.last or {}
+    found = efficiency_of(view, trial) if trial.role is Role.SEARCH else None
+    return {
+        "trial": trial.name,
+        "role": trial.role,
+        "outcome": trial.outcome,
+        "reason": trial.reason,
+        "settings": trial.settings,
+        "progress": last.get("basis_points", 0) / 10_000,
+        **{key: _finite(last.get(key)) for key in MEASURED},
+        "data_efficiency": str(found) if found else None,
+    }

@@ -1,0 +1,221 @@
+"""Confirm a finished search in its own run folder: the best trials again with fresh seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.config.setting import ConfigError
+from sweep.errors import REFUSED_TO_CONTINUE, SweepError
+from sweep.folder_driver_lock import locked
+from sweep.journal import NAME as JOURNAL
+from sweep.journal import Journal, read_view
+from sweep.records import (
+    CONTENDER,
+    FRESH,
+    Event,
+    Outcome,
+    Role,
+    View,
+)
+from sweep.results.confirmation import Plan, Rounds
+from sweep.results.confirmation_report import confirmed, sealed_text
+from sweep.results.ranking import ranking
+from sweep.results.significance import mean
+from sweep.run.driver import (
+    Job,
+    OpenSession,
+    Options,
+    drive,
+)
+from sweep.run.interrupt import Interrupt
+from sweep.run.local import Train, shared_trainer
+from sweep.run.manifest import (
+    RESOLVED,
+    digest_of_trainer,
+    read_resolved,
+    write,
+)
+from sweep.session.session import Session
+from sweep.space.settings import BudgetConfig, TrialConfig
+from sweep.space.space import Space
+
+SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
+
+# Loss of the finished run in a folder on the test split, and its standard error over the text.
+Evaluate = Callable[[Path], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `sweep confirm` was asked."""
+
+    top: int
+    seeds: int
+    until_separated: bool
+    budget: BudgetConfig
+    test: bool | None = None  # look at the test split; None: once the plan is through
+    again: bool = False  # even if it was looked at before
+
+
+def evaluate_on_test(folder: Path) -> tuple[float, float]:
+    """By the shared trainer, imported here: the driver of a cluster needs no torch before."""
+    from model.training import sealed_split as sealed
+
+    found = sealed.evaluate_on_test(folder)
+    return found.loss, found.standard_error
+
+
+def confirm(
+    folder: Path,
+    request: Request,
+    options: Options,
+    train: Train = shared_trainer,
+    evaluate: Evaluate = evaluate_on_test,
+) -> int:
+    """Do, or go on with, what `request` asks in the run folder; the exit code.
+
+    Raises SweepError for what the user can mend.
+    """
+    with locked(folder):
+        view = read_view(folder / JOURNAL)
+        space = _space(folder, request.budget)
+        recipes = ranking(view)[: request.top]
+        if not recipes:
+            raise SweepError(f"no trial in {folder} is complete yet", code=1)
+        if request.test and not request.again:
+            _refuse_second_look(view)
+        names = tuple(recipe.name for recipe in recipes)
+        plan = Plan(names, request.seeds, request.until_separated)
+
+        def finish(session: Session, interrupt: Interrupt) -> None:
+            _note_result(session)
+            if _may_open(request, session):
+                with interrupt.allowed():
+                    look = _look(folder, session.journal.view, evaluate)
+                session.note("sealed", **look)
+            looks = [_plain(event) for event in session.journal.view.sealed]
+            if looks:  # written again: a crash may have come between journal and record
+                write(folder / SEALED, json.dumps(looks, indent=2))
+
+        opened = _opener(space, folder, plan, view)
+        return drive(Job(space, folder, opened, Role.CONFIRM, finish), options, train)
+
+
+def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
+    """Open the session that follows `plan`; `view` has the trials of the search."""
+    settings = {trial.name: trial.settings for trial in view.ranked()}
+
+    def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
+        from sweep.session.ledger import Ledger
+        from sweep.session.ledger_storage import LEDGER, open_storage
+
+        ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
+        session = Session(space, [ledger], journal, watch, Rounds(plan, settings))
+        session.note(
+            "confirm",
+            contenders=list(plan.contenders),
+            seeds=plan.seeds,
+            until_separated=plan.until_separated,
+        )
+        return session
+
+    return open_session
+
+
+def _refuse_second_look(view: View) -> None:
+    if view.sealed:
+        raise SweepError(
+            f"the test split was looked at before: {sealed_text(view.sealed[-1])}",
+            hint="A second look is chosen by the first. With --again it is taken, and every "
+            "report says so.",
+            code=REFUSED_TO_CONTINUE,
+        )
+
+
+def _space(folder: Path, budget: BudgetConfig) -> Space:
+    """What the sweep fixes; its axes are of no use here. Refuses if the trainer has changed."""
+    resolved = read_resolved(folder / RESOLVED)
+    if resolved.get("trainer") != digest_of_trainer():
+        raise SweepError(
+            f"{folder} was searched with another trainer: the code in model/ has changed",
+            hint="Confirm with the version of sweep that ran the search, or search anew.",
+            code=REFUSED_TO_CONTINUE,
+        )
+    trial = TrialConfig(**resolved["trial"])
+    return Space(resolved["name"], (), resolved["fixed"], budget=budget, trial=trial)
+
+
+def _note_result(session: Session) -> None:
+    now = confirmed(session.journal.view)
+    if now is None:
+        return
+    its = mean(list(now.losses[now.leader].values()))
+    session.note(
+        "confirmed",
+        trial=now.leader,
+        mean=its.value if its.runs else None,
+        runs=its.runs,
+        tied=list(now.tied),
+        over=now.over,
+        level=now.level,
+    )
+
+
+def _may_open(request: Request, session: Session) -> bool:
+    """The test split is looked at when asked, or once when the plan is through."""
+    view = session.journal.view
+    now = confirmed(view)
+    if now is None or request.test is False or now.leader in now.diverged:
+        return False
+    if session.gave_up or session.disk_full:  # such a look could not be noted, or is too early
+        return False
+    return bool(request.test) or (now.over and (request.again or not view.sealed))
+
+
+def _look(folder: Path, view: View, evaluate: Evaluate) -> Event:
+    """The test loss of each of the winner's confirming runs."""
+    now = confirmed(view)
+    assert now is not None
+    runs = {
+        int(t.searched[FRESH]): t.name  # type: ignore[arg-type]
+        for t in view.trials.values()
+        if t.role is Role.CONFIRM
+        and t.outcome is Outcome.COMPLETE
+        and t.searched[CONTENDER] == now.leader
+        and t.searched[FRESH] in now.losses[now.leader]
+    }
+    try:
+        found = [evaluate(folder / "trials" / runs[seed]) for seed in sorted(runs)]
+    except ConfigError as error:
+        raise SweepError("the test split cannot be evaluated", error.problems, code=1) from None
+    return {
+        "trial": now.leader,
+        "seeds": sorted(runs),
+        "losses": [loss for loss, _ in found],
+        "error": max(error for _, error in found),
+        "data": view.header["data"],
+        "elsewhere": _elsewhere(folder, view.header["data"]),
+    }
+
+
+def _elsewhere(folder: Path, data: str) -> list[str]:
+    """Other run folders beside this one that looked at the same tokens."""
+    found = []
+    for path in sorted(folder.parent.glob(f"*/{SEALED}")):
+        name = path.parent.name
+        if name == folder.name:
+            continue
+        try:
+            looked = any(look["data"] == data for look in json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError, KeyError):
+            looked, name = True, f"{name} (perhaps: its record is damaged)"
+        if looked:
+            found.append(name)
+    return found
+
+
+def _plain(look: Event) -> Event:
+    return {key: value for key, value in look.items() if key != "event"}

@@ -1,0 +1,203 @@
+"""What a person sees while a sweep runs: a live view on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import mean
+from threading import Event, Thread
+from typing import Protocol
+
+from rich.console import Console as RichConsole
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from model.progress import WHOLE
+from sweep.format import duration
+from sweep.records import Event as JournalEvent
+from sweep.records import (
+    Outcome,
+    Role,
+    TrialView,
+    View,
+    title,
+)
+from sweep.results.report import counts, efficiency_of
+
+REDRAWS_PER_SECOND = 2
+SECONDS_BETWEEN_HEARTBEATS = 60.0
+SECONDS_BETWEEN_BEATS = 5.0
+BASELINE = {"measured": "measured", "table": "given", "slowrun": "of NanoGPT Slowrun"}
+
+
+class Console(Protocol):
+    """Told of every journal event after it is written."""
+
+    def __enter__(self) -> Console: ...
+    def __exit__(self, *about: object) -> None: ...
+    def show(self, event: JournalEvent) -> None: ...
+
+
+def open_console(view: View, plain: bool = False) -> Console:
+    """The live view if standard error is a terminal, else lines."""
+    return PlainConsole(view) if plain or not sys.stderr.isatty() else LiveConsole(view)
+
+
+class PlainConsole:
+    """One line for each trial that starts or ends, and a heartbeat in a silent minute."""
+
+    def __init__(
+        self,
+        view: View,
+        write: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._view, self._write, self._clock = view, write, clock
+        self._started = self._spoke = clock()
+        self._ended = Event()
+
+    def __enter__(self) -> PlainConsole:
+        Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._ended.set()
+
+    def show(self, event: JournalEvent) -> None:
+        text = describe(self._view, event)
+        if text:
+            self._say(text)
+
+    def beat(self) -> None:
+        """Say how things stand if nothing has been said for long."""
+        if self._view.header and self._clock() - self._spoke >= SECONDS_BETWEEN_HEARTBEATS:
+            self._say(f"{counts(self._view)}, {remaining(self._view)}")
+
+    def _keep_beating(self) -> None:
+        while not self._ended.wait(SECONDS_BETWEEN_BEATS):
+            self.beat()
+
+    def _say(self, text: str) -> None:
+        self._spoke = self._clock()
+        self._write(f"[{duration(self._spoke - self._started)}] {text}")
+
+
+class LiveConsole:
+    """A panel redrawn in place; what ends scrolls by above it."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._started = time.monotonic()
+        self._console = RichConsole(stderr=True, highlight=False)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._panel,
+            refresh_per_second=REDRAWS_PER_SECOND,
+            transient=True,
+        )
+
+    def __enter__(self) -> LiveConsole:
+        self._live.start()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._live.stop()
+
+    def show(self, event: JournalEvent) -> None:
+        text = describe(self._view, event)
+        if text:
+            self._console.print(text, markup=False)
+
+    def _panel(self) -> RenderableType:
+        view, elapsed = self._view, time.monotonic() - self._started
+        if not view.header:
+            return Text("starting")
+        head = f"{view.header['name']}  {counts(view)}  {duration(elapsed)}, {remaining(view)}"
+        return Group(Text(head, style="bold"), Text(best(view)), running_table(view))
+
+
+def running_table(view: View) -> Table:
+    """One row for each running trial: how far, how well, what it is."""
+    grid = Table.grid(padding=(0, 2))
+    for trial in view.running():
+        last = trial.last
+        done = last["basis_points"] if last else 0
+        loss = f"{last['val_loss']:.4f}" if last else "-"
+        epoch = f"epoch {last['epoch']:.1f}" if last else ""
+        bar = ProgressBar(total=WHOLE, completed=done, width=20)
+        grid.add_row(trial.name, bar, f"{done / 100:.0f} %", loss, epoch, title(trial.searched))
+    return grid
+
+
+def best(view: View) -> str:
+    """The best complete trial so far, in a line."""
+    ranked = view.ranked()
+    if not ranked:
+        return "no trial is complete yet"
+    found = efficiency_of(view, ranked[0])
+    worth = f", {found} data" if found else ""
+    error = ranked[0].last["val_loss_error"] if ranked[0].last else float("nan")
+    return (
+        f"best so far: {ranked[0].name} with val loss {ranked[0].val_loss:.4f} ± {error:.4f}{worth}"
+    )
+
+
+def describe(view: View, event: JournalEvent) -> str:
+    """What `event` means to a reader; empty for what only matters in bulk."""
+    kind = event["event"]
+    if kind == "sweep":
+        # What ended before a continuation is not told again.
+        if view.role is Role.CONFIRM:
+            return f"sweep {event['name']}: its best run again with fresh seeds"
+        ended = sum(t.outcome is not None for t in view.trials.values())
+        begun = f"continues; {counts(view)}" if ended else f"begins; {event['trials']} trials"
+        return f"sweep {event['name']} {begun}"
+    if kind == "trial":
+        last = view.trials[event["trial"]].last
+        does = f"goes on from {last['basis_points'] / 100:g} %" if last else "starts"
+        return f"{event['trial']} {does}: {title(event['searched'])}"
+    if kind == "baseline":
+        points = ", ".join(
+            f"{int(tokens):,} tokens: {loss:.4f}" for tokens, loss in event["points"]
+        )
+        return f"baseline {BASELINE[event['source']]}: {points}"
+    if kind == "recalled":
+        return f"{title(event['searched'])} was measured before: {event['val_loss']:.4f}"
+    if kind == "handed back" and view.handed_back == 1:  # others would say the same
+        return f"a proposal is not begun, as it {event['reason']}: {title(event['searched'])}"
+    if kind == "outcome":
+        return _describe_outcome(view, view.trials[event["trial"]], event)
+    return ""
+
+
+def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:
+    reason = f": {trial.reason}" if trial.reason else ""
+    text = f"{trial.name} {trial.outcome}{reason}"
+    if trial.outcome is Outcome.FAILED:
+        failed = [t for t in view.trials.values() if t.outcome is Outcome.FAILED]
+        if len(failed) == 1:  # the first in full, the rest are counted
+            text += "\n" + str(event.get("error", "")).rstrip()
+        return text
+    text += f", val loss {trial.val_loss:.4f}"
+    if trial.role is Role.SEARCH and trial.outcome is Outcome.COMPLETE:
+        found = efficiency_of(view, trial)
+        text += f", {found} data" if found else ""
+        text += "  <- best so far" if view.ranked()[0] is trial else ""
+    return text
+
+
+def remaining(view: View) -> str:
+    """How much longer, from how long ended trials took and how many run at once."""
+    ended = [t for t in view.searches() if t.outcome is not None and t.last]
+    if not ended or view.role is Role.CONFIRM:
+        return "time left unknown"
+    seconds = mean(t.last["seconds"] for t in ended if t.last)
+    running = view.running()
+    progress = sum((t.last["basis_points"] if t.last else 0) / WHOLE for t in running)
+    done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
+    left = max(0.0, view.header["trials"] - done - progress)
+    return f"about {duration(left * seconds / max(1, len(running)))} left"

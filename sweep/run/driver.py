@@ -1,0 +1,225 @@
+"""A run folder, from a space to a result: opened or continued, driven, reported."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.config.config import Config
+from model.config.setting import ConfigError
+from sweep.errors import TOO_MANY_FAILED, SweepError
+from sweep.folder_driver_lock import locked
+from sweep.journal import NAME as JOURNAL
+from sweep.journal import Journal
+from sweep.records import Event, Outcome, Role
+from sweep.run.interrupt import Interrupt, Interrupted
+from sweep.run.local import Train, shared_trainer
+from sweep.run.manifest import digest_of_trainer, write, write_or_compare
+from sweep.session.baseline_cache import ReferenceCache
+from sweep.space.baseline import settled
+from sweep.space.space import Space
+from sweep.tracking import process as publisher
+
+if TYPE_CHECKING:
+    from sweep.run.ray_cluster import Cluster
+    from sweep.session.session import Session
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep is driven, as opposed to what it searches."""
+
+    runs: Path = Path("runs")
+    address: str | None = None  # of a Ray cluster; None: one of our own
+    here: bool = False  # one trial at a time in this process, without Ray
+    plain: bool = False  # lines even on a terminal
+
+
+def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
+    """Run `space`, or continue it if its folder has begun; the exit code and the run folder.
+
+    source   the YAML text, kept beside the results
+    Raises SweepError for what the user can mend.
+    """
+    from model.files import cache_folder
+
+    folder = options.runs / space.name
+    space = _with_data(space)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SweepError(f"cannot make the run folder {folder}: {error.strerror}") from None
+    with locked(folder):
+        write_or_compare(folder, space, source)
+        cache = ReferenceCache(cache_folder() / "reference", digest_of_trainer())
+        job = Job(space, folder, search(space, folder, cache))
+        return drive(job, options, shared_trainer), folder
+
+
+OpenSession = Callable[[Journal, Callable[[Event], None]], "Session"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a driver does in a run folder: it searches, or it confirms."""
+
+    space: Space
+    folder: Path
+    open: OpenSession
+    role: Role = Role.SEARCH
+    finish: Callable[[Session, Interrupt], None] = lambda session, interrupt: None
+
+
+def search(space: Space, folder: Path, cache: ReferenceCache | None = None) -> OpenSession:
+    """Open the session that searches `space` in `folder`.
+
+    cache   of baseline runs by the same trainer; None: each sweep measures its own
+    """
+
+    def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
+        from sweep.session.ledger import Ledger
+        from sweep.session.ledger_storage import LEDGER, open_storage
+        from sweep.session.session import Session
+
+        storage = open_storage(folder / LEDGER)
+        ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
+        return Session(space, ledgers, journal, watch, cache=cache)
+
+    return open_session
+
+
+def drive(job: Job, options: Options, train: Train) -> int:
+    """Drive `job` to its end or to an interruption; the exit code."""
+    from sweep.run.console import open_console
+    from sweep.session.session import DISK_FULL
+
+    folder = job.folder
+
+    journal = Journal(folder / JOURNAL)
+    publishing = publisher.start(folder)
+    # Baseline and trials begin once the header is written: a reader of the journal needs it first.
+    with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
+        console.show(journal.append("sweep", **_header(job, journal.view.header)))
+        session = job.open(journal, console.show)
+        reason = "failed"
+        with _cluster(options) if session.has_work else nullcontext() as cluster:
+            try:
+                _run_trials(session, train, folder / "trials", interrupt, cluster)
+                job.finish(session, interrupt)
+                reason = session.ended
+            except Interrupted:
+                reason = "interrupted"
+            except Exception:
+                if not DISK_FULL.search(traceback.format_exc()):
+                    raise
+                session.disk_full = True
+            finally:
+                with suppress(OSError):  # on a full disk the next driver sees the end missing
+                    session.close("disk full" if session.disk_full else reason)
+                publisher.close(publishing)  # it ends while the cluster does
+    for line in session.certificate():
+        _say(line)
+    if not publisher.finish(publishing):
+        _say(
+            f"MLflow at {publisher.without_password(publisher.store_uri(options.runs))} lacks the "
+            f"last points; they are safe in the journal. To send them: sweep publish {folder}"
+        )
+    if session.disk_full:
+        raise SweepError(
+            f"no space left for {folder}",
+            hint="Free some; the same command continues, each trial from its last checkpoint.",
+            code=1,
+        )
+    if reason == "interrupted":
+        return interrupt.exit_code
+    if session.gave_up:
+        return TOO_MANY_FAILED
+    ours = [t for t in journal.view.trials.values() if t.role is job.role]
+    return 0 if any(t.outcome is Outcome.COMPLETE for t in ours) else 1
+
+
+def _cluster(options: Options) -> AbstractContextManager[Cluster | None]:
+    if options.here:
+        return nullcontext()
+    from sweep.run.ray_cluster import Cluster
+
+    return Cluster(options.address)
+
+
+def _run_trials(
+    session: Session, train: Train, folder: Path, interrupt: Interrupt, cluster: Cluster | None
+) -> None:
+    if cluster is None:
+        from sweep.run import local as local_runner
+
+        if session.space.trial.gpus < 0:  # as Ray has it: one where there are any
+            session.agenda.allowance.resources["gpu"] = float(_has_gpu())
+        local_runner.run(session, train, folder, interrupt)
+    else:
+        from sweep.run import ray_tune as ray_runner
+
+        ray_runner.run(session, train, folder, interrupt, cluster)
+
+
+def _has_gpu() -> bool:
+    from model.training.device import has_gpu
+
+    return has_gpu()
+
+
+def _with_data(space: Space) -> Space:
+    """The space with its corpus prepared and pinned by digest, the path made absolute."""
+    from model.data.batches import open_table
+    from model.data.prepare import table_path
+
+    fixed = dict(space.fixed)
+    if fixed.get("data.path") and "://" not in str(fixed["data.path"]):
+        fixed["data.path"] = str(Path(str(fixed["data.path"])).expanduser().absolute())
+    smallest, largest = space.budgets
+    most = max(largest, *(multiple * smallest for multiple in (1, *space.reference.multiples)))
+    settings = {**fixed, "data.train_tokens": most}
+    try:
+        data = Config.from_settings(settings).data
+        if not table_path(data).exists():
+            _say(f"preparing tokens of {data.path or 'the embedded corpus'} (once)")
+        table = open_table(data, verify=True)
+    except ConfigError as error:
+        raise SweepError("the data cannot be used", error.problems) from None
+    reference = settled(space.reference, table.about)
+    return replace(space, fixed={**fixed, "data.digest": table.digest}, reference=reference)
+
+
+def _header(job: Job, before: Event) -> Event:
+    """What a driver says first; `before` is what the last one said."""
+    space, searches = job.space, job.role is Role.SEARCH
+    return {
+        "id": _sweep_id(job.folder),
+        "name": space.name,
+        "role": job.role,
+        "trials": space.budget.trials if searches else before["trials"],
+        "budget": asdict(space.budget),
+        "fixed": dict(space.fixed),
+        "train_tokens": space.train_tokens if searches else before["train_tokens"],
+        "data": space.fixed["data.digest"],
+        "cpus": space.trial.cpus,
+        "gpus": space.trial.gpus,
+        "noise": space.reference.noise if searches else before.get("noise", 0.0),
+    }
+
+
+def _sweep_id(folder: Path) -> str:
+    """Random, made with the folder: another sweep of the same name is another sweep."""
+    path = folder / "id"
+    if not path.exists():
+        write(path, os.urandom(8).hex())
+    return path.read_text()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

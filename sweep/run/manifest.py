@@ -1,0 +1,134 @@
+"""What defines a sweep, kept in its run folder, so that it is continued as itself or not at all."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import model
+from sweep.errors import REFUSED_TO_CONTINUE, SweepError
+from sweep.journal import NAME as JOURNAL
+from sweep.journal import read_view
+from sweep.records import View
+from sweep.space.compatibility import problems
+from sweep.space.space import Space
+
+RESOLVED = "resolved.yaml"
+PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
+
+
+def write_or_compare(folder: Path, space: Space, source: str) -> None:
+    """Write what defines the sweep, or refuse to continue one that is defined differently."""
+    now = {**space.resolved(), "trainer": digest_of_trainer()}
+    resolved = folder / RESOLVED
+    if resolved.exists():
+        view = read_view(folder / JOURNAL) if (folder / JOURNAL).exists() else View()
+        different = problems(read_resolved(resolved), now, space, view)
+        if different:
+            raise SweepError(
+                f"{folder} holds a sweep that is not comparable with this one",
+                different,
+                hint="Continue it as it was, or give this one another --name. Budget and trial may "
+                "change, and the space may grow around every trial so far.",
+                code=REFUSED_TO_CONTINUE,
+            )
+    write(folder / "environment.json", json.dumps(environment(), indent=2))
+    write(folder / "space.yaml", source)
+    write(resolved, yaml.safe_dump(now, sort_keys=False))
+
+
+def read_resolved(path: Path) -> dict[str, Any]:
+    try:
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError):
+        before = None
+    if not isinstance(before, dict):
+        raise SweepError(
+            f"{path} is missing or damaged, so whether this sweep is the same cannot be told",
+            hint="Restore it, or begin anew with --name.",
+            code=REFUSED_TO_CONTINUE,
+        )
+    return before
+
+
+def digest_of_trainer(home: Path | None = None) -> str:
+    """Of all code that training runs: what else is in model/ may change under a sweep.
+
+    home   the folder of the trainer's modules, if not ours
+    """
+    digest = hashlib.sha256()
+    for path in trainer_files(home or Path(next(iter(model.__path__)))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def trainer_files(home: Path) -> list[Path]:
+    """The module that trains and those of its package that it imports, at any depth."""
+    files: set[Path] = set()
+    left = {home / "training" / "train.py", *_packages(home, ("training",))}
+    while left:
+        path = left.pop()
+        files.add(path)
+        left |= _imported(path, home) - files
+    return sorted(files)
+
+
+def _imported(path: Path, home: Path) -> set[Path]:
+    """The files below `home` that the module at `path` may import, their packages included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files: set[Path] = set()
+    for name in names:
+        package, *parts = name.split(".")
+        if package == "model":
+            module = home.joinpath(*parts).with_suffix(".py")
+            files |= {module} if parts and module.exists() else set()
+            files |= _packages(home, parts)
+    return files
+
+
+def _packages(home: Path, parts: Sequence[str]) -> set[Path]:
+    """What Python runs first on its way to the module `parts` below `home`."""
+    folders = [home.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+    return {init for folder in folders if (init := folder / "__init__.py").exists()}
+
+
+def environment() -> dict[str, Any]:
+    commit = ""
+    with suppress(OSError):  # git is not installed everywhere
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+    return {
+        "python": sys.version,
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "commit": commit or None,
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def write(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text)
+    os.replace(beside, path)

@@ -1,0 +1,106 @@
+"""A Ray cluster: one of our own on this machine, or our part in a running one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from threading import Event, Thread
+
+# Read by Ray when it is imported or started, so they are set before; workers inherit them.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a GPU granted, see none
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # sweep.run.interrupt has it
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+os.environ.update(QUIET)
+
+import ray  # noqa: E402
+from ray.exceptions import AuthenticationError  # noqa: E402
+
+from sweep.errors import UNREACHABLE, SweepError  # noqa: E402
+from sweep.run.interrupt import Interrupt  # noqa: E402
+
+OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
+FORWARDED = ("SWEEP_CACHE", "TIKTOKEN_CACHE_DIR")  # to workers on other nodes
+JOINING = {"RAY_gcs_server_port_wait_time_s": "1"}  # attempts to join, not 20
+SECONDS_TO_CONNECT = 5
+SECONDS_TO_LEAVE = 20
+SECONDS_BETWEEN_CHECKS = 0.1
+
+
+class Cluster:
+    """Ours while entered. It starts in a thread, and slow imports need not wait for it.
+
+    address   of a running cluster, as `ray.init` takes it; None starts one on this machine
+
+    The thread stays until the cluster is left: Ray's processes end with the thread they began in.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._address = None if address == "local" else address
+        self._ready, self._leave = Event(), Event()
+        self._error: Exception | None = None
+        self._thread = Thread(target=self._live, name="ray", daemon=True)
+
+    def __enter__(self) -> Cluster:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._leave.set()
+        self._thread.join(SECONDS_TO_LEAVE)
+
+    def wait(self, interrupt: Interrupt) -> None:
+        """Return once Ray is up. Raises SweepError if it cannot be, Interrupted on a signal."""
+        while not self._ready.wait(SECONDS_BETWEEN_CHECKS):
+            interrupt.check()
+        if self._error is not None:
+            raise self._error
+        interrupt.install()  # Ray may have taken SIGTERM
+
+    def _live(self) -> None:
+        try:
+            _connect(self._address)
+        except Exception as error:
+            self._error = error
+        finally:
+            self._ready.set()
+        self._leave.wait()
+        ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is in the journal
+    if address is None:
+        ray.init(
+            address="local",
+            num_cpus=len(os.sched_getaffinity(0)),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            **quiet,
+        )
+        return
+    variables = QUIET | {name: os.environ[name] for name in FORWARDED if name in os.environ}
+    os.environ.update(JOINING)
+    try:
+        _knock(address)
+        ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
+        raise SweepError(
+            f"cannot join the Ray cluster at {address}: {error}",
+            hint="Is it up, and is its token known here (RAY_AUTH_MODE=token)? `ray status` tells; "
+            "without --address a local one is started.",
+            code=UNREACHABLE,
+        ) from None
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nothing listens at `address`: Ray takes a quarter of an hour to say so."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "//" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()

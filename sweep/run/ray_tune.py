@@ -1,0 +1,244 @@
+"""Drive a session with Ray Tune: many trials at once, on this machine or a cluster.
+
+Tune schedules and nothing more. What it keeps of an experiment is thrown away: the ledger knows
+all that is needed to go on, and Tune would tell Optuna that a stopped trial was complete.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from model.config.config import Config
+from model.progress import Progress
+from sweep.errors import SweepError
+from sweep.records import Trial
+from sweep.run.interrupt import Interrupt
+from sweep.run.local import Train
+from sweep.run.ray_cluster import Cluster
+from sweep.run.resource_meter import Meter
+from sweep.session.session import Session
+from sweep.space.settings import TrialConfig
+
+WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts
+SECONDS_BETWEEN_SNAPSHOTS = 1e6  # Tune's own, which nothing reads
+
+
+def run(
+    session: Session, train: Train, folder: Path, interrupt: Interrupt, cluster: Cluster
+) -> None:
+    """Run every trial of `session` on `cluster`, each in its own folder under `folder`.
+
+    Raises SweepError if the cluster cannot be reached or no trial fits in it, Interrupted on a
+    signal.
+    """
+    cluster.wait(interrupt)
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
+    scratch = Path(tempfile.mkdtemp(prefix=".ray-", dir=folder.parent))
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        resources, at_once = fit(session.space.trial, nodes)
+        session.agenda.allowance.resources = resources
+        bridge = _Bridge(session, folder.absolute())
+        tuner = tune.Tuner(
+            tune.with_resources(_worker(train), resources),
+            tune_config=tune.TuneConfig(
+                search_alg=_Asker(bridge),
+                scheduler=_Judge(bridge),
+                max_concurrent_trials=at_once,
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(scratch.absolute()),
+                verbose=0,
+                # The trainer keeps its own checkpoints; Tune's default would ask for one more.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=WORKERS_LOST),
+                stop=_Watch(interrupt),
+            ),
+        )
+        tuner.fit()
+        interrupt.check()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def fit(trial: TrialConfig, nodes: list[dict[str, float]]) -> tuple[dict[str, float], int]:
+    """What one trial is given, and how many run at once on `nodes`: a trial stays on one node.
+
+    Raises SweepError if none fits on any node.
+    """
+    has_gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
+    wanted = {"CPU": trial.cpus, "GPU": trial.gpus if trial.gpus >= 0 else float(has_gpus)}
+    wanted = {kind: amount for kind, amount in wanted.items() if amount > 0}
+    fits = sum(
+        min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items())
+        for node in nodes
+    )
+    if trial.max_concurrent:
+        # More than fit now is fine: an autoscaling cluster grows to what is asked of it.
+        fits = trial.max_concurrent
+    if fits < 1:
+        asked = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+        there = "; ".join(
+            f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes
+        )
+        raise SweepError(
+            f"no trial fits on any node: each asks {asked}; the nodes have {there}",
+            hint="Lower trial.cpus or trial.gpus, or set trial.max_concurrent if the cluster will "
+            "grow.",
+        )
+    return {kind.lower(): amount for kind, amount in wanted.items()}, fits
+
+
+class _Bridge:
+    """What Asker and Judge share: the session, and which Tune trial is which of ours."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session, self.folder = session, folder
+        self.trials: dict[str, Trial] = {}
+        self.lost: dict[str, str] = {}  # why a Tune trial last lost its worker
+        self.spent_workers = 0  # workers that an exception has spent: they leave when next used
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher and scheduler at the start; nothing reads it
+
+
+class _Asker(Searcher):  # type: ignore[misc]
+    """Only asks: what is seen and how trials end goes through the Judge."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def set_search_properties(self, *args: Any, **kwargs: Any) -> bool:
+        return True
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = self._bridge.session.next_trial()
+        if trial is None:
+            # While trials run, one of them may fail and be replaced: not now is not never. With
+            # none running, not now would make Tune wait for ten minutes.
+            return None if self._bridge.trials else Searcher.FINISHED
+        self._bridge.trials[trial_id] = trial
+        return {"settings": dict(trial.settings), "folder": str(self._bridge.folder / trial.name)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        trial = self._bridge.trials.pop(trial_id, None)
+        if error and trial is not None:
+            cause = self._bridge.lost.get(trial_id, "no cause given").strip()
+            last = cause.splitlines()[-1]
+            self._bridge.session.fail(
+                trial, f"{cause}\nlost its worker too often, the last time: {last}"
+            )
+
+    def save(self, checkpoint_path: str) -> None:
+        raise NotImplementedError  # Tune then goes on without
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError
+
+
+class _Judge(FIFOScheduler):  # type: ignore[misc]
+    """Hands evaluations to the session and its verdicts to Tune."""
+
+    def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
+        self._bridge = bridge
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        ours = self._bridge.trials[trial.trial_id]
+        if "error" in result:
+            self._bridge.session.fail(ours, result["error"])
+            self._allow_for_spent_worker(controller)
+            stop = True
+        else:
+            progress, usage = result["progress"], dict(result["usage"])
+            stop = self._bridge.session.observe(ours, progress, usage).stop
+        if stop:
+            # The ledger has it: Tune's word on how it ended is not asked for.
+            del self._bridge.trials[trial.trial_id]
+        return str(self.STOP if stop else self.CONTINUE)
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        trial.max_failures += self._bridge.spent_workers
+
+    def _allow_for_spent_worker(self, controller: Any) -> None:
+        """Whoever is handed that worker loses it, once, which is no fault of its own."""
+        self._bridge.spent_workers += 1
+        for trial in controller.get_live_trials():
+            trial.max_failures += 1
+
+    def on_trial_error(self, controller: Any, trial: Any) -> None:
+        """A worker died: Tune starts the trial again, which goes on from its own checkpoint."""
+        if trial.error_file and Path(trial.error_file).exists():
+            self._bridge.lost[trial.trial_id] = COLOURS.sub("", Path(trial.error_file).read_text())
+
+
+class _Watch(tune.Stopper):  # type: ignore[misc]
+    """Asked once a step. Not a callback: given one, Tune imports mlflow to count its users."""
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        self._interrupt.check()
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _worker(train: Train) -> type:
+    """The actor that trains one trial after another, keeping torch and the token table warm."""
+
+    class Worker(tune.Trainable):  # type: ignore[misc]
+        def setup(self, config: dict[str, Any]) -> None:
+            self._failed = self._leaving = False
+            self._start(config)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._leaving = self._failed
+            self._start(new_config)
+            return True
+
+        def _start(self, config: dict[str, Any]) -> None:
+            self._evaluations: Iterator[Progress] | None = None
+            self._settings, self._folder = config["settings"], Path(config["folder"])
+            self._meter = Meter()
+
+        def step(self) -> dict[str, Any]:
+            if self._leaving:
+                # An exception in the trial before may have left the GPU unusable, so that a fresh
+                # worker must take this one. Tune gives it one here, but not from reset_config.
+                ray.actor.exit_actor()
+            try:
+                if self._evaluations is None:
+                    self._evaluations = train(Config.from_settings(self._settings), self._folder)
+                progress = next(self._evaluations)
+                # As pairs: Tune flattens dicts.
+                return {"progress": progress, "usage": tuple(self._meter.read().items())}
+            except Exception:
+                self._failed = True
+                return {"error": traceback.format_exc()}
+
+    return Worker

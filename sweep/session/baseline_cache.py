@@ -1,0 +1,61 @@
+"""Baseline runs that an earlier sweep measured under the same conditions, so that none is repeated.
+
+What a loss depends on is its name: every setting of the run, the digest of its tokens and that of
+the trainer's code. Where the corpus lies is no part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.config.config import Config
+from model.config.setting import Value
+from model.files import replaced
+
+FORMAT = 1
+ELSEWHERE = ("data.path",)  # the digest of the tokens says what they are, wherever they lie
+
+
+@dataclass(frozen=True)
+class ReferenceCache:
+    """A folder of measured baseline runs, a file each."""
+
+    folder: Path
+    trainer: str  # digest of the trainer's code
+
+    def recall(self, settings: Mapping[str, Value]) -> float | None:
+        """Validation loss that was measured with `settings`, or None. A damaged file is none."""
+        try:
+            found = json.loads(self._path(settings).read_text())
+            loss = float(found["val_loss"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return loss if found.get("identity") == self._identity(settings) else None
+
+    def remember(self, settings: Mapping[str, Value], val_loss: float) -> None:
+        """Keep a measured loss, in nats per token. What is not finite or not pinned is not kept."""
+        if not math.isfinite(val_loss) or not settings.get("data.digest"):
+            return
+        path = self._path(settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = {"identity": self._identity(settings), "val_loss": val_loss}
+        with replaced(path) as beside:
+            beside.write_text(json.dumps(found, indent=1))
+
+    def _identity(self, settings: Mapping[str, Value]) -> dict[str, object]:
+        every = dict(Config.from_settings(settings).settings())
+        for name in ELSEWHERE:
+            every.pop(name)
+        known: dict[str, object] = json.loads(
+            json.dumps({"format": FORMAT, "trainer": self.trainer, "settings": every})
+        )
+        return known
+
+    def _path(self, settings: Mapping[str, Value]) -> Path:
+        text = json.dumps(self._identity(settings), sort_keys=True)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"

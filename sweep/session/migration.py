@@ -1,0 +1,107 @@
+"""The search's study, told in the words of the space as it is now.
+
+Optuna fixes the choices of a categorical parameter, and whether a range is logarithmic, when it
+first sees them. So a study of a space that grew is written anew, trial for trial with the same
+numbers, in one storage: the sampler then knows every old trial in the wider space. The newest whole
+study counts; one that a crash left half written is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from model.config.setting import Value
+from sweep.records import Role
+from sweep.session.distributions import distribution
+from sweep.session.enqueue import INFEASIBLE
+from sweep.session.pruner import SETTINGS_ATTR
+from sweep.space.compatibility import Outside, place
+from sweep.space.space import Space
+
+SPACE_ATTR = "space"  # what a study searches and what it leaves fixed; set when it is whole
+HANDED_BACK_ATTR = "handed_back"  # why a proposal was not trained
+
+
+def open_study(storage: BaseStorage, role: Role, space: Space) -> optuna.Study:
+    """The study of `role`, made or rewritten if need be.
+
+    Raises Outside if a trial has no place in `space`; `sweep.space.compatibility` says so before.
+    """
+    if role is not Role.SEARCH:
+        return optuna.create_study(storage=storage, study_name=role.value, load_if_exists=True)
+    about = {key: space.resolved()[key] for key in ("search", "fixed")}
+    name, version = _newest(storage, role.value)
+    study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+    before = study.user_attrs.get(SPACE_ATTR)
+    if before is None:  # new, or of one who had no chance to say
+        study.set_user_attr(SPACE_ATTR, about)
+    elif before != about:
+        if before["search"] != about["search"]:
+            name = f"{role.value} {version + 1}"
+            study = _rewritten(storage, study, name, before["fixed"], space)
+        study.set_user_attr(SPACE_ATTR, about)
+    return study
+
+
+def _newest(storage: BaseStorage, name: str) -> tuple[str, int]:
+    """The latest study that is whole, and its version; those after it are deleted."""
+    known = {study.study_name: study for study in storage.get_all_studies()}
+    version = 1
+    while f"{name} {version + 1}" in known:
+        version += 1
+    while version > 1:
+        latest = known[f"{name} {version}"]
+        if SPACE_ATTR in latest.user_attrs:
+            return latest.study_name, version
+        storage.delete_study(latest._study_id)
+        version -= 1
+    return name, version
+
+
+def _rewritten(
+    storage: BaseStorage, study: optuna.Study, name: str, fixed: Mapping[str, Value], space: Space
+) -> optuna.Study:
+    wider = optuna.create_study(storage=storage, study_name=name)
+    for trial in study.get_trials(deepcopy=False):
+        wider.add_trial(_retold(trial, fixed, space))
+    return wider
+
+
+def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> FrozenTrial:
+    """`trial` with the parameters that the space as it is now would have given it."""
+    if trial.state is TrialState.WAITING:
+        # What it is to be has the old names of parameters; it is enqueued again, with the new.
+        about = {HANDED_BACK_ATTR: "waited while the space grew"}
+        return create_trial(state=TrialState.FAIL, user_attrs=about)
+    chosen: dict[str, Value] = {}
+    if SETTINGS_ATTR in trial.user_attrs:  # else it was never told, and has nothing to keep
+        try:
+            chosen = place(space.axes, {**fixed, **trial.user_attrs[SETTINGS_ATTR]})
+        except Outside as error:
+            trained = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            if trained and INFEASIBLE not in trial.user_attrs:
+                raise
+            # Nothing was learned from it; only its number stays taken.
+            about = {**trial.user_attrs, HANDED_BACK_ATTR: f"had {error}"}
+            return create_trial(state=TrialState.FAIL, user_attrs=about)
+    active = [axis for axis in space.axes if chosen and axis.active(chosen)]
+    user_attrs: dict[str, Any] = dict(trial.user_attrs)
+    if chosen:  # what no axis chose stays, as a seed that the sweep counted up
+        user_attrs[SETTINGS_ATTR] = {**trial.user_attrs[SETTINGS_ATTR], **chosen}
+    told = create_trial(
+        state=trial.state,
+        values=trial.values,
+        params={axis.parameter: chosen[axis.setting] for axis in active},
+        distributions={axis.parameter: distribution(axis) for axis in active},
+        user_attrs=user_attrs,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+        constraints=trial.constraints,
+    )
+    told.datetime_start, told.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return told

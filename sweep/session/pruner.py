@@ -1,0 +1,167 @@
+"""Fair pruning: a trial is compared at the same fraction of its own schedule, among its peers.
+
+Fairness lives here and the rule stays Optuna's: the study is narrowed to the peers, what they
+reported is replaced by the signal to compare, and then the rule is asked.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+    ThresholdPruner,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from model.progress import WHOLE, Progress
+from sweep.search.forecast import (
+    Forecast,
+    Known,
+    correct,
+    predict,
+)
+from sweep.space.settings import PruneConfig
+
+# The study's parameters have names of their own; the settings a trial got are kept here.
+SETTINGS_ATTR = "settings"
+FORECASTS: dict[str, Callable[[Known, Sequence[Known]], Forecast]] = {
+    "corrected": correct,
+    "predicted": predict,
+}
+ALONE = ("threshold", "patient")  # rules that look at no other trial, and so at no forecast
+
+
+def compared_loss(progress: Progress, signal: str) -> float:
+    """The loss of an evaluation that trials are compared by, nats per token.
+
+    The EMA's is that of the last weights until there is an EMA. Forecasts start from `val_loss`.
+    """
+    if signal == "raw":
+        return progress.raw_loss
+    if signal == "ema":
+        return progress.raw_loss if progress.ema_loss is None else progress.ema_loss
+    return progress.val_loss
+
+
+class FairPruner(BasePruner):  # type: ignore[misc]
+    """Asks `rule` about a study in which only peers exist, and of them only what is comparable.
+
+    Peers agree in the settings named by `config.peers`. Steps are basis points of each trial's
+    own schedule, so that equal steps are equal phases whatever the number of epochs. Before
+    `config.grace` and with fewer than `config.startup_trials` complete peers none is stopped; nor
+    is ever the one that leads its peers, and so neither the only one of its kind.
+    """
+
+    def __init__(self, rule: BasePruner, config: PruneConfig) -> None:
+        self._rule, self._config = rule, config
+        forecasts = config.rule not in ALONE
+        self._forecast = FORECASTS.get(config.signal) if forecasts else None
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or step < round(self._config.grace * WHOLE):
+            return False
+        kind = self._stratum(trial)
+        peers = [
+            peer
+            for peer in study.get_trials(deepcopy=False)
+            if peer.number != trial.number and self._stratum(peer) == kind
+        ]
+        complete = [p for p in peers if _is_complete(p) and step in p.intermediate_values]
+        if len(complete) < self._config.startup_trials:
+            return False
+        if self._forecast is not None:
+            trial = self._expected(trial, step, complete)
+            peers = [_at(p, step, p.value) if _is_complete(p) else p for p in peers]
+            rivals = [float(p.value) for p in complete]
+        else:
+            seen = [p.intermediate_values for p in peers]
+            rivals = [values[step] for values in seen if step in values]
+        if trial.intermediate_values[step] <= min(rivals):
+            return False
+        narrowed = copy.copy(study)
+        narrowed._storage = _Narrowed(study._storage, [*peers, trial])
+        return bool(self._rule.prune(narrowed, trial))
+
+    def _stratum(self, trial: FrozenTrial) -> tuple[Any, ...]:
+        settings = trial.user_attrs.get(SETTINGS_ATTR, {})
+        return tuple(settings.get(name) for name in self._config.peers)
+
+    def _expected(
+        self, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]
+    ) -> FrozenTrial:
+        """The trial as if it had reported the final loss expected of it, in its favour."""
+        finished = [_known(p, step, p.value) for p in complete if math.isfinite(p.value)]
+        if self._forecast is None or len(finished) < 2:
+            return _at(trial, step, -math.inf)  # no evidence against it
+        expected = self._forecast(_known(trial, step), finished)
+        return _at(trial, step, expected.loss - self._config.confidence * expected.error)
+
+
+def _is_complete(trial: FrozenTrial) -> bool:
+    return bool(trial.state is TrialState.COMPLETE)
+
+
+def _known(trial: FrozenTrial, step: int, final: float = math.nan) -> Known:
+    settings = trial.user_attrs.get(SETTINGS_ATTR, {})
+    return Known(settings, trial.intermediate_values[step], final)
+
+
+def _at(trial: FrozenTrial, step: int, value: float) -> FrozenTrial:
+    """The trial as if `value` was all it had reported."""
+    changed = copy.copy(trial)
+    changed.intermediate_values = {step: value}
+    return changed
+
+
+class _Narrowed:
+    """A storage that knows only some trials: rules that make a study of their own keep to them."""
+
+    def __init__(self, storage: Any, trials: Sequence[FrozenTrial]) -> None:
+        self._storage = storage
+        self._trials = sorted(trials, key=lambda trial: trial.number)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return [t for t in self._trials if states is None or t.state in states]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+def make_pruner(config: PruneConfig) -> BasePruner:
+    """The pruner that `config` asks for. Resources are explicit: Optuna's guesses change."""
+    first = max(1, round(config.grace * WHOLE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        rules: dict[str, BasePruner] = {
+            "none": NopPruner(),
+            "best": PercentilePruner(0.0, n_startup_trials=config.startup_trials),
+            "median": MedianPruner(n_startup_trials=config.startup_trials),
+            "percentile": PercentilePruner(
+                config.percentile, n_startup_trials=config.startup_trials
+            ),
+            "asha": SuccessiveHalvingPruner(min_resource=first, reduction_factor=config.reduction),
+            "hyperband": HyperbandPruner(
+                min_resource=first, max_resource=WHOLE, reduction_factor=config.reduction
+            ),
+            "threshold": ThresholdPruner(upper=config.upper),
+            "patient": PatientPruner(None, config.patience),
+        }
+    if config.rule == "none":
+        return rules["none"]
+    return FairPruner(rules[config.rule], config)

@@ -1,0 +1,240 @@
+"""Samplers by name. Every proposal is a function of the ledger and its number alone."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from model.config.setting import Value
+from sweep.errors import SweepError
+from sweep.search.acquisition import Seen, propose
+from sweep.search.coordinate_descent import (
+    Certificate,
+    Finished,
+    certificate,
+    next_point,
+)
+from sweep.search.prior import first_points
+from sweep.session.enqueue import REPEATS
+from sweep.space.grid import (
+    is_through,
+    least_tried,
+    lines_of,
+    on_grid,
+)
+from sweep.space.hyperparameter import Axis
+from sweep.space.points import (
+    Point,
+    drawn,
+    key,
+    spread,
+)
+from sweep.space.settings import SamplerConfig
+from sweep.space.space import Space
+
+TELLING = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+Plan = Callable[[Study, FrozenTrial], Point | None]
+
+
+def make_sampler(config: SamplerConfig, asked: int, space: Space) -> BaseSampler:
+    """The sampler of the proposal that follows `asked` others; it serves for that one alone.
+
+    Samplers keep a random stream outside the storage, so a continued sweep would repeat its first
+    proposals. Here the stream is a function of the seed and the number of the proposal. Points
+    of the field come first where `sampler.prior` asks for them.
+    Raises SweepError for a grid without end and where a package is missing.
+    """
+    seed = (config.seed * 1_000_003 + asked) % 2**32
+    plan = _plan(config, space, asked)
+    if config.prior:
+        plan = _after(first_points(space), plan, space)
+    return Planned(plan, space.axes, _stock(config, seed))
+
+
+class Planned(BaseSampler):  # type: ignore[misc]
+    """Proposes a point decided as a whole; what it leaves open another sampler draws.
+
+    The plan is made when the first value is asked for, also when a crash came between the values.
+    """
+
+    def __init__(self, plan: Plan, axes: Sequence[Axis], rest: BaseSampler) -> None:
+        self._plan, self._rest = plan, rest
+        self._axes = {axis.parameter: axis for axis in axes}
+        self._point: tuple[int, Point] | None = None
+
+    def _value(self, study: Study, trial: FrozenTrial, parameter: str) -> Value | None:
+        if self._point is None or self._point[0] != trial.number:
+            self._point = trial.number, self._plan(study, trial) or {}
+        axis = self._axes[parameter]
+        value = self._point[1].get(axis.setting)
+        return value if value is not None and axis.domain.has(value) else None
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return dict(self._rest.infer_relative_search_space(study, trial))
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        found = self._rest.sample_relative(study, trial, search_space)
+        planned = {name: self._value(study, trial, name) for name in found}
+        return {**found, **{name: value for name, value in planned.items() if value is not None}}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
+    ) -> Any:
+        value = self._value(study, trial, param_name)
+        if value is not None:
+            return value
+        return self._rest.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._rest.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._rest.after_trial(study, trial, state, values)
+
+
+def _stock(config: SamplerConfig, seed: int) -> BaseSampler:
+    """Optuna's sampler of that name; random draws where the name is one of ours."""
+    start = config.startup_trials
+    if config.name == "gp":
+        return GPSampler(seed=seed, n_startup_trials=start, warn_independent_sampling=False)
+    if config.name == "cmaes":
+        return _cmaes(seed, start)
+    if config.name != "tpe":
+        return RandomSampler(seed=seed)
+    # group: conditional axes make trials with different parameters, which a joint model of all
+    # of them would have to ignore. constant_liar: others are running when the next is proposed.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(
+            seed=seed, n_startup_trials=start, multivariate=True, group=True, constant_liar=True
+        )
+
+
+def _cmaes(seed: int, startup_trials: int) -> BaseSampler:
+    try:
+        import cmaes  # noqa: F401
+    except ImportError:
+        raise SweepError(
+            "sampler.name: cmaes needs the package cmaes, which is not installed",
+            hint="Install it: pip install 'sweep[cmaes]'.",
+        ) from None
+    return CmaEsSampler(seed=seed, n_startup_trials=startup_trials, warn_independent_sampling=False)
+
+
+def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
+    """What decides on a whole point, by the sampler's name; Optuna's own decide value by value."""
+    if config.name == "surface":
+        return lambda study, trial: propose(
+            space, _seen(study, trial, space), np.random.default_rng([config.seed, trial.number])
+        )
+    if config.name == "coordinate":
+        return lambda study, trial: _step(config, space, _seen(study, trial, space))
+    if config.name == "grid":
+        grid = space.axes, config.step, config.seed
+        return lambda study, trial: least_tried(*grid, _tried(study, space, trial.number))
+    if config.name == "qmc":
+        shares = spread(1, len(space.axes), config.seed, first=asked)[0]
+        return lambda study, trial: drawn(space.axes, shares)
+    return lambda study, trial: None
+
+
+def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:
+    """`plan` once every point of `first` was tried, whatever became of it."""
+
+    def planned(study: Study, trial: FrozenTrial) -> Point | None:
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
+        tried = {key(_point(other, space)) for other in others}
+        return next((p for p in first if key(p) not in tried), None) or plan(study, trial)
+
+    return planned
+
+
+def _step(config: SamplerConfig, space: Space, seen: Sequence[Seen]) -> Point | None:
+    """The next step on the grid. Asked for more than a certificate, one anywhere: None."""
+    finished = _ended(seen)
+    lines = lines_of(space.axes, config.step)
+    if not seen and config.seed:  # seed 0 begins in the middle, others elsewhere
+        return on_grid(lines, drawn(space.axes, spread(1, len(space.axes), config.seed)[0]))
+    return next_point(lines, finished, [s.point for s in seen if s.running], config.margin)
+
+
+def _tried(study: Study, space: Space, number: int = -1) -> list[Point]:
+    """What was proposed in trials other than `number`; repeats were not."""
+    return [
+        _point(other, space)
+        for other in study.get_trials(deepcopy=False)
+        if other.number != number
+        and other.state is not TrialState.WAITING
+        and REPEATS not in other.user_attrs
+    ]
+
+
+def settled(study: Study, space: Space) -> str:
+    """Why the sampler has nothing left to ask; empty while it has.
+
+    A grid is through once each of its points was tried: the same settings give the same loss.
+    """
+    config = space.sampler
+    if config.name == "grid":
+        through = is_through(space.axes, config.step, config.seed, _tried(study, space))
+        return "every point of the grid was tried" if through else ""
+    return "nothing left to try around the best" if descent(study, space)[0] else ""
+
+
+def _seen(study: Study, trial: FrozenTrial | None, space: Space) -> list[Seen]:
+    """Every trial but this that tells something; a failed one does not."""
+    found = []
+    for other in study.get_trials(deepcopy=False):
+        if (trial is None or other.number != trial.number) and other.state in TELLING:
+            loss = other.value if other.state is TrialState.COMPLETE else None
+            running = other.state is TrialState.RUNNING
+            found.append(Seen(_point(other, space), loss, running))
+    return found
+
+
+def descent(study: Study, space: Space) -> tuple[bool, Certificate | None]:
+    """Whether coordinate descent has nothing left to try around its best, and its certificate.
+
+    (False, None) of a space that another sampler searches.
+    """
+    config = space.sampler
+    if config.name != "coordinate":
+        return False, None
+    seen, lines = _seen(study, None, space), lines_of(space.axes, config.step)
+    finished, running = _ended(seen), [s.point for s in seen if s.running]
+    over = bool(finished) and next_point(lines, finished, running, config.margin) is None
+    return over, certificate(lines, finished, config.margin)
+
+
+def _ended(seen: Sequence[Seen]) -> list[Finished]:
+    return [(s.point, math.inf if s.loss is None else s.loss) for s in seen if not s.running]
+
+
+def _point(trial: FrozenTrial, space: Space) -> Point:
+    names: dict[str, str] = {axis.parameter: axis.setting for axis in space.axes}
+    return {names[p]: value for p, value in trial.params.items() if p in names}

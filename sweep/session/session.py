@@ -1,0 +1,242 @@
+"""The sweep without I/O of its own: what to run next, what to make of an observation.
+
+Ray Tune and a plain loop both drive a Session and reach the same outcomes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from model.progress import WHOLE, Progress
+from sweep.errors import SweepError
+from sweep.journal import Journal
+from sweep.records import (
+    MULTIPLE,
+    Event,
+    Outcome,
+    Role,
+    Trial,
+    Verdict,
+    View,
+    baseline_point,
+)
+from sweep.results.confirmation import Rounds
+from sweep.session.baseline import curve
+from sweep.session.baseline_cache import ReferenceCache
+from sweep.session.ledger import Ledger
+from sweep.session.pruner import compared_loss
+from sweep.session.trial_queue import Agenda
+from sweep.session.trial_queue_allowance import flops
+from sweep.space.constraint import SECONDS, projected_seconds
+from sweep.space.space import Space
+
+CONTINUE = Verdict(stop=False)
+DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|disk is full")
+
+
+class Session:
+    """One sweep, new or continued.
+
+    Order of writing: the trainer's checkpoint, then the ledger, then the journal. Whatever a crash
+    leaves out, the trainer yields again from its checkpoint, and steps already there are dropped.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        ledgers: Sequence[Ledger],
+        journal: Journal,
+        watch: Callable[[Event], None] = lambda event: None,
+        rounds: Rounds | None = None,
+        cache: ReferenceCache | None = None,
+    ) -> None:
+        """ledgers: of baseline and search, or that of a confirmation, which goes by `rounds`."""
+        self.space, self.journal, self._cache = space, journal, cache
+        self._ledgers = {ledger.role: ledger for ledger in ledgers}
+        self._watch = watch
+        self._reported: dict[str, set[int]] = {}
+        self._failures = 0
+        self.disk_full = False
+        self._catch_up_journal()
+        if Role.BASELINE in self._ledgers:
+            _recall(self._ledgers[Role.BASELINE], space, journal.view, cache, self.note)
+        self._note_baseline()
+        self.agenda = Agenda(space, ledgers, journal, rounds, self.note)
+
+    @property
+    def gave_up(self) -> bool:
+        """True when so many trials failed since we began that starting more would waste them."""
+        return self._failures >= self.space.budget.failures
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a trial to run; a finished sweep needs no cluster to say so."""
+        return self.agenda.has_work
+
+    @property
+    def ended(self) -> str:
+        """Why there is nothing to run."""
+        return "too many trials failed" if self.gave_up else self.agenda.outcome
+
+    def certificate(self) -> list[str]:
+        """What `sampler.name: coordinate` found around its best, in lines; else none."""
+        search = self._ledgers.get(Role.SEARCH)
+        found = search.certificate() if search else None
+        return found.lines() if found else []
+
+    def next_trial(self) -> Trial | None:
+        """The trial to run next, or None when the budget is spent or the sweep gave up."""
+        if self.gave_up or self.disk_full:
+            return None
+        trial = self.agenda.next(self._reported)
+        if trial is None:
+            return None
+        self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
+        self.note(
+            "trial",
+            trial=trial.name,
+            role=trial.role,
+            searched=dict(trial.searched),
+            settings=dict(trial.settings),
+            flops=flops(trial.settings),
+            devices=self.agenda.allowance.devices,
+        )
+        return trial
+
+    def observe(
+        self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None = None
+    ) -> Verdict:
+        """Take in one evaluation; the verdict says whether to go on.
+
+        usage   what training took of its machine since the evaluation before, for the journal alone
+        The trial is finished here when the verdict stops it or its schedule is over.
+        """
+        ledger = self._ledgers[trial.role]
+        new = progress.basis_points not in self._reported[trial.name]
+        if new:
+            self._reported[trial.name].add(progress.basis_points)
+            compared = compared_loss(progress, self.space.prune.signal)
+            loss = float("inf") if progress.diverged else compared
+            ledger.report(trial, progress.basis_points, loss)
+        self._note_observation(trial, progress, usage)
+        if progress.diverged:
+            return self._finish(trial, Outcome.PRUNED, f"diverged at step {progress.diverged_step}")
+        if too_slow := self._too_slow(trial):
+            return self._finish(trial, Outcome.PRUNED, too_slow)
+        if progress.done:
+            return self._finish(trial, Outcome.COMPLETE, "", progress.val_loss)
+        if new and ledger.should_prune(trial):
+            at = progress.basis_points / 100
+            return self._finish(trial, Outcome.PRUNED, f"behind its peers at {at:g} %")
+        return CONTINUE
+
+    def fail(self, trial: Trial, error: str) -> None:
+        """Record that `trial` ended by an exception or a lost worker; `error` is its traceback.
+
+        A full disk is not the trial's fault: it stays unfinished, and nothing new is started.
+        """
+        if DISK_FULL.search(error):
+            self.disk_full = True
+            return
+        self._failures += 1
+        reason = error.strip().splitlines()[-1] if error.strip() else "no reason given"
+        self._finish(trial, Outcome.FAILED, reason, error=error)
+
+    def close(self, reason: str) -> None:
+        """Note why the driver stops. Unfinished trials stay so, for the next driver."""
+        self.note("end", reason=reason, certificate=self.certificate())
+        self.journal.close()
+
+    def _finish(
+        self,
+        trial: Trial,
+        outcome: Outcome,
+        reason: str,
+        loss: float | None = None,
+        error: str = "",
+    ) -> Verdict:
+        self.journal.sync()  # even after a power cut the ledger must not know more
+        seconds = self._seconds(trial)
+        self._ledgers[trial.role].tell(trial, outcome, reason, loss, seconds)
+        del self._reported[trial.name]
+        if self._cache and trial.role is Role.BASELINE and loss is not None:
+            self._cache.remember(trial.settings, loss)
+        self.agenda.nothing_fits = False
+        self._note_outcome(trial, outcome, reason, error)
+        return Verdict(stop=True, reason=reason)
+
+    def _seconds(self, trial: Trial) -> float:
+        """What `trial` takes from its first step to its last, as far as it is known."""
+        noted = self.journal.view.trials[trial.name].observations
+        marks = [(event["basis_points"], event["seconds"]) for event in noted]
+        return projected_seconds(marks) if marks else 0.0
+
+    def _too_slow(self, trial: Trial) -> str:
+        """Why `trial` is stopped for the time it takes; nothing if it is not."""
+        if trial.role is not Role.SEARCH:
+            return ""
+        limits = [c for c in self.space.constraints if c.quantity == SECONDS]
+        seconds = self._seconds(trial) if limits else 0.0
+        broken = [str(limit) for limit in limits if limit.violation(seconds) > 0]
+        return f"would take {seconds:.0f} s: {', '.join(broken)}" if broken else ""
+
+    def note(self, event: str, **about: Any) -> None:
+        """Add an event to the journal and tell the watcher of it."""
+        self._watch(self.journal.append(event, **about))
+
+    def _note_observation(
+        self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None
+    ) -> None:
+        noted = self.journal.view.trials[trial.name].observations
+        if all(event["basis_points"] != progress.basis_points for event in noted):
+            about = {"gap": progress.gap, **progress.to_dict()}
+            about |= {"usage": dict(usage)} if usage else {}
+            self.note("observation", trial=trial.name, **about)
+
+    def _note_outcome(self, trial: Trial, outcome: Outcome, reason: str, error: str = "") -> None:
+        about = {"error": error} if error else {}
+        self.note("outcome", trial=trial.name, outcome=outcome, reason=reason, **about)
+        self._note_baseline()
+
+    def _note_baseline(self) -> None:
+        about = curve(self.space, self.journal.view) if Role.BASELINE in self._ledgers else None
+        if about is not None:
+            self.note("baseline", **about)
+
+    def _catch_up_journal(self) -> None:
+        """Tell the journal of outcomes that the ledger has and a crash kept from it."""
+        for ledger in self._ledgers.values():
+            for trial, outcome, reason in ledger.finished():
+                noted = self.journal.view.trials.get(trial.name)
+                whole = noted is not None and noted.last and noted.last["basis_points"] == WHOLE
+                if noted is None or (outcome is Outcome.COMPLETE and not whole):
+                    raise SweepError(
+                        f"the journal lacks what the ledger has of trial {trial.name}",
+                        hint="journal.jsonl was changed or lost; restore it, or begin anew with "
+                        "--name.",
+                        code=1,
+                    )
+                if noted.outcome is None:
+                    self._note_outcome(trial, outcome, reason)
+
+
+def _recall(
+    baseline: Ledger,
+    space: Space,
+    view: View,
+    cache: ReferenceCache | None,
+    note: Callable[..., None],
+) -> None:
+    """Take over the baseline runs that an earlier sweep measured under the same conditions."""
+    if cache and not len(baseline):
+        known = {baseline_point(event["searched"]) for event in view.recalled}
+        for point in baseline.missing():
+            varied = {name: value for name, value in point.items() if name != MULTIPLE}
+            settings = space.baseline_settings(point[MULTIPLE], varied)  # type: ignore[arg-type]
+            loss = cache.recall(settings)
+            if loss is not None and baseline_point(point) not in known:
+                note("recalled", searched=point, settings=settings, val_loss=loss)
+    for event in view.recalled:
+        baseline.recall(event["searched"])

@@ -1,0 +1,132 @@
+"""What a session runs next, within its budget."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+
+from sweep.journal import Journal
+from sweep.records import (
+    CONTENDER,
+    FRESH,
+    Role,
+    Trial,
+)
+from sweep.results.budget import SEARCHING
+from sweep.results.confirmation import Rounds
+from sweep.session.ledger import Ledger
+from sweep.session.trial_queue_allowance import Allowance
+from sweep.space.space import Space
+
+PROPOSALS = 32  # that may be handed back in a row because they do not fit, half of them at random
+NOTHING_FITS = "budget spent: nothing that is left fits"
+
+
+class Agenda:
+    """First what an earlier driver left unfinished, then the baseline, then new proposals.
+
+    A confirmation has its rounds instead of the last two. What cannot end within the budget is not
+    begun: a proposal is handed back, a trial that was begun before stays as it is.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        ledgers: Sequence[Ledger],
+        journal: Journal,
+        rounds: Rounds | None,
+        note: Callable[..., None],
+    ) -> None:
+        self._space, self._view, self._rounds, self._note = space, journal.view, rounds, note
+        self._ledgers = {ledger.role: ledger for ledger in ledgers}
+        self._role = Role.SEARCH if rounds is None else Role.CONFIRM
+        roles = SEARCHING if rounds is None else (Role.CONFIRM,)
+        self.allowance = Allowance(space.budget, space.trial, journal.view, roles)
+        self.nothing_fits = False  # until a trial that ends gives back what it was to cost
+        self._left_out = False  # a trial begun by an earlier driver cannot end within this budget
+        self._unfinished = deque(trial for ledger in ledgers for trial in ledger.unfinished())
+        # A baseline run that fails is made up for by the next driver, when its cause may be gone.
+        self._baselines_left = 0
+        if rounds is None:
+            self._baselines_left = len(self._ledgers[Role.BASELINE].missing())
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a trial to run."""
+        if self._unfinished or self._baselines_left > 0:
+            return True
+        return not self.spent and (self._rounds is None or bool(self._rounds.wanted(self._view)))
+
+    @property
+    def spent(self) -> str:
+        """Which budget is spent, or what was reached; empty while another trial may start."""
+        if self._ledgers[self._role].spent() >= self._space.budget.trials:
+            return "budget spent"
+        if self.nothing_fits:
+            return NOTHING_FITS
+        return self._ledgers[self._role].settled() or self.allowance.exhausted
+
+    @property
+    def outcome(self) -> str:
+        """Why there is nothing to run."""
+        if self._rounds is None:
+            return self.spent or "budget spent"
+        if self._rounds.over(self._view):
+            return "confirmed"
+        return self.spent or (NOTHING_FITS if self._left_out else "some runs failed")
+
+    def next(self, running: Collection[str]) -> Trial | None:
+        """The trial to run beside those `running`; None if there is none, or none yet."""
+        while self._unfinished:
+            trial = self._unfinished.popleft()
+            if self._resumes(trial, running):
+                return trial
+        return self._new(running) if self._rounds is None else self._again(self._rounds, running)
+
+    def _resumes(self, trial: Trial, running: Collection[str]) -> bool:
+        if self._rounds is not None:
+            contender, seed = str(trial.searched[CONTENDER]), int(trial.searched[FRESH])  # type: ignore[arg-type]
+            self._rounds.begun(contender, seed)
+            if contender not in self._rounds.plan.contenders:
+                return False
+        why = self.allowance.misfit(trial, running)
+        self._left_out = self._left_out or bool(why)
+        if why and trial.name not in self._view.trials:
+            self._ledgers[trial.role].hand_back(trial, why)
+        return not why
+
+    def _new(self, running: Collection[str]) -> Trial | None:
+        while self._baselines_left > 0:
+            self._baselines_left -= 1
+            trial = self._ledgers[Role.BASELINE].ask()
+            if self._fits(trial, running):
+                return trial
+        for asked in range(PROPOSALS):
+            if self.spent:
+                return None
+            trial = self._ledgers[Role.SEARCH].ask(at_random=asked >= PROPOSALS // 2)
+            if self._fits(trial, running):
+                return trial
+        self.nothing_fits = True
+        return None
+
+    def _again(self, rounds: Rounds, running: Collection[str]) -> Trial | None:
+        """The next run of a confirmation. A seed is begun only if all who want it can end."""
+        wanted = rounds.wanted(self._view)
+        if not wanted or self.spent:
+            return None
+        contender, seed = wanted[0]
+        row = [rounds.settings[name] for name, its in wanted if its == seed]
+        if self.allowance.misfit_all(row, running):
+            self.nothing_fits = True
+            return None
+        rounds.begun(contender, seed)
+        return self._ledgers[Role.CONFIRM].repeat(contender, seed)
+
+    def _fits(self, trial: Trial, running: Collection[str]) -> bool:
+        """Whether a proposal can end within the budget; if not, it is handed back."""
+        why = self.allowance.misfit(trial, running)
+        if why:
+            self._ledgers[trial.role].hand_back(trial, why)
+            self._note("handed back", searched=dict(trial.searched), reason=why)
+        return not why

@@ -1,0 +1,135 @@
+"""Whether a sweep can be continued as it is now described.
+
+The budget may change and the space may grow. One rule covers it: every trial so far must be one
+that the new space could have proposed, trained with exactly the settings that it was trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from model.config.config import SETTINGS, Config
+from model.config.setting import ConfigError, Value
+from sweep.records import Outcome, View
+from sweep.space.hyperparameter import Axis, Range
+from sweep.space.space import SEEDS, Space
+
+# Sections that a continued sweep may have differently: they say what is spent and what is proposed.
+CHANGEABLE = ("budget", "trial", "constraints", "repeat")
+GROWING = ("search", "fixed")  # sections that may differ as long as every trial has its place
+TOLD = 3  # trials that a refusal names
+
+
+class Outside(Exception):
+    """A trial that a space could not have proposed; says which value is not in it."""
+
+
+def problems(
+    before: Mapping[str, Any], now: Mapping[str, Any], space: Space, view: View
+) -> list[str]:
+    """Why the sweep resolved as `before` cannot be continued as `now`; empty if it can.
+
+    space   `now` as a space
+    view    the trials so far
+    """
+    found = []
+    for part in sorted(now.keys() | before.keys()):
+        old, new = before.get(part), now.get(part)
+        if old == new or part in (*CHANGEABLE, *GROWING):
+            continue
+        if part == "points" and (new or [])[: len(old or [])] == (old or []):
+            continue  # they are known by their place in the list
+        if isinstance(old, dict) and isinstance(new, dict):
+            keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+            found += [f"{part}: {k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
+        elif part == "trainer":
+            found.append("trainer: the code in model/ has changed")
+        else:
+            found.append(f"{part}: was {old!r}, is {new!r}")
+    otherwise = _fixed_otherwise(before, now)
+    found += otherwise
+    if otherwise or all(before.get(part) == now.get(part) for part in GROWING):
+        return found
+    if space.reference.multiples and view.header.get("train_tokens") != space.train_tokens:
+        found.append(
+            f"search: the baseline was measured in multiples of "
+            f"{view.header.get('train_tokens')} training tokens, the smallest budget is now "
+            f"{space.train_tokens}"
+        )
+    return found + _without_place(space, view)
+
+
+def place(axes: Sequence[Axis], settings: Mapping[str, Value]) -> dict[str, Value]:
+    """What `axes` must have chosen for a trial to be trained with `settings`.
+
+    Raises Outside if they could not.
+    """
+    chosen: dict[str, Value] = {}
+    for axis in axes:
+        if not axis.active(chosen):
+            continue
+        value = settings.get(axis.setting, SETTINGS[axis.setting].default)
+        chosen[axis.setting] = _in_domain(axis, value)
+    return chosen
+
+
+def _in_domain(axis: Axis, value: Value) -> Value:
+    """`value` as the axis spells it."""
+    domain = axis.domain
+    if isinstance(domain, Range):
+        if domain.has(value):
+            return value
+        raise Outside(f"{axis.setting} {value!r}, not within {domain.low:g} to {domain.high:g}")
+    check = SETTINGS[axis.setting].check
+    for known in domain.values:
+        if check(known) == check(value):
+            return known
+    raise Outside(f"{axis.setting} {value!r}, not one of {list(domain.values)}")
+
+
+def _fixed_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Settings that no trial varies and that have another value now."""
+    old, new = before.get("fixed", {}), now["fixed"]
+    searched = {_setting(parameter) for part in (before, now) for parameter in part["search"]}
+    found = []
+    for name in sorted((old.keys() | new.keys()) - searched):
+        default = SETTINGS[name].default if name in SETTINGS else None
+        was, is_ = old.get(name, default), new.get(name, default)
+        if was != is_:
+            found.append(f"fixed: {name} was {was!r}, is {is_!r}")
+    return found
+
+
+def _setting(parameter: str) -> str:
+    """The setting of an axis by its name in the study."""
+    return parameter.partition(" [")[0]
+
+
+def _without_place(space: Space, view: View) -> list[str]:
+    found = []
+    for trial in view.searches():
+        if trial.outcome is Outcome.FAILED:  # nothing was learned from it
+            continue
+        try:
+            chosen = place(space.axes, trial.settings)
+        except Outside as error:
+            found.append(f"search: trial {trial.name} has {error}")
+            continue
+        name = _trained_otherwise(trial.settings, {**space.fixed, **chosen})
+        if name:
+            found.append(f"search: trial {trial.name} would have another {name} now")
+    more = [f"search: and {len(found) - TOLD} more trials"] if len(found) > TOLD else []
+    return found[:TOLD] + more
+
+
+def _trained_otherwise(old: Mapping[str, Value], new: Mapping[str, Value]) -> str:
+    """The first setting in which the trainer would see a difference, or nothing.
+
+    Seeds do not count: a sweep that repeats its proposals counts them up.
+    """
+    try:
+        was, is_ = Config.from_settings(old).settings(), Config.from_settings(new).settings()
+    except ConfigError:  # such a trial failed before it began
+        was, is_ = dict(old), dict(new)
+    return next((n for n in was if n not in SEEDS and was[n] != is_.get(n)), "")

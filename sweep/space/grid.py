@@ -1,0 +1,191 @@
+"""A search space as a grid: lists as they are, ranges in steps, and what is one step apart."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+
+from model.config.config import MULTIPLIER, SETTINGS
+from model.config.setting import Value
+from sweep.errors import SweepError
+from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.points import (
+    Key,
+    Point,
+    every_point,
+    is_number,
+    key,
+    snapped,
+)
+
+RATE = "optim.lr"
+GRID_LIMIT = 100_000  # points; no sweep gets through more
+FACTORS_IN_LINEAR = 16.0  # a linear range has as many steps as a log one of this ratio
+NEAREST_STEP = 0.75  # octaves between the decay wanted at equal timescale and the level taken
+
+
+@dataclass(frozen=True)
+class Line:
+    """One axis with its levels, rising where they have an order."""
+
+    axis: Axis
+    levels: tuple[Value, ...]
+    ordered: bool
+
+    def open_end(self, value: Value) -> bool:
+        """Whether `value` is at an end beyond which the setting could go on."""
+        about = SETTINGS.get(self.axis.setting)
+        if not self.ordered or len(self.levels) < 2 or about is None:
+            return False
+        lowest, highest = self.levels[0], self.levels[-1]
+        return (value == lowest and lowest not in (about.low, about.above)) or (
+            value == highest and highest != about.high
+        )
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A point one step away, and the step in words."""
+
+    step: str
+    point: Point
+
+
+def lines_of(axes: Sequence[Axis], factor: float) -> tuple[Line, ...]:
+    """The grid of `axes`: log ranges in steps of about `factor`, both ends among them."""
+    return tuple(_line(axis, factor) for axis in axes)
+
+
+def _line(axis: Axis, factor: float) -> Line:
+    domain = axis.domain
+    if isinstance(domain, Choice):
+        ordered = all(map(is_number, domain.values))
+        values = tuple(sorted(domain.values)) if ordered else domain.values
+        return Line(axis, values, ordered)
+    ratio = domain.high / domain.low if domain.log else FACTORS_IN_LINEAR
+    count = max(1, round(math.log(ratio) / math.log(factor)))
+    inner: list[float] = [
+        domain.low * ratio ** (n / count)
+        if domain.log
+        else domain.low + (domain.high - domain.low) * n / count
+        for n in range(1, count)
+    ]
+    kept = [level for level in (snapped(domain, number) for number in inner) if level is not None]
+    levels = sorted({domain.low, *kept, domain.high})
+    if domain.whole:
+        levels = [int(level) for level in levels]  # type: ignore[arg-type]
+    return Line(axis, tuple(levels), ordered=True)
+
+
+@lru_cache(maxsize=4)
+def grid_points(axes: tuple[Axis, ...], factor: float, seed: int) -> tuple[Point, ...]:
+    """Every point of the grid, in an order that the seed decides.
+
+    Raises SweepError if they are more than any sweep gets through.
+    """
+    levels = {line.axis.parameter: line.levels for line in lines_of(axes, factor)}
+    points = list(islice(every_point(axes, levels), GRID_LIMIT + 1))
+    if len(points) > GRID_LIMIT:
+        raise SweepError(
+            f"sampler.name: the grid of this space has more than {GRID_LIMIT:,} points",
+            hint="List fewer values, raise sampler.step, or take another sampler.",
+        )
+    return tuple(random.Random(seed).sample(points, len(points)))
+
+
+def least_tried(axes: tuple[Axis, ...], factor: float, seed: int, tried: Sequence[Point]) -> Point:
+    """The first point of the grid of those that were tried least often, so that none is left out
+    by what was proposed in between.
+    """
+    times = _times(axes, factor, tried)
+    return min(grid_points(axes, factor, seed), key=lambda point: times[key(point)])
+
+
+def is_through(axes: tuple[Axis, ...], factor: float, seed: int, tried: Sequence[Point]) -> bool:
+    """Whether every point was tried: once more, the same settings would give the same loss."""
+    times = _times(axes, factor, tried)
+    points = grid_points(axes, factor, seed)
+    return len(times) >= len(points) and all(key(point) in times for point in points)
+
+
+def _times(axes: tuple[Axis, ...], factor: float, tried: Sequence[Point]) -> Counter[Key]:
+    lines = lines_of(axes, factor)
+    return Counter(key(on_grid(lines, point)) for point in tried)
+
+
+def on_grid(lines: Sequence[Line], point: Point) -> Point:
+    """`point` moved to the nearest levels; what it lacks, or cannot keep, is put in the middle."""
+    moved: dict[str, Value] = {}
+    for line in lines:
+        if line.axis.active(moved):
+            level: Value | None = None
+            if line.axis.setting in point:
+                level = snapped(Choice(line.levels), point[line.axis.setting])
+            moved[line.axis.setting] = (
+                line.levels[len(line.levels) // 2] if level is None else level
+            )
+    return moved
+
+
+def neighbours(lines: Sequence[Line], point: Point) -> list[Neighbour]:
+    """What is one step from `point`: a level up or down, or any other value without order.
+
+    A step of the rate keeps the decay timescale: decay moves the other way, by the nearest level.
+    Rate and decay share a valley along their product, which steps along the axes would cross
+    only to climb out of again. At the end of decay's levels the rate moves alone.
+    """
+    found = []
+    active = {line.axis.setting: line for line in lines if line.axis.active(point)}
+    for name, line in active.items():
+        value = point[name]
+        if line.ordered:
+            at = line.levels.index(value)
+            others = [(s, line.levels[at + s]) for s in (-1, 1) if 0 <= at + s < len(line.levels)]
+            steps = [(f"{name} {'up' if s > 0 else 'down'}", level) for s, level in others]
+        else:
+            steps = [(f"{name} {other}", other) for other in line.levels if other != value]
+        for step, other in steps:
+            moved = {**point, name: other}
+            decay = _decay_to_match(active, point, other) if name == RATE else None
+            if decay is not None:
+                moved, step = {**moved, MULTIPLIER: decay}, f"{step} at equal decay timescale"
+            found.append(Neighbour(step, _carried(lines, moved, point)))
+    return found
+
+
+def _carried(lines: Sequence[Line], moved: Point, before: Point) -> Point:
+    """`moved` with axes that have other levels now at the share of their levels they were at."""
+    point: dict[str, Value] = {}
+    places = {
+        line.axis.setting: line.levels.index(before[line.axis.setting]) / len(line.levels)
+        for line in lines
+        if line.axis.active(before)
+    }
+    for line in lines:
+        name = line.axis.setting
+        if not line.axis.active(point):
+            continue
+        if name in moved and moved[name] in line.levels:
+            point[name] = moved[name]
+        else:
+            share = places.get(name, 0.5)
+            point[name] = line.levels[round(share * len(line.levels) - 1e-9)]
+    return point
+
+
+def _decay_to_match(active: Mapping[str, Line], point: Point, rate: Value) -> Value | None:
+    """The decay level that keeps the timescale at another rate; None where no level comes near."""
+    line, decay = active.get(MULTIPLIER), point.get(MULTIPLIER)
+    if line is None or not line.ordered or not decay:
+        return None
+    wanted = float(decay) * float(point[RATE]) / float(rate)  # type: ignore[arg-type]
+    level = snapped(Choice(line.levels), wanted)
+    if not level or level == decay:
+        return None
+    near = abs(math.log2(float(level) / wanted)) <= NEAREST_STEP  # type: ignore[arg-type]
+    return level if near else None

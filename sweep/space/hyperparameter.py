@@ -1,0 +1,60 @@
+"""What a sweep searches: settings, each with its domain and the condition it depends on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from model.config.setting import Value
+
+
+@dataclass(frozen=True)
+class Choice:
+    values: tuple[Value, ...]
+
+    def has(self, value: object) -> bool:
+        """Whether `value` is one of them; 1 is not true."""
+        return any(
+            value == v and isinstance(value, bool) == isinstance(v, bool) for v in self.values
+        )
+
+
+@dataclass(frozen=True)
+class Range:
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+    step: float = 0.0  # between values, from low on; 0: any value, or every whole one
+
+    def has(self, value: object) -> bool:
+        """Whether `value` is a number of the range, on its steps."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One searched setting, or one of its alternatives under a condition."""
+
+    setting: str
+    domain: Choice | Range
+    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    line: int = field(default=0, compare=False)
+
+    @property
+    def parameter(self) -> str:
+        """Its name in the study: alternatives of one setting are parameters of their own."""
+        conditions = ", ".join(f"{name}={'|'.join(map(str, v))}" for name, v in self.when)
+        return f"{self.setting} [{conditions}]" if self.when else self.setting
+
+    def active(self, chosen: Mapping[str, Value]) -> bool:
+        """Whether the settings chosen so far meet the condition."""
+        return all(chosen.get(name) in values for name, values in self.when)
+
+    def possible(self, chosen: Mapping[str, Value]) -> bool:
+        """Whether settings not chosen yet could still meet the condition."""
+        return all(chosen.get(name, values[0]) in values for name, values in self.when)

@@ -1,0 +1,126 @@
+"""What is wrong with a space though each of its lines is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, islice
+
+from model.config.config import SETTINGS, Config
+from model.config.presets import SAME
+from model.config.setting import ConfigError, Value
+from sweep.space.constraint import violations
+from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.language.yaml_nodes import Problems
+from sweep.space.points_draw import corners, draws
+from sweep.space.space import BUDGET, Space
+
+COMBINATIONS_CHECKED = 256
+DRAWS_CHECKED = 200
+POINT_DRAWS = 50
+SEED = "train.seed"
+
+
+def check_alternatives(axes: Sequence[Axis], problems: Problems) -> None:
+    """Alternatives of one setting must not apply together."""
+    for a, b in combinations(axes, 2):
+        conditions = dict(b.when)
+        apart = any(not set(v) & set(conditions.get(name, v)) for name, v in a.when)
+        if a.setting == b.setting and not apart:
+            problems.add(b.line, b.setting, f"may apply together with that of line {a.line}")
+
+
+def check_fixed(axes: Sequence[Axis], fixed: dict[str, Value], problems: Problems) -> None:
+    """Nothing may be both searched and fixed; takes out of `fixed` what is told."""
+    for axis in axes:
+        same = SAME.get(axis.setting)
+        if axis.setting in fixed:
+            problems.add(axis.line, axis.setting, "is both searched and fixed; keep one")
+        elif same in fixed:
+            problems.add(axis.line, axis.setting, f"follows from {same}, which is fixed")
+            del fixed[same]  # told once is enough
+
+
+def ordered(axes: Sequence[Axis], problems: Problems) -> list[Axis]:
+    """Parents before children; conditions in a circle or on nothing searched are problems."""
+    choices: dict[str, set[Value]] = {}
+    for axis in axes:
+        if isinstance(axis.domain, Choice):
+            choices.setdefault(axis.setting, set()).update(axis.domain.values)
+    for axis in axes:
+        for parent, values in axis.when:
+            if parent not in SETTINGS:
+                continue  # reported where the value was checked
+            if parent not in choices:
+                what = f"when: {parent} is not searched by values"
+                problems.add(axis.line, axis.setting, what)
+            elif missing := [v for v in values if v not in choices[parent]]:
+                problems.add(axis.line, axis.setting, f"when: {parent} is never {missing[0]} here")
+    found: list[Axis] = []
+    waiting = list(axes)
+    while waiting:
+        pending = {axis.setting for axis in waiting}
+        ready = [a for a in waiting if not pending & {name for name, _ in a.when}]
+        if not ready:
+            first = waiting[0]
+            problems.add(first.line, first.setting, "its conditions go in a circle")
+            return found
+        found += ready
+        waiting = [axis for axis in waiting if axis not in ready]
+    return found
+
+
+def check_together(space: Space, problems: Problems) -> None:
+    """Try combinations of extreme values, so that impossible ones surface before any GPU."""
+    if not space.axes and not problems:
+        problems.add(0, "search", "nothing is left to search; `sweep train` trains one model")
+    if BUDGET in space.searched and space.prune.rule != "none" and BUDGET not in space.prune.peers:
+        problems.add(0, "prune.peers", f"must name {BUDGET}, which is searched, or rule be none")
+    if space.repeat > 1 and SEED in space.searched:
+        problems.add(0, "repeat", f"counts {SEED} up, which is searched; keep one")
+    found: dict[str, None] = {}
+    for chosen in islice(corners(space.axes), COMBINATIONS_CHECKED):
+        found |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
+    if space.reference.multiples and space.reference.table:
+        problems.add(0, "reference", "measure multiples, or give a table; not both")
+    for point in space.baseline_points:
+        found |= dict.fromkeys(_impossible(space.baseline_run(point)))
+    for text in found:
+        problems.add(0, *text.split(": ", 1))
+    if not problems:
+        _check_feasible(space, problems)
+
+
+def _check_feasible(space: Space, problems: Problems) -> None:
+    """Some point must keep every constraint that is known before training."""
+    broken: dict[str, int] = {}
+    tried = [*islice(corners(space.axes), COMBINATIONS_CHECKED), *draws(space.axes, DRAWS_CHECKED)]
+    for chosen in tried:
+        beyond = violations({**space.fixed, **chosen}, space.constraints)
+        names = [name for name, violation in beyond.items() if violation > 0]
+        if not names:
+            break
+        for name in names:
+            broken[name] = broken.get(name, 0) + 1
+    else:
+        _tell_infeasible(broken, len(tried), problems)
+        return
+    drawn = draws(space.axes, POINT_DRAWS) if space.constraints else []
+    for point in space.points if drawn else ():
+        found = [violations({**space.fixed, **d, **point}, space.constraints) for d in drawn]
+        for name in found[0]:
+            if all(beyond.get(name, 0) > 0 for beyond in found):
+                problems.add(0, "points", f"{dict(point)} breaks {name} whatever else is drawn")
+
+
+def _tell_infeasible(broken: Mapping[str, int], tried: int, problems: Problems) -> None:
+    for name, times in broken.items():
+        what = f"{name} is broken by {times} of {tried} points tried, and none keeps them all"
+        problems.add(0, "constraints", what)
+
+
+def _impossible(settings: Mapping[str, object]) -> tuple[str, ...]:
+    try:
+        Config.from_settings(settings)
+    except ConfigError as error:
+        return error.problems
+    return ()

@@ -1,0 +1,223 @@
+"""YAML to Space. Every problem is reported at once, with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.config.aliases import suggestion
+from model.config.config import SETTINGS
+from model.config.presets import SAME, overridden, preset
+from model.config.setting import ConfigError, Value, did_you_mean
+from sweep.errors import SweepError
+from sweep.space.constraint import Constraint, read_constraint
+from sweep.space.hyperparameter import Axis
+from sweep.space.language import wandb as wandb_keys
+from sweep.space.language.checks import (
+    check_alternatives,
+    check_fixed,
+    check_together,
+    ordered,
+)
+from sweep.space.language.domains import NESTED, read_leaves
+from sweep.space.language.first_points import read_points
+from sweep.space.language.reader_section_lists import as_list, read_list
+from sweep.space.language.yaml_nodes import (
+    Problems,
+    as_text,
+    checked,
+    compose,
+    entries,
+    line_of,
+    plain,
+)
+from sweep.space.settings import SECTIONS, SWEEP_SETTINGS
+from sweep.space.space import Space
+
+OWN = ("name", "preset", "search", NESTED, "fixed", "points", "constraints", "repeat")
+KNOWN = (*OWN, *SECTIONS, *wandb_keys.KEYS)
+MOST_SEEDS = 100  # of one proposal
+Nodes = dict[str, tuple[int, yaml.Node]]  # line and value by key
+
+
+def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Space:
+    """The space in the YAML file `path`, with `key=value` overrides applied.
+
+    Raises SweepError listing every problem found, with line numbers.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # a path, or text, that cannot be decoded
+        raise SweepError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    problems = Problems()
+    root = compose(text, problems)
+    space = _space(root, path.stem, problems) if root else Space(path.stem, ())
+    if name:
+        space = replace(space, name=name)
+    for override in overrides:
+        space = _overridden(space, override, problems)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
+        problems.add(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
+    check_together(space, problems)
+    if problems:
+        count = len(problems.lines())
+        raise SweepError(
+            f"{path} has {count} problem{'s' * (count > 1)}",
+            problems.lines(),
+            hint="`sweep settings` lists every setting with its unit, default and bounds.",
+        )
+    return space
+
+
+def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
+    parts: Nodes = {key: (line, node) for key, line, node in entries(root, "the file", problems)}
+    for key, (line, _) in parts.items():
+        if key not in KNOWN:
+            hint = did_you_mean(key, KNOWN)
+            hint = f"; under search, {suggestion(key, SETTINGS)[2:]}" if key in SETTINGS else hint
+            problems.add(line, key, f"no such section{hint}")
+    axes, fixed = _settings(parts, problems)
+    given, notes = _sections(parts, problems)
+    if "preset" in parts:
+        fixed = _under(fixed, axes, *parts["preset"], problems)
+    name = plain(parts["name"][1]) if "name" in parts else None
+    axes = ordered(axes, problems)
+    return Space(
+        str(name or default_name),
+        tuple(axes),
+        fixed,
+        **{part: _section(part, given[part], problems) for part in given},
+        points=read_points(parts["points"][1], axes, problems) if "points" in parts else (),
+        constraints=_constraints(parts, problems),
+        repeat=_repeat(*parts["repeat"], problems) if "repeat" in parts else 1,
+        notes=notes,
+    )
+
+
+def _settings(parts: Nodes, problems: Problems) -> tuple[list[Axis], dict[str, Value]]:
+    """What `search`, `parameters` and `fixed` say: axes, and constants."""
+    axes: list[Axis] = []
+    fixed: dict[str, Value] = {}
+    if "fixed" in parts:
+        for name, line, node in entries(parts["fixed"][1], "fixed", problems):
+            value = checked(SETTINGS, name, line, plain(node), problems)
+            if value is not None:
+                fixed[name] = as_text(value)
+    for part in ("search", NESTED):
+        if part not in parts:
+            continue
+        line, node = parts[part]
+        found, constants = read_leaves(node, part, problems)
+        for name in {axis.setting for axis in axes} & {axis.setting for axis in found}:
+            problems.add(line, name, "is given in search and in parameters; keep one")
+        for name in constants.keys() & fixed.keys():
+            problems.add(line, name, "is given twice; keep one")
+        axes += found
+        fixed |= constants
+    if not axes and not problems:
+        problems.add(0, "search", "nothing to search; give at least one setting with values")
+    check_alternatives(axes, problems)
+    check_fixed(axes, fixed, problems)
+    return axes, fixed
+
+
+def _sections(
+    parts: Nodes, problems: Problems
+) -> tuple[dict[str, dict[str, tuple[int, Any]]], tuple[str, ...]]:
+    """The sections that are given, as lines and values by key, with W&B's keys among them."""
+    given = {
+        part: {
+            key: (line, plain(node)) for key, line, node in entries(parts[part][1], part, problems)
+        }
+        for part in SECTIONS
+        if part in parts
+    }
+    nodes = {key: node for key, (_, node) in parts.items()}
+    foreign, notes = wandb_keys.read_wandb_keys(nodes, problems)
+    for part, values in foreign.items():
+        for key, value in values.items():
+            if key in given.setdefault(part, {}):
+                line = given[part][key][0]
+                problems.add(line, f"{part}.{key}", "is said by a key of W&B too; keep one")
+            given[part][key] = value
+    return given, notes
+
+
+def _section(part: str, given: dict[str, tuple[int, Any]], problems: Problems) -> Any:
+    values: dict[str, Any] = {}
+    for key, (line, found) in given.items():
+        name = f"{part}.{key}"
+        value = checked(SWEEP_SETTINGS, name, line, as_list(name, found), problems)
+        if value is not None:
+            values[key] = read_list(name, value, line, problems)
+    return SECTIONS[part](**values)
+
+
+def _under(
+    fixed: dict[str, Value], axes: Sequence[Axis], line: int, node: yaml.Node, problems: Problems
+) -> dict[str, Value]:
+    """The preset's settings where `fixed` has none and no axis always has one."""
+    try:
+        settings = preset(str(plain(node))).settings
+    except ConfigError as error:
+        problems.add(line, "preset", str(error))
+        return fixed
+    searched = {axis.setting for axis in axes if not axis.when}
+    searched |= {SAME[axis.setting] for axis in axes if axis.setting in SAME}
+    open_ = {n: as_text(v) for n, v in settings.items() if n not in searched}
+    under: dict[str, Any] = overridden(open_, fixed)
+    return under
+
+
+def _constraints(parts: Nodes, problems: Problems) -> tuple[Constraint, ...]:
+    if "constraints" not in parts:
+        return ()
+    node = parts["constraints"][1]
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    found = []
+    for item in items:
+        try:
+            found.append(read_constraint(plain(item)))
+        except ConfigError as error:
+            problems.add(line_of(item), "constraints", str(error))
+    return tuple(dict.fromkeys(found))
+
+
+def _repeat(line: int, node: yaml.Node, problems: Problems) -> int:
+    found = plain(node)
+    seeds = found["seeds"] if isinstance(found, dict) and set(found) == {"seeds"} else found
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= MOST_SEEDS:
+        what = f"expected the seeds of each proposal, 1 to {MOST_SEEDS}, as {{seeds: 3}}"
+        problems.add(line, "repeat", f"{what}; got {found!r}")
+        return 1
+    return seeds
+
+
+def _overridden(space: Space, text: str, problems: Problems) -> Space:
+    """Apply one `key=value` of the command line."""
+    name, equals, raw = text.partition("=")
+    about = SETTINGS.get(name) or SWEEP_SETTINGS.get(name)
+    if not equals:
+        problems.add(0, f"--set {text}", "expected KEY=VALUE")
+        return space
+    if about is None:
+        hint = suggestion(name, [*SETTINGS, *SWEEP_SETTINGS])
+        problems.add(0, f"--set {text}", f"no such setting{hint}")
+        return space
+    try:
+        value = about.check(raw)
+    except ConfigError as error:
+        problems.add(0, f"--set {name}", str(error))
+        return space
+    if name in SETTINGS:
+        return space.pinned(name, as_text(value))
+    part, _, key = name.partition(".")
+    value = read_list(name, value, 0, problems)
+    return replace(space, **{part: replace(getattr(space, part), **{key: value})})

@@ -1,0 +1,93 @@
+"""YAML as nodes, which know their lines, and the problems found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from model.config.aliases import suggestion
+from model.config.setting import ConfigError, Setting, Value
+
+
+class Problems:
+    """Everything wrong with one file, collected instead of raised, so that all is told at once."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, line: int, where: str, what: str) -> None:
+        """Note a problem in `line`; 0 where none is to blame."""
+        place = f"line {line}: " if line else ""
+        self._found.append((line, f"{place}{where}: {what}"))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def lines(self) -> list[str]:
+        """Them all, by line, each once."""
+        return list(dict.fromkeys(text for _, text in sorted(self._found, key=lambda f: f[0])))
+
+
+def compose(text: str, problems: Problems) -> yaml.Node | None:
+    """The root of the document `text`; None, with a problem noted, if it is no YAML."""
+    try:
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            problems.add(0, "the file", "expected `key: value` lines")
+        else:
+            plain(root)  # what cannot be constructed is told here; merge keys are resolved
+        return root
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        problems.add(line, "YAML", str(error.problem or error.context))
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        problems.add(0, "YAML", (str(error).splitlines() or ["cannot be read"])[0])
+    except RecursionError:
+        problems.add(0, "YAML", "is nested too deeply")
+    return None
+
+
+def plain(node: yaml.Node) -> Any:
+    """What `node` stands for, as Python's own types."""
+    return yaml.constructor.SafeConstructor().construct_object(node, deep=True)
+
+
+def line_of(node: yaml.Node) -> int:
+    """Where `node` begins, from 1."""
+    return int(node.start_mark.line) + 1
+
+
+def entries(node: yaml.Node, where: str, problems: Problems) -> Iterator[tuple[str, int, Any]]:
+    """(key, line, value node) of a mapping; anything else is a problem and yields nothing."""
+    if not isinstance(node, yaml.MappingNode):
+        problems.add(line_of(node), where, "expected `key: value` lines")
+        return
+    seen = set()
+    for key_node, value_node in node.value:
+        line, key = line_of(key_node), str(plain(key_node))
+        if key in seen:
+            problems.add(line, key, "is given twice; keep one")
+        else:
+            seen.add(key)
+            yield key, line, value_node
+
+
+def checked(
+    known: Mapping[str, Setting], name: str, line: int, value: object, problems: Problems
+) -> Value | None:
+    """`value` as setting `name` takes it; None, with a problem noted, if it does not."""
+    if name not in known:
+        problems.add(line, name, f"no such setting{suggestion(name, known)}")
+        return None
+    try:
+        return known[name].check(value)
+    except ConfigError as error:
+        problems.add(line, name, str(error))
+        return None
+
+
+def as_text(value: Value) -> Value:
+    """A list as `--set` takes it: the study, the journal and the command line all keep text."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

@@ -1,0 +1,220 @@
+"""What a sweep will take, before anything is spent: by trial, and in all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from statistics import fmean
+from typing import Any
+
+from model.config.config import SETTINGS
+from model.config.cost import Cost, trial_cost
+from model.config.setting import ConfigError, Value
+from sweep.errors import SweepError
+from sweep.records import MULTIPLE
+from sweep.space.constraint import violations
+from sweep.space.grid import grid_points
+from sweep.space.points_draw import corners, draws
+from sweep.space.settings import PruneConfig
+from sweep.space.space import Space
+from sweep.space.speed import Speed
+
+DRAWS, CORNERS = 300, 1024
+QUARTILES = {"first quartile": 0.25, "median": 0.5, "third quartile": 0.75}
+SCALE = "gpt.scale"
+STOPPED = 0.5  # of the trials that may be pruned
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial that the space may propose."""
+
+    label: str
+    searched: Mapping[str, Value]
+    settings: Mapping[str, Value]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is expected of a sweep; FLOPs and tokens are those of training."""
+
+    trials: int
+    seeds: int  # that each proposal is trained with
+    rows: tuple[Row, ...]  # cheapest and dearest corner, quartiles between them
+    drawn: tuple[Cost, ...]  # of trials drawn at random that keep the constraints
+    infeasible: float  # share of random proposals that break one: never trained
+    untrainable: float  # share that cannot be trained: those trials would fail
+    baseline: tuple[tuple[str, Cost], ...]  # what each run is, and its cost
+    pruned: float  # share of the search's FLOPs that pruning is expected to leave
+    assumption: str  # behind that
+
+
+def plan(space: Space) -> Plan:
+    """What `space` comes to. Raises SweepError if no trial of it can be trained."""
+    found, broken, impossible = [], 0, 0
+    sampled = draws(space.axes, DRAWS)
+    for chosen in sampled:
+        try:
+            row = _row("", chosen, space)
+        except ConfigError:
+            impossible += 1
+            continue
+        if row is None:
+            broken += 1
+        else:
+            found.append(row)
+    extremes = _trainable(list(islice(corners(space.axes), CORNERS)), space) + found
+    if not found or not extremes:
+        raise SweepError(f"{space.name} proposes nothing that can be trained and keeps constraints")
+    trials = _trials(space)
+    left, assumption = pruning(space.prune, trials, _strata(space), _evals(space))
+    return Plan(
+        trials=trials,
+        seeds=space.repeat,
+        rows=_chosen(found, extremes),
+        drawn=tuple(row.cost for row in found),
+        infeasible=broken / len(sampled),
+        untrainable=impossible / len(sampled),
+        baseline=_baseline(space),
+        pruned=left,
+        assumption=assumption,
+    )
+
+
+def pruning(config: PruneConfig, trials: int, strata: int, evals: int) -> tuple[float, str]:
+    """Share of the search's compute that is left by pruning, and what that assumes."""
+    if config.rule == "none":
+        return 1.0, "nothing is pruned"
+    whole = min(trials, strata * config.startup_trials)
+    at = min(1.0, math.ceil(config.grace * evals) / evals)
+    left = (whole + (trials - whole) * (1 - STOPPED * (1 - at))) / trials
+    return left, (
+        f"prune.rule {config.rule}, assuming that {STOPPED:.0%} of trials after the first {whole} "
+        f"stop at {at:.0%} of their schedule"
+    )
+
+
+def totals(found: Plan, speed: Speed) -> dict[str, dict[str, float]]:
+    """Expected tokens, FLOPs and seconds of one trial after the other, by part of the sweep."""
+    mean = {
+        "tokens": fmean(cost.tokens for cost in found.drawn),
+        "flops": fmean(cost.flops for cost in found.drawn),
+        "seconds": fmean(speed.seconds(cost) for cost in found.drawn),
+    }
+    whole = {key: found.trials * value for key, value in mean.items()}
+    pruned = {key: found.pruned * value for key, value in whole.items()}
+    baseline = {
+        "tokens": float(sum(cost.tokens for _, cost in found.baseline)),
+        "flops": sum(cost.flops for _, cost in found.baseline),
+        "seconds": sum(speed.seconds(cost) for _, cost in found.baseline),
+    }
+    return {
+        "search, nothing pruned": whole,
+        "search, pruned": pruned,
+        "baseline": baseline,
+        "all, pruned": {key: pruned[key] + baseline[key] for key in pruned},
+    }
+
+
+def as_data(found: Plan, speed: Speed) -> dict[str, Any]:
+    """The plan as plain data, for --json."""
+    return {
+        "trials": found.trials,
+        "seeds": found.seeds,
+        "infeasible": found.infeasible,
+        "untrainable": found.untrainable,
+        "speed": speed.source,
+        "pruning": {"left": found.pruned, "assumption": found.assumption},
+        "measured_memory": speed.memory,
+        "points": [
+            {
+                "point": row.label,
+                "searched": dict(row.searched),
+                **asdict(row.cost),
+                "seconds": speed.seconds(row.cost),
+            }
+            for row in found.rows
+        ],
+        "baseline": [
+            {"run": label, **asdict(cost), "seconds": speed.seconds(cost)}
+            for label, cost in found.baseline
+        ],
+        "total": totals(found, speed),
+    }
+
+
+def _baseline(space: Space) -> tuple[tuple[str, Cost], ...]:
+    found = []
+    for point in space.baseline_points:
+        size = f", scale {point[SCALE]}" if SCALE in point else ""
+        label = f"{point[MULTIPLE]}x{size}"
+        found.append((label, trial_cost(space.baseline_run(point))))
+    return tuple(found)
+
+
+def _row(label: str, chosen: Mapping[str, Value], space: Space) -> Row | None:
+    """None if it breaks a constraint. Raises ConfigError if it cannot be trained."""
+    settings = {**space.fixed, **chosen}
+    cost = trial_cost(settings)
+    beyond = violations(settings, space.constraints)
+    return None if any(v > 0 for v in beyond.values()) else Row(label, chosen, settings, cost)
+
+
+def _trainable(points: Sequence[Mapping[str, Value]], space: Space) -> list[Row]:
+    found = []
+    for chosen in points:
+        try:
+            row = _row("", chosen, space)
+        except ConfigError:
+            continue
+        if row is not None:
+            found.append(row)
+    return found
+
+
+def _chosen(found: Sequence[Row], extremes: Sequence[Row]) -> tuple[Row, ...]:
+    """The cheapest and the dearest trial there may be, and quartiles of those drawn."""
+    by_cost = sorted(found, key=lambda row: row.cost.flops)
+    between = [
+        Row(label, row.searched, row.settings, row.cost)
+        for label, share in QUARTILES.items()
+        for row in [by_cost[round(share * (len(by_cost) - 1))]]
+    ]
+    cheapest = min(extremes, key=lambda row: row.cost.flops)
+    # Of equally dear ones the one that needs most memory: that is the one to know of.
+    dearest = max(extremes, key=lambda row: (row.cost.flops, row.cost.memory))
+    return (
+        Row("cheapest", cheapest.searched, cheapest.settings, cheapest.cost),
+        *between,
+        Row("dearest", dearest.searched, dearest.settings, dearest.cost),
+    )
+
+
+def _trials(space: Space) -> int:
+    """Those of the budget, or all that a grid has: it ends when each of its points was tried."""
+    most = space.budget.trials
+    if space.sampler.name != "grid":
+        return most
+    points = grid_points(space.axes, space.sampler.step, space.sampler.seed)
+    kept = sum(
+        not any(v > 0 for v in violations({**space.fixed, **p}, space.constraints).values())
+        for p in points[: most if not space.constraints else None]
+    )
+    return max(1, min(most, (kept + len(space.points)) * space.repeat))
+
+
+def _strata(space: Space) -> int:
+    """Groups of peers within which trials are compared, as far as lists tell."""
+    groups: dict[str, set[Value]] = {name: set() for name in space.prune.peers}
+    for chosen in islice(corners(space.axes), CORNERS):
+        for name in groups:
+            groups[name].add(chosen.get(name, ""))
+    return math.prod(max(1, len(values)) for values in groups.values())
+
+
+def _evals(space: Space) -> int:
+    evals: Any = space.fixed.get("train.evals", SETTINGS["train.evals"].default)
+    return int(evals)

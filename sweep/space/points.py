@@ -1,0 +1,113 @@
+"""Points of a search space, and where in its unit cube they lie: a share of each axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from model.config.setting import Value
+from sweep.space.hyperparameter import Axis, Choice, Range
+
+Point = Mapping[str, Value]  # by setting; only axes whose condition holds
+Key = tuple[tuple[str, Value], ...]
+
+
+def key(point: Point) -> Key:
+    """The same for equal points, and hashable."""
+    return tuple(sorted(point.items()))
+
+
+def snapped(domain: Choice | Range, value: Value) -> Value | None:
+    """The domain's value nearest to `value`; None where values have no order and it is not one."""
+    if domain.has(value):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(domain, Range):
+        return _on_steps(domain, min(max(value, domain.low), domain.high))
+    numbers = [v for v in domain.values if is_number(v)]
+    return min(numbers, key=lambda v: _apart(float(v), float(value)), default=None)  # type: ignore[arg-type]
+
+
+def is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def drawn(axes: Sequence[Axis], shares: Sequence[float]) -> Point:
+    """The point at these shares, one in [0, 1) for each axis, of the axes' domains."""
+    point: dict[str, Value] = {}
+    for axis, share in zip(axes, shares, strict=True):
+        if axis.active(point):
+            point[axis.setting] = at_share(axis.domain, share)
+    return point
+
+
+def at_share(domain: Choice | Range, share: float) -> Value:
+    """The value at a share in [0, 1] of the domain; of a log range, of its logarithm."""
+    if isinstance(domain, Choice):
+        return domain.values[min(int(share * len(domain.values)), len(domain.values) - 1)]
+    # Whole numbers get equal parts of the range, so its ends are half a number further out.
+    half = 0.5 if domain.whole else 0.0
+    low, high = domain.low - half, domain.high + half
+    if domain.log:
+        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    else:
+        value = low + share * (high - low)
+    return _on_steps(domain, min(max(value, domain.low), domain.high))
+
+
+def _on_steps(domain: Range, value: float) -> Value:
+    """The range's value nearest to a number within it."""
+    if domain.step:
+        value = domain.low + domain.step * round((value - domain.low) / domain.step)
+        value = value if value <= domain.high else value - domain.step
+    return round(value) if domain.whole else value
+
+
+def share_of(domain: Choice | Range, value: Value) -> float:
+    """Where in its domain `value` lies: the inverse of `at_share`, for a list its place."""
+    if isinstance(domain, Choice):
+        return (domain.values.index(value) + 0.5) / len(domain.values)
+    half = 0.5 if domain.whole else 0.0
+    low, high, number = domain.low - half, domain.high + half, float(value)  # type: ignore[arg-type]
+    if domain.log:
+        return math.log(number / low) / math.log(high / low)
+    return (number - low) / (high - low)
+
+
+def spread(count: int, dimensions: int, seed: int, first: int = 0) -> list[list[float]]:
+    """`count` points that fill the unit cube evenly, from number `first` of an endless sequence.
+
+    Roberts' additive recurrence, which unlike Sobol's needs no powers of two: number n is a
+    function of n and the seed alone. https://extremelearning.com.au (2018)
+    """
+    root = 2.0
+    for _ in range(50):  # of x^(d + 1) = x + 1
+        root = (1 + root) ** (1 / (dimensions + 1))
+    steps = [root ** -(d + 1) for d in range(dimensions)]
+    # Seeds begin at other places; these lie as far apart as the sequence's own points do.
+    offsets = [(0.5 + (seed * 7919 % 104729) * step * math.pi) % 1 for step in steps]
+    return [
+        [(offset + (first + n + 1) * step) % 1 for offset, step in zip(offsets, steps, strict=True)]
+        for n in range(count)
+    ]
+
+
+def every_point(
+    axes: Sequence[Axis], levels: Mapping[str, Sequence[Value]], point: Point | None = None
+) -> Iterator[Point]:
+    """Every combination of `levels`, by parameter, that the axes' conditions allow."""
+    chosen = point or {}
+    if not axes:
+        yield chosen
+        return
+    axis, rest = axes[0], axes[1:]
+    if not axis.active(chosen):
+        yield from every_point(rest, levels, chosen)
+        return
+    for value in levels[axis.parameter]:
+        yield from every_point(rest, levels, {**chosen, axis.setting: value})
+
+
+def _apart(a: float, b: float) -> float:
+    return abs(math.log(a / b)) if a > 0 and b > 0 else abs(a - b) * 1e3

@@ -1,0 +1,179 @@
+"""A search space: what is searched, what stays fixed, what may be spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from model.config.config import SETTINGS, Config
+from model.config.presets import SAME, overridden
+from model.config.setting import Value
+from model.config.size import block_parameters, scaled
+from sweep.records import MULTIPLE
+from sweep.space.constraint import Constraint
+from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.settings import (
+    SECTIONS,
+    BudgetConfig,
+    PruneConfig,
+    ReferenceConfig,
+    SamplerConfig,
+    TrialConfig,
+)
+
+BUDGET = "data.train_tokens"  # trials that differ in it are no peers: more data is always ahead
+SEEDS = ("train.seed", "train.data_seed")
+NOTHING: Mapping[str, Value] = {}
+# What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults
+# whatever the space fixes: other rates and schedules were tuned for another recipe.
+PLAIN: Mapping[str, Value] = {
+    "data.curriculum": "no",
+    "data.reference": "",
+    "gpt.scale": 1.0,
+    "gpt.dropout": 0.0,
+    "gpt.stochastic_depth": 0.0,
+    "gpt.replay_passes": 0,
+    "gpt.mtp": "no",
+    "optim.name": "adamw",
+    "optim.weight_decay_multiplier": 1.0,
+    "optim.schedule": "cosine",
+    "train.epochs": 1,
+    "train.evaluate": "raw",
+    "train.ema_epochs": 0.0,
+    "train.average_last": 0,
+}
+
+
+@dataclass(frozen=True)
+class Space:
+    """What to search, what stays fixed, and how much may be spent."""
+
+    name: str
+    axes: tuple[Axis, ...]  # in an order in which conditions precede what they decide
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+    budget: BudgetConfig = BudgetConfig()
+    trial: TrialConfig = TrialConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    prune: PruneConfig = PruneConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+    points: tuple[Mapping[str, Value], ...] = ()  # proposed first; each names searched settings
+    constraints: tuple[Constraint, ...] = ()
+    repeat: int = 1  # seeds that each proposal is trained with
+    notes: tuple[str, ...] = field(default=(), compare=False)  # on what the file says in vain
+
+    @property
+    def searched(self) -> list[str]:
+        """Names of the searched settings, each once."""
+        return list(dict.fromkeys(axis.setting for axis in self.axes))
+
+    @property
+    def train_tokens(self) -> int:
+        """The training budget, of which the baseline reads multiples; if searched, the smallest."""
+        return self.budgets[0]
+
+    @property
+    def budgets(self) -> tuple[int, int]:
+        """The smallest and the largest training budget of any trial."""
+        given: list[Any] = []
+        for axis in self.axes:
+            if axis.setting == BUDGET:
+                domain = axis.domain
+                given += domain.values if isinstance(domain, Choice) else [domain.low, domain.high]
+        given = given or [self.fixed.get(BUDGET, SETTINGS[BUDGET].default)]
+        return int(min(given)), int(max(given))
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything spelled out, for resolved.yaml and for comparing two sweeps."""
+        return {
+            "name": self.name,
+            "search": {axis.parameter: _domain_as_dict(axis.domain) for axis in self.axes},
+            "fixed": dict(self.fixed),
+            "points": [dict(point) for point in self.points],
+            "constraints": list(map(str, self.constraints)),
+            "repeat": self.repeat,
+            **{part: _section_as_dict(getattr(self, part)) for part in SECTIONS},
+        }
+
+    def pinned(self, name: str, value: Value) -> Space:
+        """The space with one setting fixed; axes whose condition it decides follow.
+
+        Decay fixed in one way is no longer searched or fixed in the other.
+        """
+        axes = []
+        for axis in self.axes:
+            allowed = dict(axis.when).get(name)
+            searched = axis.setting in (name, SAME.get(name))
+            if not searched and (allowed is None or value in allowed):
+                axes.append(replace(axis, when=tuple(c for c in axis.when if c[0] != name)))
+        fixed: dict[str, Any] = overridden(self.fixed, {name: value})
+        points = [
+            {n: v for n, v in p.items() if n not in (name, SAME.get(name))} for p in self.points
+        ]
+        left = tuple(point for point in points if point)
+        return replace(self, axes=tuple(axes), fixed=fixed, points=left)
+
+    @property
+    def baseline_points(self) -> list[dict[str, Value]]:
+        """What the plain baseline is measured on: budgets x sizes x seeds.
+
+        A point names only what there are several of, beside its multiple.
+        """
+        sizes, seeds = self.reference.sizes, range(self.reference.seeds)
+        scale: list[dict[str, Value]] = [{"gpt.scale": size} for size in sizes]
+        drawn: list[dict[str, Value]] = [
+            {name: int(self.fixed.get(name, 0)) + seed for name in SEEDS}  # type: ignore[arg-type]
+            for seed in seeds
+        ]
+        return [
+            {MULTIPLE: multiple, **size, **seed}
+            for multiple in self.reference.multiples
+            for size in (scale if sizes != (1.0,) else [{}])
+            for seed in (drawn if len(seeds) > 1 else [{}])
+        ]
+
+    def baseline_run(self, point: Mapping[str, Value]) -> dict[str, Value]:
+        """The settings of one of `baseline_points`."""
+        varied = {name: value for name, value in point.items() if name != MULTIPLE}
+        return self.baseline_settings(int(point[MULTIPLE]), varied)  # type: ignore[arg-type]
+
+    def baseline_settings(
+        self, multiple: int, varied: Mapping[str, Value] = NOTHING
+    ) -> dict[str, Value]:
+        """The plain recipe on `multiple` times the training budget: same text, same network.
+
+        varied   size and seeds of this run, where the baseline has several
+        """
+        kept = {name: v for name, v in self.fixed.items() if not name.startswith("optim.")}
+        return {
+            **kept,
+            **PLAIN,
+            "optim.lr": self.reference.lr,
+            "data.train_tokens": multiple * self.train_tokens,
+            **varied,
+        }
+
+
+def derived(settings: Mapping[str, object]) -> dict[str, float]:
+    """What follows from a trial's settings and is compared between trials.
+
+    Weight decay both as multiplier and as timescale, and the parameters that `gpt.scale` led to.
+    """
+    config = Config.from_settings(settings)
+    return {
+        "optim.weight_decay_multiplier": config.optim.weight_decay_multiplier,
+        "optim.decay_timescale": config.optim.decay_timescale,
+        "block_parameters": block_parameters(scaled(config.gpt)),
+    }
+
+
+def _domain_as_dict(domain: Choice | Range) -> dict[str, Any]:
+    if isinstance(domain, Choice):
+        return {"values": list(domain.values)}
+    step = {"step": domain.step} if domain.step else {}
+    return {"min": domain.low, "max": domain.high, "log": domain.log, **step}
+
+
+def _section_as_dict(section: Any) -> dict[str, Any]:
+    values = {f.name: getattr(section, f.name) for f in fields(section)}
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}

@@ -1,0 +1,143 @@
+"""The files beside a sweep's curves: what defines it, its report, and its best network."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
+
+import model
+from model.training.checkpoint import NAME as CHECKPOINT
+from sweep.errors import SweepError
+from sweep.records import TrialView, View
+from sweep.results import report
+from sweep.tracking.cursor import PARENT, Cursor
+
+DEFINITION = ("space.yaml", "resolved.yaml", "environment.json")
+REPORT = "report"  # a folder among the artifacts; what lies in the run folder's own joins them
+MODEL = "best"
+# What a machine needs to run the model; our own code travels with it.
+NEEDED = ("mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors", "tiktoken", "requests")
+OPTIMIZERS = "pytorch-optimizer"  # model.training.export imports it
+
+
+class Artifacts:
+    """Sends each file once, and again when it has changed."""
+
+    def __init__(self, client: MlflowClient, cursor: Cursor, folder: Path) -> None:
+        self._client, self._cursor, self._folder = client, cursor, folder
+
+    def bring_up_to_date(self, view: View) -> None:
+        """Send what the store lacks. Raises whatever the place for artifacts raises."""
+        if PARENT not in self._cursor.runs:
+            return
+        for name, path in self._files():
+            self._send(name, path.read_bytes())
+        if view.end is None or view.running():
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            told = write_report(view, self._folder, Path(scratch))
+            for path in told:
+                self._send(f"{REPORT}/{path.name}", path.read_bytes())
+        best = report.winner(view)
+        if best is not None:
+            self._send_model(best)
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        """Where each file goes, and where it is."""
+        for name in DEFINITION:
+            if (self._folder / name).exists():
+                yield name, self._folder / name
+        for path in sorted((self._folder / REPORT).glob("*")):
+            if path.is_file():
+                yield f"{REPORT}/{path.name}", path
+
+    def _send(self, name: str, content: bytes) -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        if self._cursor.files.get(name) == digest:
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / Path(name).name
+            path.write_bytes(content)
+            into = str(Path(name).parent) if "/" in name else None
+            self._client.log_artifact(self._cursor.runs[PARENT], str(path), into)
+        self._cursor.files[name] = digest
+        self._cursor.save(self._folder)
+
+    def _send_model(self, trial: TrialView) -> None:
+        """The network of the best trial, once; the one that was best before stays."""
+        run = self._folder / "trials" / trial.name
+        known = self._cursor.model
+        if known.get("trial") == trial.name and known.get("state") == "READY":
+            return
+        if not (run / CHECKPOINT).exists():  # of a trainer that keeps none
+            return
+        if known.get("trial") != trial.name:
+            made = self._client.create_logged_model(
+                self._cursor.experiment,
+                name=MODEL,
+                source_run_id=self._cursor.runs[trial.name],
+                tags={"sweep.trial": trial.name, "sweep.val_loss": f"{trial.val_loss:.4f}"},
+            )
+            known = {"trial": trial.name, "id": made.model_id, "state": "PENDING"}
+            self._cursor.model = known
+            self._cursor.save(self._folder)
+        with tempfile.TemporaryDirectory() as scratch:
+            packed = Path(scratch) / "model"
+            pack(run, packed, Path(scratch) / "trained")
+            self._client.log_model_artifacts(known["id"], str(packed))
+        self._client.finalize_logged_model(known["id"], "READY")
+        made_by, step = self._cursor.runs[trial.name], int(trial.last["step"]) if trial.last else 0
+        self._client.log_outputs(made_by, [LoggedModelOutput(known["id"], step)])
+        self._client.set_tag(self._cursor.runs[PARENT], "sweep.model", f"models:/{known['id']}")
+        self._cursor.model = {**known, "state": "READY"}
+        self._cursor.save(self._folder)
+
+
+def pack(run: Path, folder: Path, scratch: Path) -> None:
+    """Write the network that the run in `run` trained into `folder`, as an MLflow model."""
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    from model.training import export as saved
+    from sweep.tracking import pyfunc_model as text_model
+
+    saved.save(run, scratch)
+    columns = [ColSpec("string", name, required=False) for name in ("prompt", "text")]
+    params = [ParamSpec(name, kind, value) for name, (kind, value) in text_model.PARAMS.items()]
+    pyfunc.save_model(
+        folder,
+        python_model=text_model.__file__,
+        artifacts={text_model.TRAINED: str(scratch)},
+        code_paths=[next(iter(model.__path__))],
+        signature=ModelSignature(Schema(columns), None, ParamSchema(params)),
+        pip_requirements=[_pinned(name) for name in (*NEEDED, OPTIMIZERS)],
+    )
+
+
+def _pinned(package: str) -> str:
+    # torch's own index adds what it was built for: 2.13.0+cpu
+    return f"{package}=={metadata.version(package).partition('+')[0]}"
+
+
+def write_report(view: View, folder: Path, into: Path) -> list[Path]:
+    """What `sweep run` ends with and what the sweep is worth in data, as text and as a plot."""
+    from sweep.results import efficiency_report
+    from sweep.results.efficiency_plot import draw_figures
+
+    parts, written = [report.result(view, folder)], [into / "report.md"]
+    with suppress(SweepError):  # it has no baseline to measure against
+        found = efficiency_report.figures(view)
+        parts.append(efficiency_report.as_text(found))
+        draw_figures(found, into / "data_efficiency.svg")
+        written.append(into / "data_efficiency.svg")
+    blocks = "\n\n".join(f"```\n{part}\n```" for part in parts)
+    written[0].write_text(f"# Sweep {view.header['name']}\n\n{blocks}\n")
+    return written

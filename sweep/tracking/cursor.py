@@ -1,0 +1,42 @@
+"""How far a store has been told of a sweep: one file for each store, in the run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from sweep.tracking.process import cursor_path, without_password
+
+PARENT = "sweep"
+
+
+@dataclass
+class Cursor:
+    """Moves only after the store has what it counts."""
+
+    uri: str  # without a password
+    experiment: str = ""
+    offset: int = 0  # bytes of the journal that the store has
+    runs: dict[str, str] = field(default_factory=dict)  # trial name, or PARENT -> MLflow run id
+    view: str = ""  # key of the columns and charts that MLflow's pages show
+    files: dict[str, str] = field(default_factory=dict)  # artifact -> digest of what was sent
+    model: dict[str, str] = field(default_factory=dict)  # the best one: trial, id, state
+
+    def save(self, folder: Path) -> None:
+        path = cursor_path(folder, self.uri)
+        beside = path.with_name(f"{path.name}.part")
+        beside.write_text(json.dumps(asdict(self)))
+        os.replace(beside, path)
+
+
+def load_cursor(folder: Path, uri: str) -> Cursor:
+    """The cursor of the store at `uri`; a new one if there is none or it is damaged."""
+    shown = without_password(uri)
+    with suppress(OSError, ValueError, TypeError):  # damaged is none: all is sent again
+        cursor = Cursor(**json.loads(cursor_path(folder, uri).read_text()))
+        if cursor.uri == shown:
+            return cursor
+    return Cursor(shown)

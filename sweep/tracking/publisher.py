@@ -1,0 +1,237 @@
+"""One sweep's journal, sent to one store: which run each event belongs to, and when it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from mlflow import MlflowClient
+
+from sweep import journal
+from sweep.records import (
+    Event,
+    Outcome,
+    Role,
+    TrialView,
+    View,
+)
+from sweep.results import external
+from sweep.results.efficiency import Multiplier, multiplier
+from sweep.tracking import saved_view as tracking_view
+from sweep.tracking.artifacts import Artifacts
+from sweep.tracking.cursor import PARENT, load_cursor
+from sweep.tracking.external import publish_external
+from sweep.tracking.metrics import (
+    BASELINE,
+    BEST_BY_COST,
+    BEST_BY_TRIALS,
+    EFFICIENCY,
+    EFFICIENCY_BY_COST,
+    FINAL_EFFICIENCY,
+    Batches,
+    Point,
+    of_observation,
+    of_outcome,
+)
+from sweep.tracking.runs import Runs
+
+METRICS_IN_HAND = 20_000  # sent before more of the journal is read
+# How the reason begins for which a sweep that did its work stopped.
+ENDED_WELL = ("budget spent", "target loss", "confirmed", "nothing left", "every point")
+
+
+class Ended(NamedTuple):
+    """How the search stood when one of its trials ended."""
+
+    when: int  # milliseconds since 1970
+    device_seconds: int  # spent on searching
+    best: TrialView | None
+
+
+class Publisher:
+    """Sends one run folder's journal to one store."""
+
+    def __init__(self, folder: Path, uri: str, artifacts: str | None) -> None:
+        self._folder = folder
+        self._client = MlflowClient(tracking_uri=uri)
+        self._view = View()
+        self._read = 0
+        self.cursor = load_cursor(folder, uri)
+        self._runs = Runs(self._client, self.cursor, artifacts)
+        self._batches = Batches(self._client, self._runs.run_id)
+        self._artifacts = Artifacts(self._client, self.cursor, folder)
+        self._learned = False
+        self._shown: list[str] = []  # searched settings that the saved view has
+        self._devices: dict[str, float] = {}  # of each trial
+        self._device_seconds = 0.0  # spent on searching
+        self._best: TrialView | None = None  # of the complete search trials so far
+        self._ended: list[Ended] = []  # search trials, in the order they ended
+
+    def publish(self) -> None:
+        """Bring the store up to date with the journal. Raises MlflowException if it cannot."""
+        path = self._folder / journal.NAME
+        if not self._learned and self.cursor.offset and not self._is_complete(path):
+            self.cursor.offset = 0  # somebody deleted runs of ours, or put another journal back
+            self.cursor.files, self.cursor.model = {}, {}
+        for event, offset in journal.read_events(path, self._read):
+            self._view.apply(event)
+            self._read = offset
+            self._take(event, send=offset > self.cursor.offset)
+            if len(self._batches) >= METRICS_IN_HAND:
+                self._save()
+        if self._read > self.cursor.offset:
+            self._show_view()
+            self._save()
+
+    def publish_files(self) -> None:
+        """Send the files that the store lacks. Raises whatever the place for artifacts raises."""
+        self._artifacts.bring_up_to_date(self._view)
+        kept = self._folder / external.NAME
+        if self.cursor.runs and kept.exists():
+            self._publish_external(kept)
+
+    def _publish_external(self, kept: Path) -> None:
+        """Runs of others that were imported: this store may be another than had them first."""
+        when, digest = kept.stat().st_mtime_ns, hashlib.sha256(kept.read_bytes()).hexdigest()
+        if self.cursor.files.get(kept.name) != digest:
+            runs, sweep = external.read_kept(self._folder), self._view.header["id"]
+            where = self.cursor.experiment
+            publish_external(self._client, where, sweep, runs, when // 1_000_000)
+            self.cursor.files[kept.name] = digest
+            self.cursor.save(self._folder)
+
+    def leave_interrupted(self) -> None:
+        """The driver is gone without a word: show no run as running."""
+        if self._view.end is None and self.cursor.runs:
+            self._interrupt()
+
+    def _is_complete(self, path: Path) -> bool:
+        """Whether the cursor is of this journal, and the store has a run for each trial of it."""
+        told, known = View(), False
+        for event, offset in journal.read_events(path):
+            if offset <= self.cursor.offset:
+                told.apply(event)
+            known = known or offset == self.cursor.offset
+        self._runs.learn(told.header)
+        self._learned = True
+        return known and self._runs.has_all(told)
+
+    def _save(self) -> None:
+        self._batches.flush()
+        self.cursor.offset = self._read
+        self.cursor.save(self._folder)
+
+    def _take(self, event: Event, send: bool) -> None:
+        """Make of `event` what the store is to have; what it has already is only remembered."""
+        trial = self._view.trials.get(event.get("trial", ""))
+        if trial is not None:
+            self._remember(event, trial)
+        if not send:
+            return
+        if not self._learned:
+            self._runs.learn(self._view.header)
+            self._learned = True
+        kind = event["event"]
+        if kind == "sweep":
+            self._runs.open_parent(event)
+        elif kind == "baseline":
+            self._take_baseline(event)
+        elif kind == "end":
+            self._end(event)
+        elif trial is not None:
+            self._take_of_trial(event, trial)
+
+    def _take_of_trial(self, event: Event, trial: TrialView) -> None:
+        kind = event["event"]
+        if kind == "trial":
+            self._runs.open_trial(self._view.header, trial)
+        elif kind == "observation":
+            for point in of_observation(event):
+                self._batches.add(trial.name, point)
+            self._observe_efficiency(trial, event)
+        elif kind == "outcome":
+            self._end_trial(trial)
+            if trial.role is Role.SEARCH:
+                self._note_best(len(self._ended) - 1)
+
+    def _remember(self, event: Event, trial: TrialView) -> None:
+        """What the sweep's own curves need: the best trial, and the cost of searching so far."""
+        kind = event["event"]
+        if kind == "trial":
+            self._devices[trial.name] = float(event.get("devices") or 1)
+        elif kind == "observation" and trial.role is Role.SEARCH:
+            before = trial.observations[-2]["seconds"] if len(trial.observations) > 1 else 0.0
+            self._device_seconds += (event["seconds"] - before) * self._devices[trial.name]
+        elif kind == "outcome" and trial.role is Role.SEARCH:
+            better = self._best is None or trial.val_loss < self._best.val_loss
+            if trial.outcome is Outcome.COMPLETE and better:
+                self._best = trial
+            self._ended.append(Ended(event["time"], round(self._device_seconds), self._best))
+
+    def _observe_efficiency(self, trial: TrialView, event: Event) -> None:
+        """How much data the baseline would need for this loss; clamped to what was measured."""
+        worth = self._worth(trial, event["val_loss"])
+        if worth is not None:
+            point = Point(EFFICIENCY, worth.value, event["time"], event["step"])
+            self._batches.add(trial.name, point)
+
+    def _worth(self, trial: TrialView, loss: float) -> Multiplier | None:
+        """The data-efficiency multiplier of a search trial, once there is a baseline."""
+        baseline = self._view.baseline
+        if not baseline or trial.role is not Role.SEARCH:
+            return None
+        return multiplier(loss, baseline, self._view.train_tokens(trial))
+
+    def _end_trial(self, trial: TrialView) -> None:
+        points, worth = list(of_outcome(trial)), self._worth(trial, trial.val_loss)
+        if worth is not None and trial.outcome is Outcome.COMPLETE and trial.ended:
+            points.append(Point(FINAL_EFFICIENCY, worth.value, trial.ended, 0))
+        for point in points:
+            self._batches.add(trial.name, point)
+        self._batches.flush_run(trial.name)
+        self._runs.end_trial(trial, {"sweep.data_efficiency": str(worth)} if worth else {})
+
+    def _note_best(self, place: int) -> None:
+        """The sweep's own curves: the best so far after so many trials, and at what cost."""
+        when, seconds, best = self._ended[place]
+        if best is None:
+            return
+        worth = self._worth(best, best.val_loss)
+        self._batches.add(PARENT, Point(BEST_BY_COST, best.val_loss, when, seconds))
+        self._batches.add(PARENT, Point(BEST_BY_TRIALS, best.val_loss, when, place + 1))
+        if worth is not None:
+            self._batches.add(PARENT, Point(EFFICIENCY_BY_COST, worth.value, when, seconds))
+
+    def _take_baseline(self, event: Event) -> None:
+        """The curve is known now: draw it, and give every earlier point its multiplier."""
+        for tokens, loss in event["points"]:
+            self._batches.add(PARENT, Point(BASELINE, loss, event["time"], int(tokens)))
+        for trial in self._view.searches():
+            for observation in trial.observations:
+                self._observe_efficiency(trial, observation)
+            if trial.outcome is not None:
+                self._end_trial(trial)
+        for place in range(len(self._ended)):
+            self._note_best(place)
+
+    def _end(self, event: Event) -> None:
+        if self._view.running():
+            self._interrupt()
+        else:
+            self._batches.flush()
+            done = event["reason"].startswith(ENDED_WELL)
+            self._runs.status(PARENT, "FINISHED" if done else "FAILED", event["time"])
+
+    def _interrupt(self) -> None:
+        self._batches.flush()
+        self._runs.interrupt([trial.name for trial in self._view.running()])
+
+    def _show_view(self) -> None:
+        """Columns and charts for all that is searched: conditional settings appear over time."""
+        searched = list(dict.fromkeys(n for t in self._view.searches() for n in t.searched))
+        if searched != self._shown:
+            tag, value = tracking_view.saved_view(self._view.header, searched)
+            self._client.set_experiment_tag(self.cursor.experiment, tag, value)
+            self.cursor.view = tracking_view.key(self._view.header)
+            self._shown = searched
