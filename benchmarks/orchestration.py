@@ -211,8 +211,7 @@ def run_ray(space: Space, folder: Path, cores: int, reuse: bool) -> None:
 
 def propose(space: Space) -> list[dict[str, Any]]:
     """The settings that `sweep run` will propose: its random sampler knows only seed and number."""
-    from sweep.session.ledger import Ledger
-    from sweep.session.ledger_storage import open_storage
+    from sweep.session.ledger import Ledger, open_storage
 
     ledger = Ledger(open_storage(None), Role.SEARCH, space)
     return [dict(ledger.ask().settings) for _ in range(space.budget.trials)]

@@ -34,8 +34,7 @@ from model.progress import WHOLE, Progress
 from sweep import journal as journal_file
 from sweep.journal import Journal
 from sweep.records import Role
-from sweep.session.ledger import Ledger
-from sweep.session.ledger_storage import open_storage
+from sweep.session.ledger import Ledger, open_storage
 from sweep.session.session import Session
 from sweep.space.hyperparameter import Axis, Range
 from sweep.space.settings import BudgetConfig, PruneConfig

@@ -30,12 +30,12 @@ from model.data.tokenizer import (
     as_data,
     code_points,
     get_tokenizer,
+    learn,
     look_up,
     of_characters,
     of_encoding,
     of_ranks,
 )
-from model.data.tokenizer_bpe import learn
 
 FACTORS = (4, 6, 8, 16, 3, 2, 1)  # bytes per token that a bpe is first assumed to reach
 MOST_BYTES = 12  # per token, read ahead of learning a bpe from a stream that need not end

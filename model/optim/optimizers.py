@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from model.config.config import Config
 from model.config.optim import OptimConfig
 from model.network.gpt import GPT
 from model.optim.muon import Muon
@@ -228,3 +229,10 @@ def swap_in_averages(optimizers: list[Optimizer]) -> Iterator[None]:
 def _is_free(optimizer: Optimizer) -> bool:
     """Whether it trains and evaluates with different weights: schedule_free."""
     return hasattr(optimizer, "eval")
+
+
+def outline(config: Config, vocabulary: int) -> list[Group]:
+    """The groups that training `config` on so many tokens would have."""
+    with torch.device("meta"):
+        gpt = GPT(config.gpt, vocabulary)
+    return describe_groups(make_optimizers(gpt, config.optim))

@@ -136,8 +136,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep status
       sweep status runs/quickstart --json
     """
-    from sweep.folder import begun
-    from sweep.folder_driver_lock import is_driven
+    from sweep.folder import begun, is_driven
     from sweep.results import external, report
 
     folder, view = begun(folder, runs)

@@ -244,8 +244,7 @@ def simulate(
     first  settings that are proposed before any others, in this order
     """
     from sweep.journal import Journal
-    from sweep.session.ledger import Ledger
-    from sweep.session.ledger_storage import open_storage
+    from sweep.session.ledger import Ledger, open_storage
     from sweep.session.session import Session
 
     space = replace(bank.space(replace(sampler, seed=order), prune, trials), points=tuple(first))

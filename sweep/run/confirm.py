@@ -9,7 +9,7 @@ from pathlib import Path
 
 from model.config.setting import ConfigError
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
-from sweep.folder_driver_lock import locked
+from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal, read_view
 from sweep.records import (
@@ -109,8 +109,7 @@ def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
     settings = {trial.name: trial.settings for trial in view.ranked()}
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session.ledger import Ledger
-        from sweep.session.ledger_storage import LEDGER, open_storage
+        from sweep.session.ledger import LEDGER, Ledger, open_storage
 
         ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
         session = Session(space, [ledger], journal, watch, Rounds(plan, settings))

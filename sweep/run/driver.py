@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from model.config.config import Config
 from model.config.setting import ConfigError
 from sweep.errors import TOO_MANY_FAILED, SweepError
-from sweep.folder_driver_lock import locked
+from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal
 from sweep.records import Event, Outcome, Role
@@ -83,8 +83,7 @@ def search(space: Space, folder: Path, cache: ReferenceCache | None = None) -> O
     """
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session.ledger import Ledger
-        from sweep.session.ledger_storage import LEDGER, open_storage
+        from sweep.session.ledger import LEDGER, Ledger, open_storage
         from sweep.session.session import Session
 
         storage = open_storage(folder / LEDGER)

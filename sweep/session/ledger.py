@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from model.config.setting import Value
@@ -23,7 +24,7 @@ from sweep.records import (
     baseline_point,
 )
 from sweep.search.coordinate_descent import Certificate
-from sweep.session.baseline_baseline_points import Fate, missing
+from sweep.session.baseline import Fate, missing
 from sweep.session.distributions import suggest
 from sweep.session.enqueue import (
     INFEASIBLE,
@@ -264,3 +265,17 @@ def _fate(frozen: FrozenTrial) -> Fate:
     if HANDED_BACK_ATTR in frozen.user_attrs:
         return Fate.HANDED_BACK
     return Fate.FAILED if frozen.state is TrialState.FAIL else Fate.MEASURED
+
+
+LEDGER = "study.db"  # in a run folder
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def open_storage(path: Path | None) -> BaseStorage:
+    """SQLite at `path`, or memory. One driver writes; readers may look on meanwhile."""
+    if path is None:
+        return InMemoryStorage()
+    return RDBStorage(
+        f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": 60}}
+    )

@@ -27,8 +27,7 @@ from sweep.session.baseline import curve
 from sweep.session.baseline_cache import ReferenceCache
 from sweep.session.ledger import Ledger
 from sweep.session.pruner import compared_loss
-from sweep.session.trial_queue import Agenda
-from sweep.session.trial_queue_allowance import flops
+from sweep.session.trial_queue import Agenda, flops
 from sweep.space.constraint import SECONDS, projected_seconds
 from sweep.space.space import Space
 

@@ -16,7 +16,7 @@ from sweep.errors import SweepError
 from sweep.records import MULTIPLE
 from sweep.space.constraint import violations
 from sweep.space.grid import grid_points
-from sweep.space.points_draw import corners, draws
+from sweep.space.points import corners, draws
 from sweep.space.settings import PruneConfig
 from sweep.space.space import Space
 from sweep.space.speed import Speed

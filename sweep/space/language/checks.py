@@ -11,7 +11,7 @@ from model.config.setting import ConfigError, Value
 from sweep.space.constraint import violations
 from sweep.space.hyperparameter import Axis, Choice
 from sweep.space.language.yaml_nodes import Problems
-from sweep.space.points_draw import corners, draws
+from sweep.space.points import corners, draws
 from sweep.space.space import BUDGET, Space
 
 COMBINATIONS_CHECKED = 256

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from model.config.config import SETTINGS
 from model.config.presets import SAME, overridden, preset
 from model.config.setting import ConfigError, Value, did_you_mean
 from sweep.errors import SweepError
+from sweep.space.baseline import as_entries, read_entries
 from sweep.space.constraint import Constraint, read_constraint
 from sweep.space.hyperparameter import Axis
 from sweep.space.language import wandb as wandb_keys
@@ -26,7 +29,6 @@ from sweep.space.language.checks import (
 )
 from sweep.space.language.domains import NESTED, read_leaves
 from sweep.space.language.first_points import read_points
-from sweep.space.language.reader_section_lists import as_list, read_list
 from sweep.space.language.yaml_nodes import (
     Problems,
     as_text,
@@ -221,3 +223,44 @@ def _overridden(space: Space, text: str, problems: Problems) -> Space:
     part, _, key = name.partition(".")
     value = read_list(name, value, 0, problems)
     return replace(space, **{part: replace(getattr(space, part), **{key: value})})
+
+
+NUMBERS: dict[str, tuple[type, str]] = {
+    "reference.multiples": (int, "different whole numbers"),
+    "reference.sizes": (float, "different numbers above 0"),
+}
+
+
+def as_list(name: str, found: object) -> object:
+    """What a file gives for setting `name`, as the list that `--set` takes."""
+    return as_entries(found) if name == "reference.table" else found
+
+
+def read_list(name: str, value: Value, line: int, problems: Problems) -> Value:
+    """`value` with what its members must be; anything but a known list stays as it is."""
+    if not isinstance(value, tuple):
+        return value
+    if name in NUMBERS:
+        kind, expected = NUMBERS[name]
+        numbers = {n for text in value if (n := _positive(str(text), kind)) is not None}
+        is_sizes = name == "reference.sizes"
+        if len(numbers) != len(value) or (is_sizes and not numbers):
+            problems.add(line, name, f"expected {expected}, got {list(value)}")
+        return tuple(sorted(numbers)) or (1.0,) * is_sizes
+    if name == "reference.table":
+        return read_entries(value, partial(problems.add, line, name))
+    if name == "prune.peers":
+        for peer in map(str, value):
+            if peer not in SETTINGS:
+                problems.add(line, name, f"{peer} is no such setting{suggestion(peer, SETTINGS)}")
+    return value
+
+
+def _positive(text: str, kind: type) -> float | None:
+    if kind is int and not text.isdecimal():
+        return None
+    try:
+        number: float = kind(text)
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None

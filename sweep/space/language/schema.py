@@ -12,8 +12,7 @@ from model.config.config import SETTINGS
 from model.config.presets import PRESETS
 from model.config.setting import Setting
 from sweep.space.constraint import QUANTITIES
-from sweep.space.language.domains import NESTED, NOT_SEARCHABLE
-from sweep.space.language.domains_distribution import DISTRIBUTIONS, LISTED_ONLY
+from sweep.space.language.domains import DISTRIBUTIONS, LISTED_ONLY, NESTED, NOT_SEARCHABLE
 from sweep.space.language.reader import MOST_SEEDS
 from sweep.space.language.wandb import METHODS, UNUSED
 from sweep.space.settings import SECTIONS, SWEEP_SETTINGS
