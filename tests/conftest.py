@@ -13,14 +13,11 @@ import fakes
 import pytest
 from hypothesis import settings
 from optuna.storages import BaseStorage
+from sweeps import make_space, session_in
 
-from sweep.errors import SweepError
-from sweep.journal import NAME, Journal
-from sweep.records import Event, Role
-from sweep.session.ledger import Ledger
-from sweep.session.ledger_storage import open_storage
+from sweep.records import Event
+from sweep.session.ledger import open_storage
 from sweep.session.session import Session
-from sweep.space.language.reader import read_space
 from sweep.space.space import Space
 
 # A busy machine is slow, which is no failure.
@@ -71,12 +68,6 @@ def space(tmp_path: Path) -> Space:
     return make_space(tmp_path, fakes.SPACE)
 
 
-def make_space(folder: Path, text: str, *overrides: str) -> Space:
-    path = folder / "space.yaml"
-    path.write_text(text)
-    return read_space(path, overrides)
-
-
 @pytest.fixture
 def storage() -> BaseStorage:
     """A ledger that outlives its drivers."""
@@ -96,20 +87,3 @@ def open_session(tmp_path: Path, storage: BaseStorage) -> Iterator[Callable[...,
     yield open_
     for session in opened:
         session.journal.close()
-
-
-def session_in(
-    folder: Path,
-    space: Space,
-    storage: BaseStorage,
-    watch: Callable[[Event], None] = lambda event: None,
-) -> Session:
-    journal = Journal(folder / NAME)
-    about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
-    journal.append("sweep", train_tokens=space.train_tokens, **about)
-    ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
-    try:
-        return Session(space, ledgers, journal, watch)
-    except SweepError:
-        journal.close()
-        raise

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fakes import fake_train
+from sweeps import make_space
+
+from sweep.cli.main import cli
+from sweep.errors import SweepError
+from sweep.records import View
+from sweep.results.bootstrap import Noise
+from sweep.results.efficiency_report import (
+    as_data,
+    as_text,
+    devices_of,
+    figures,
+    noise_of,
+)
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.session import Session
+from sweep.space.space import Space
+
+Open = Callable[..., Session]
+BUDGETS = """
+name: fake
+search:
+  data.train_tokens: [32768, 65536]
+  optim.weight_decay_multiplier: [4, 8]
+  train.seed: [0, 1]
+budget: {trials: 16}
+sampler: {name: random}
+prune: {rule: none}
+reference: {multiples: [1, 2, 4, 8]}
+"""
+
+
+def finished(session: Session, folder: Path) -> View:
+    with Interrupt() as interrupt:
+        local_runner.run(session, fake_train, folder, interrupt)
+    session.close("budget spent")
+    return session.journal.view
+
+
+@pytest.fixture
+def view(space: Space, open_session: Open, tmp_path: Path) -> View:
+    wide = replace(space, reference=replace(space.reference, multiples=(1, 2, 4, 8)))
+    return finished(open_session(wide), tmp_path / "trials")
+
+
+def test_every_complete_trial_has_both_multipliers_with_intervals(view: View) -> None:
+    data = as_data(figures(view))
+
+    assert [t["name"] for t in data["trials"]] == [t.name for t in view.ranked()]
+    for trial in data["trials"]:
+        for method in ("lines", "law"):
+            found = trial[method]
+            assert found["low"]["value"] <= found["point"]["value"] <= found["high"]["value"]
+    assert data["baseline"]["law"]["exponent"] > 0
+    assert json.dumps(data, allow_nan=False)
+
+
+def test_the_multiplier_rises_over_a_trials_epochs_and_the_sweeps_hours(view: View) -> None:
+    found = figures(view)
+
+    best = [m.value for _, m in found.epochs[found.trials[0].name]]
+    assert best == sorted(best)
+    hours, worth = zip(*found.spent, strict=True)
+    assert list(hours) == sorted(hours)
+    assert worth[-1].lines.point.value == found.trials[0].lines.point.value
+    assert found.total_hours == pytest.approx(sum(found.hours.values()))
+    assert hours[-1] <= found.total_hours
+
+
+def test_the_best_recipe_at_each_budget_is_the_mean_of_its_seeds(
+    tmp_path: Path, open_session: Open
+) -> None:
+    """The fake's loss falls by 0.2 for each doubling of data, by 0.1 towards decay 4."""
+    view = finished(open_session(make_space(tmp_path, BUDGETS)), tmp_path / "trials")
+
+    found = figures(view)
+
+    assert [worth.tokens for worth in found.recipes] == [32_768, 65_536]
+    assert [worth.val_loss for worth in found.recipes] == pytest.approx([3.2, 3.0])
+    assert all(worth.runs > 1 for worth in found.recipes)
+    assert "The best recipe at each budget" in as_text(found)
+
+
+def test_noise_is_told_or_measured_or_assumed(view: View) -> None:
+    assert noise_of(view).source == "assumed: nothing was repeated"
+    view.header["noise"] = 0.01
+    assert (noise_of(view).sd, noise_of(view).source) == (0.01, "told by reference.noise")
+    del view.header["noise"]
+    view.baseline_runs.append(replace(view.baseline_runs[0], loss=view.baseline_runs[0].loss + 0.2))
+    assert noise_of(view).sd == pytest.approx(0.1 * 2**0.5)
+    view.baseline_source = "slowrun"  # its cells are sizes
+    assert noise_of(view).freedom == 0
+
+
+def test_a_law_that_the_baseline_does_not_follow_is_told() -> None:
+    """Losses that fall by as much for each doubling as before follow no law with a floor."""
+    losses = [3.2, 3.1, 2.9, 2.5, 2.1]
+    runs = [[1000 * 2**i, loss, 1.0] for i, loss in enumerate(losses)]
+    view = View(header={"name": "x", "train_tokens": 1000})
+    view.apply({"event": "baseline", "points": [r[:2] for r in runs], "runs": runs})
+    found = figures(view)
+
+    assert "the points do not follow it, trust the lines" in as_text(found)
+    assert "trust the lines" not in as_text(replace(found, noise=Noise(0.5)))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "expected"),
+    [(2, 8, (2, "GPU-hours")), (0, 4, (4, "core-hours")), (-1, 1, (1, "device-hours"))],
+)
+def test_hours_are_of_what_a_trial_occupies(
+    gpus: float, cpus: float, expected: tuple[float, str]
+) -> None:
+    assert devices_of(View(header={"gpus": gpus, "cpus": cpus})) == expected
+
+
+def test_a_sweep_without_baseline_is_told_how_to_get_one() -> None:
+    with pytest.raises(SweepError, match="has no baseline to measure against"):
+        figures(View(header={"name": "x"}))
+
+
+def test_the_command_prints_and_draws(view: View, tmp_path: Path) -> None:
+    folder, plot = tmp_path, tmp_path / "curves.svg"
+
+    text = CliRunner().invoke(cli, ["efficiency", str(folder), "--plot", str(plot)])
+    data = CliRunner().invoke(cli, ["efficiency", str(folder), "--json"])
+
+    assert text.exit_code == 0, text.output
+    assert "by lines" in text.output
+    assert "Noise: 0.0040 nats between seeds, assumed" in text.output
+    assert json.loads(data.stdout)["name"] == "fake"
+    drawn = plot.read_text()
+    for words in (
+        "unique training tokens",
+        "val loss (nats/token)",
+        "epoch (passes over the unique tokens)",
+        "device-hours of training",
+        "plain baseline",
+        "(baseline tokens needed / unique tokens)",
+    ):
+        assert words in drawn
+
+
+def test_a_sweep_over_budgets_draws_a_curve_by_data(tmp_path: Path, open_session: Open) -> None:
+    from sweep.results.efficiency_plot import draw_figures
+
+    view = finished(open_session(make_space(tmp_path, BUDGETS)), tmp_path / "trials")
+
+    draw_figures(figures(view), tmp_path / "a.svg")
+    draw_figures(figures(view), tmp_path / "b.svg")
+
+    assert "best recipe at each budget" in (tmp_path / "a.svg").read_text()
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_plot_that_cannot_be_written_is_told(view: View, tmp_path: Path) -> None:
+    arguments = ["efficiency", str(tmp_path), "--plot", str(tmp_path / "no" / "x.svg")]
+
+    found = CliRunner().invoke(cli, arguments)
+
+    assert isinstance(found.exception, SweepError)
+    assert "cannot write" in str(found.exception)

@@ -1,0 +1,54 @@
+"""What counts as the trainer: a sweep may be continued as long as that stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweep.run.manifest import digest_of_trainer, trainer_files
+
+MODEL = Path(__file__).parents[2] / "model"
+
+
+@pytest.mark.parametrize(
+    ("module", "counts"),
+    [
+        ("training/train", True),
+        ("optim/muon", True),
+        ("training/averages", True),
+        ("config/number", True),  # far down
+        ("training/generate", False),
+        ("training/export", False),
+        ("config/presets/slowrun", False),
+    ],
+)
+def test_only_code_that_training_runs_makes_another_trainer(
+    module: str, counts: bool, tmp_path: Path
+) -> None:
+    home = tmp_path / "model"
+    shutil.copytree(MODEL, home)
+    assert digest_of_trainer(home) == digest_of_trainer()
+
+    with (home / f"{module}.py").open("a") as file:
+        file.write("CHANGED = True\n")
+
+    assert (digest_of_trainer(home) != digest_of_trainer()) == counts
+
+
+@pytest.mark.slow
+def test_all_of_model_that_training_loads_counts() -> None:
+    code = (
+        "import sys, model.training.train\n"
+        "print(*(m for m in sys.modules if m.startswith('model.')))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    loaded = {name.split(".", 1)[1].replace(".", "/") for name in done.stdout.split()}
+    counted = {str(path.relative_to(MODEL).with_suffix("")) for path in trainer_files(MODEL)}
+    counted |= {name.removesuffix("/__init__") for name in counted}
+    assert {"training/train", "network/gpt", "optim/optimizers"} <= loaded <= counted

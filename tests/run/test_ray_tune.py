@@ -1,0 +1,273 @@
+"""Real Ray, real kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from fakes import SPACE, failing_train, fake_train
+from sweeps import make_space, session_in
+
+from sweep.errors import SweepError
+from sweep.journal import NAME, read_events
+from sweep.records import Outcome, Trial, TrialView
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import open_storage
+from sweep.session.session import Session
+from sweep.space.settings import TrialConfig
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray leaves sockets and subprocess handles to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+TINY = """
+name: tiny
+search:
+  optim.lr: {min: 1e-3, max: 1e-2, log: true}
+  train.epochs: [20, 40]
+fixed:
+  data.train_tokens: 4097
+  data.val_tokens: 1025
+  data.test_tokens: 1025
+  gpt.layers: 1
+  gpt.width: 16
+  train.batch_tokens: 256
+  train.evals: 8
+budget: {trials: 6}
+prune: {startup_trials: 2}
+reference: {multiples: [1, 2]}
+"""
+
+
+def summary(session: Session) -> list[tuple[object, ...]]:
+    trials: dict[str, TrialView] = session.journal.view.trials
+    return [(t.name, t.outcome, t.reason, t.val_loss, t.searched) for t in trials.values()]
+
+
+@pytest.fixture
+def run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
+    support = Path(__file__).parents[1] / "support"
+    monkeypatch.setenv("PYTHONPATH", str(support))  # workers import the fakes
+
+    def run(train: local_runner.Train, *overrides: str) -> Session:
+        from sweep.run import ray_tune as ray_runner
+        from sweep.run.ray_cluster import Cluster
+
+        space = make_space(tmp_path, SPACE, *overrides)
+        (tmp_path / "ray").mkdir()
+        session = session_in(tmp_path / "ray", space, open_storage(None))
+        with Interrupt() as interrupt, Cluster(None) as cluster:
+            ray_runner.run(session, train, tmp_path / "ray" / "trials", interrupt, cluster)
+        session.close("budget spent")
+        return session
+
+    return run
+
+
+def test_ray_and_a_plain_loop_find_the_same_trials_and_outcomes(
+    run_on_ray: Callable[..., Session], tmp_path: Path
+) -> None:
+    (tmp_path / "loop").mkdir()
+    space = make_space(tmp_path, SPACE)
+    loop = session_in(tmp_path / "loop", space, open_storage(None))
+    with Interrupt() as interrupt:
+        local_runner.run(loop, fake_train, tmp_path / "loop" / "trials", interrupt)
+    loop.close("budget spent")
+
+    ray = run_on_ray(fake_train, "trial.max_concurrent=1")
+
+    assert summary(ray) == summary(loop)
+    assert {"complete", "pruned"} <= {str(outcome) for _, outcome, *_ in summary(ray)}
+
+
+def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
+    run_on_ray: Callable[..., Session],
+) -> None:
+    session = run_on_ray(
+        failing_train, "trial.max_concurrent=2", "budget.failures=99", "budget.trials=4"
+    )
+
+    trials = session.journal.view.trials.values()
+    failed = [t for t in trials if t.outcome is Outcome.FAILED]
+    others = [t for t in trials if t.outcome in (Outcome.COMPLETE, Outcome.PRUNED)]
+    assert {t.reason for t in failed} == {"RuntimeError: no Muon today"}
+    assert all(t.searched["optim.name"] == "muon" for t in failed)
+    assert failed
+    assert len(others) == 4 + 2
+
+
+def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
+    """Handed one spent worker after another, a trial once failed that had done nothing wrong."""
+    from sweep.run.ray_tune import _Bridge, _Judge
+
+    session = SimpleNamespace(fail=lambda trial, error: None)
+    bridge = _Bridge(cast(Session, session), Path())
+    judge = _Judge(bridge)
+    live = [SimpleNamespace(trial_id=str(n), max_failures=3) for n in range(3)]
+    controller = SimpleNamespace(get_live_trials=lambda: live)
+    for trial in live[:2]:
+        bridge.trials[trial.trial_id] = cast(Trial, None)
+        judge.on_trial_result(controller, trial, {"error": "RuntimeError: no Muon today"})
+    late = SimpleNamespace(trial_id="late", max_failures=3)
+    judge.on_trial_add(controller, late)
+
+    assert live[2].max_failures == late.max_failures == 3 + 2
+
+
+def test_a_trial_has_to_fit_on_one_node() -> None:
+    from sweep.run.ray_tune import fit
+
+    nodes = [{"CPU": 1.0}, {"CPU": 1.0}]
+
+    assert fit(TrialConfig(), nodes) == ({"CPU".lower(): 1.0}, 2)
+    with pytest.raises(SweepError, match="no trial fits on any node: each asks 2 CPU"):
+        fit(TrialConfig(cpus=2), nodes)
+    assert fit(TrialConfig(cpus=0.5, gpus=0.5), [{"CPU": 4, "GPU": 1}])[1] == 2
+    assert fit(TrialConfig(gpus=1, max_concurrent=4), nodes)[1] == 4
+
+
+def test_a_worker_that_is_given_no_gpu_sees_none() -> None:
+    """Else a sweep with trial.gpus=0 would put every trial on the first GPU of the machine."""
+    code = """
+import os
+from sweep import ray_cluster
+import ray
+ray.init(address="local", num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
+Seen = ray.remote(type("Seen", (), {"gpus": lambda self: os.environ["CUDA_VISIBLE_DEVICES"]}))
+print(repr(ray.get(Seen.remote().gpus.remote())))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "0,1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "''"
+
+
+def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
+    space = folder / "tiny.yaml"
+    space.write_text(TINY)
+    command = [sys.executable, "-m", "sweep", "run", space, "--plain", "--runs", folder / "runs"]
+    return subprocess.Popen(
+        [*command, "--set", f"data.path={corpus}", "--set", "trial.cpus=1"],
+        # A cache of its own: baseline runs of another test would be taken over.
+        env=os.environ | {"OMP_NUM_THREADS": "1", "SWEEP_CACHE": str(folder / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for_observations(journal: Path, count: int, driver: subprocess.Popen[bytes]) -> None:
+    """Return as soon as the journal has `count` observations; fails if the driver ends before."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and driver.poll() is None:
+        if journal.exists():
+            kinds = [event["event"] for event, _ in read_events(journal)]
+            if kinds.count("observation") >= count:
+                return
+        select_nothing(0.02)
+    output = driver.communicate()[0].decode()
+    raise AssertionError(f"too few observations before the driver ended:\n{output}")
+
+
+def select_nothing(seconds: float) -> None:
+    """Give the processor away while another process works: there is no event to wait for."""
+    import select
+
+    select.select([], [], [], seconds)
+
+
+def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """One sweep, four drivers: three are ended in the middle, each in another way."""
+    journal = tmp_path / "runs" / "tiny" / NAME
+    ends = [(signal.SIGKILL, -9, 10), (signal.SIGTERM, 143, 20), (signal.SIGINT, 130, 30)]
+    for number, code, after in ends:
+        driver = start(tmp_path, corpus)
+        wait_for_observations(journal, after, driver)
+        driver.send_signal(number)
+        output = driver.communicate()[0].decode()
+        assert driver.returncode == code, output
+        assert ("state saved. Continue: sweep run" in output) == (number != signal.SIGKILL)
+
+    last = start(tmp_path, corpus)
+    output = last.communicate()[0].decode()
+
+    assert last.returncode == 0, output
+    events = [event for event, _ in read_events(journal)]
+    seen = [(e["trial"], e["basis_points"]) for e in events if e["event"] == "observation"]
+    ended = [e["trial"] for e in events if e["event"] == "outcome"]
+    assert len(seen) == len(set(seen))
+    assert len(ended) == len(set(ended)) == 6 + 2
+    assert "goes on from" in output
+    assert_mlflow_agrees(tmp_path / "runs", events)
+
+
+def assert_mlflow_agrees(runs: Path, events: list[dict[str, object]]) -> None:
+    """One run per trial, one point per observation, every status an end."""
+    with sqlite3.connect(runs / "mlflow.db") as store:
+        names = [name for (name,) in store.execute("select name from runs")]
+        statuses = {status for (status,) in store.execute("select status from runs")}
+        (points,) = store.execute(
+            "select count(*) from metrics where key = 'curves/val_loss'"
+        ).fetchone()
+    store.close()
+    assert len(names) == len(set(names)) == 6 + 2 + 1
+    assert points == sum(event["event"] == "observation" for event in events)
+    assert statuses <= {"FINISHED", "KILLED"}
+
+
+def test_two_drivers_do_not_share_a_run_folder(corpus: Path, tmp_path: Path) -> None:
+    first = start(tmp_path, corpus)
+    wait_for_observations(tmp_path / "runs" / "tiny" / NAME, 1, first)
+
+    second = start(tmp_path, corpus)
+
+    assert "is being run by another process" in second.communicate()[0].decode()
+    assert second.returncode == 4
+    first.send_signal(signal.SIGINT)
+    first.communicate()
+
+
+def test_a_finished_sweep_is_kept_as_it_is(corpus: Path, tmp_path: Path) -> None:
+    """It tells where it came from, is not run again, and another space cannot take its folder."""
+    first, second = (start(tmp_path, corpus).communicate()[0].decode() for _ in range(2))
+    folder = tmp_path / "runs" / "tiny"
+    space = tmp_path / "tiny.yaml"
+    space.write_text(TINY.replace("gpt.width: 16", "gpt.width: 32"))
+    command = [sys.executable, "-m", "sweep", "run", space, "--runs", tmp_path / "runs"]
+    other = subprocess.run(
+        [*command, "--set", f"data.path={corpus}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "6/6 trials" in first
+    assert "starts" not in second
+    assert first.split("6/6 trials")[1] == second.split("6/6 trials")[-1]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert {"python", "packages", "commit", "cores"} <= environment.keys()
+    assert {path.name for path in (folder / "trials").iterdir()} >= {"0000", "baseline-1x"}
+    assert other.returncode == 4
+    assert "fixed: gpt.width was 16, is 32" in other.stderr
+    assert (folder / "space.yaml").read_text() == TINY

@@ -1,0 +1,308 @@
+"""A confirmation driven as a user drives it, over a trainer whose noise depends on the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import NOISE, SIX_RECIPES, noisy_train
+from sweeps import make_space, session_in
+
+from model.config.config import Config
+from model.config.cost import trial_flops
+from model.progress import Progress
+from sweep.journal import NAME, Journal
+from sweep.records import Outcome, Role, View
+from sweep.results import report
+from sweep.results.budget import spent
+from sweep.results.confirmation import Plan, Rounds
+from sweep.results.confirmation_report import (
+    confirmation,
+    confirmed,
+    drawn,
+    verdict,
+)
+from sweep.results.significance import Mean
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import Ledger, open_storage
+from sweep.session.session import Session
+from sweep.space.settings import BudgetConfig
+from sweep.space.space import Space
+
+
+class Vanish(BaseException):
+    """As kill -9 looks from inside."""
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Space:
+    return make_space(tmp_path, SIX_RECIPES)
+
+
+def drive(session: Session, folder: Path, train: local_runner.Train = noisy_train) -> View:
+    with Interrupt() as interrupt:
+        local_runner.run(session, train, folder / "trials", interrupt)
+    return session.journal.view
+
+
+@pytest.fixture
+def searched(space: Space, tmp_path: Path) -> View:
+    """A search of all six recipes, in the journal of `tmp_path`."""
+    storage = open_storage(None)
+    for trials in range(6, 60, 6):
+        session = session_in(tmp_path, replace(space, budget=BudgetConfig(trials=trials)), storage)
+        view = drive(session, tmp_path)
+        session.close(session.ended)
+        if len(report.ranking(view)) == 6:
+            break
+    return view
+
+
+class Confirming:
+    """One ledger and one journal, many drivers."""
+
+    def __init__(self, space: Space, folder: Path) -> None:
+        self.space, self.folder, self.storage = space, folder, open_storage(None)
+
+    def __call__(
+        self,
+        plan: Plan,
+        train: local_runner.Train = noisy_train,
+        budget: BudgetConfig | None = None,
+    ) -> Session:
+        space = replace(self.space, budget=budget or BudgetConfig(trials=10**6))
+        journal = Journal(self.folder / NAME)
+        journal.append("sweep", **_header(journal))
+        settings = {trial.name: trial.settings for trial in journal.view.ranked()}
+        ledger = Ledger(self.storage, Role.CONFIRM, space, settings)
+        session = Session(space, [ledger], journal, rounds=Rounds(plan, settings))
+        session.note("confirm", **vars(plan))
+        try:
+            drive(session, self.folder, train)
+            session.close(session.ended)
+        except Vanish:
+            journal.close()
+        return session
+
+
+def _header(journal: Journal) -> dict[str, object]:
+    about = {k: v for k, v in journal.view.header.items() if k not in ("event", "time")}
+    return {**about, "role": "confirm"}
+
+
+@pytest.fixture
+def confirm(searched: View, space: Space, tmp_path: Path) -> Confirming:
+    return Confirming(space, tmp_path)
+
+
+def names(view: View, **wanted: object) -> tuple[str, ...]:
+    """Recipes of the search with these settings."""
+    return tuple(
+        recipe.name
+        for recipe in report.ranking(view)
+        if all(recipe.trials[0].searched[k.replace("__", ".")] == v for k, v in wanted.items())
+    )
+
+
+def test_the_truly_best_is_found_and_its_twin_is_called_tied(
+    confirm: Confirming, searched: View
+) -> None:
+    best, second = names(searched, train__epochs=4), names(searched, train__epochs=2)
+    plan = Plan((*second, *best), 16, until_separated=True)
+
+    session = confirm(plan)
+
+    now = confirmed(session.journal.view)
+    assert now is not None
+    assert now.leader in best
+    assert set(now.tied) == set(best) - {now.leader}
+    assert {verdict(now, name) for name in second} == {"worse"}
+    assert len(now.losses[best[0]]) == 16
+    assert len(now.losses[second[0]]) < 16
+    assert session.ended == "confirmed"
+    assert "not separated with 16 seeds" in confirmation(session.journal.view)
+
+
+def test_contenders_run_with_the_same_fresh_seeds(confirm: Confirming, searched: View) -> None:
+    contenders = names(searched)[:3]
+
+    view = confirm(Plan(contenders, 4, until_separated=False)).journal.view
+
+    runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
+    assert [t.name for t in runs] == [f"{c}-s{seed}" for seed in (1, 2, 3, 4) for c in contenders]
+    seeds = {
+        c: {(t.settings["train.seed"], t.settings["train.data_seed"]) for t in runs if c in t.name}
+        for c in contenders
+    }
+    assert len(seeds[contenders[0]]) == 4
+    assert len({frozenset(its) for its in seeds.values()}) == 1
+    used = {t.settings.get("train.seed", 0) for t in view.searches()}
+    assert not used & {seed for seed, _ in seeds[contenders[0]]}
+    for run in runs:
+        own = {k: v for k, v in run.settings.items() if "seed" not in k}
+        assert own.items() >= view.trials[run.name[:4]].searched.items()
+
+
+def test_a_killed_confirmation_ends_as_one_that_never_stopped(
+    confirm: Confirming, searched: View, space: Space, tmp_path: Path
+) -> None:
+    plan = Plan(names(searched)[:3], 8, until_separated=True)
+    journal = (tmp_path / NAME).read_bytes()
+    whole = confirmed(confirm(plan).journal.view)
+    (tmp_path / NAME).write_bytes(journal)
+    again = Confirming(space, tmp_path)
+
+    for after in (3, 7, 2, 9):
+        countdown = iter(range(after))
+
+        def vanishing(
+            config: Config, folder: Path, countdown: Iterator[int] = countdown
+        ) -> Iterator[Progress]:
+            for progress in noisy_train(config, folder):
+                if next(countdown, None) is None:
+                    raise Vanish
+                yield progress
+
+        again(plan, vanishing)
+    view = again(plan).journal.view
+
+    assert confirmed(view) == whole
+    runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
+    seen = [(t.name, o["basis_points"]) for t in runs for o in t.observations]
+    assert len(seen) == len(set(seen))
+    assert all(t.outcome is Outcome.COMPLETE for t in runs)
+
+
+def test_a_finished_confirmation_runs_nothing_and_more_seeds_run_only_those(
+    confirm: Confirming, searched: View
+) -> None:
+    contenders = names(searched)[:2]
+    before = len(confirm(Plan(contenders, 3, until_separated=False)).journal.view.trials)
+
+    same = confirm(Plan(contenders, 3, until_separated=False)).journal.view
+    assert len(same.trials) == before
+    more = confirm(Plan(contenders, 5, until_separated=False)).journal.view
+    assert len(more.trials) == before + 2 * 2
+
+
+def test_a_seed_is_begun_only_if_all_contenders_can_run_with_it(
+    confirm: Confirming, searched: View
+) -> None:
+    contenders = names(searched)[:3]
+    row = sum(trial_flops(searched.trials[name].settings) for name in contenders)
+
+    session = confirm(
+        Plan(contenders, 9, until_separated=True), budget=BudgetConfig(trials=99, flops=2.9 * row)
+    )
+
+    now = confirmed(session.journal.view)
+    assert now is not None
+    assert {len(its) for its in now.losses.values()} == {2}
+    assert spent(session.journal.view, (Role.CONFIRM,)).flops == pytest.approx(2 * row)
+    assert session.ended == "budget spent: nothing that is left fits"
+    assert not now.over
+
+
+def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
+    confirm: Confirming, searched: View
+) -> None:
+    """It was begun by a driver that vanished, and the next one may spend less."""
+    contenders = names(searched)[:2]
+    plan = Plan(contenders, 2, until_separated=False)
+
+    def vanishing(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in noisy_train(config, folder):
+            yield progress
+            if folder.name == f"{contenders[1]}-s2":
+                raise Vanish
+
+    confirm(plan, vanishing)
+    gone = spent(
+        confirm(plan, budget=BudgetConfig(trials=99, flops=1)).journal.view, (Role.CONFIRM,)
+    )
+    session = confirm(plan, budget=BudgetConfig(trials=99, flops=gone.flops * 1.001))
+
+    assert session.ended == "budget spent: nothing that is left fits"
+
+
+def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
+    confirm: Confirming, searched: View
+) -> None:
+    contenders = names(searched)[:2]
+    plan = Plan(contenders, 3, until_separated=False)
+
+    def failing(config: Config, folder: Path) -> Iterator[Progress]:
+        if folder.name == f"{contenders[0]}-s2":
+            raise RuntimeError("a cosmic ray")
+        return noisy_train(config, folder)
+
+    failed = confirm(plan, failing)
+    first, second = failed.journal.view, confirm(plan).journal.view
+
+    assert failed.ended == "some runs failed"
+    assert first.trials[f"{contenders[0]}-s2"].outcome is Outcome.FAILED
+    assert set(second.trials) - {f"{contenders[0]}-s2-2"} <= set(first.trials)
+    now = confirmed(second)
+    assert now is not None
+    assert now.over
+    assert {len(its) for its in now.losses.values()} == {3}
+
+
+def test_reports_tell_the_confirmed_mean_first_and_never_the_lowest_loss_alone(
+    confirm: Confirming, searched: View, tmp_path: Path
+) -> None:
+    lowest = searched.ranked()[0]
+    unconfirmed = report.result(searched, tmp_path)
+    assert f"sweep confirm {tmp_path}" in unconfirmed
+    assert "tied: cannot be told from" in unconfirmed
+    assert "the standard error of evaluation alone" in report.winner_line(searched)
+    assert f"{lowest.val_loss:.4f} ± 0.0100" in report.winner_line(searched)
+
+    view = confirm(Plan(names(searched)[:3], 5, until_separated=False)).journal.view
+
+    text, now = report.result(view, tmp_path), confirmed(view)
+    assert now is not None
+    assert text.startswith("Confirmed with fresh seeds, as asked")
+    assert text.index("Noise floor of this setup") < text.index("What the search saw")
+    line = report.winner_line(view)
+    assert line.startswith(f"trial {now.leader}: val loss mean ")
+    assert "of 5 fresh seeds" in line
+    assert f"{view.trials[now.leader].val_loss:.4f}" not in line
+    assert report.winner(view) is view.trials[now.leader]
+    data = report.as_data(view, False)["confirmed"]
+    assert data["winner"] == now.leader
+    assert data["noise_floor"]["deviation"] == pytest.approx(NOISE, rel=0.6)
+    assert "by the noise floor" in report.leaderboard(view)
+
+
+def test_a_search_has_nothing_confirmed(searched: View) -> None:
+    assert confirmation(searched) == ""
+    assert report.as_data(searched, False)["confirmed"] is None
+
+
+def test_intervals_are_drawn_over_one_scale() -> None:
+    means = [("0007", Mean(5, 3.0, 2.9, 3.1)), ("0012", Mean(5, 3.2, 3.1, 3.3))]
+
+    assert drawn(means, width=17) == (
+        "0007  ├───●───┤\n0012          ├───●───┤\n      2.9000     3.3000"
+    )
+
+
+def test_repeated_seeds_of_a_search_are_one_recipe(tmp_path: Path) -> None:
+    text = SIX_RECIPES.replace("gpt.dropout: [0.0, 0.1]", "train.seed: [0, 1, 2]")
+    session = session_in(
+        tmp_path, make_space(tmp_path, text, "budget.trials=40"), open_storage(None)
+    )
+    view = drive(session, tmp_path)
+    session.close(session.ended)
+
+    best, *others = report.ranking(view)
+
+    assert len(others) == 2
+    assert len(best.trials) == 3  # of many: the same seed again is no other run
+    assert {t.settings["train.epochs"] for t in best.trials} == {4}
+    assert "runs" in report.leaderboard(view)
+    assert "the difference over shared seeds" in report.tied(view)[1]

@@ -1,0 +1,38 @@
+"""What a study of a space that grew makes of proposals that were still waiting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from sweeps import make_space
+
+from sweep.records import Role
+from sweep.session.enqueue import enqueue_next
+from sweep.session.ledger import Ledger, open_storage
+
+SPACE = """
+name: fake
+search:
+  optim.name: [adamw, muon]
+  optim.lr:
+    - {when: {optim.name: adamw}, min: 1e-3, max: 1e-2, log: true}
+    - {when: {optim.name: muon}, min: 1e-2, max: 1e-1, log: true}
+sampler: {name: random}
+points: [{optim.name: adamw, optim.lr: 4e-3}]
+"""
+
+
+def test_a_point_that_waited_when_the_space_grew_is_asked_by_its_new_names(tmp_path: Path) -> None:
+    """The driver vanished between enqueueing and asking; then an alternative was added."""
+    space, storage = make_space(tmp_path, SPACE), open_storage(None)
+    Ledger(storage, Role.SEARCH, space)
+    enqueue_next(optuna.load_study(study_name="search", storage=storage), space)
+    text = SPACE.replace("[adamw, muon]", "[adamw, lion, muon]")
+    text = text.replace("{optim.name: adamw}, min", "{optim.name: [adamw, lion]}, min")
+    wider = make_space(tmp_path, text)
+    assert wider.axes[1].parameter != space.axes[1].parameter
+
+    trial = Ledger(storage, Role.SEARCH, wider).ask()
+
+    assert trial.searched == {"optim.name": "adamw", "optim.lr": 4e-3}

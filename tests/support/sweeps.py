@@ -1,0 +1,74 @@
+"""Spaces read from text, sessions over them, and sweeps driven to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.storages import BaseStorage
+
+from sweep.errors import SweepError
+from sweep.journal import NAME, Journal
+from sweep.records import Event, Role, View
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import Ledger
+from sweep.session.session import Session
+from sweep.space.language.reader import read_space
+from sweep.space.space import Space
+
+WANDB_FILE = """
+program: train.py
+project: little-data
+method: random
+metric: {name: val_loss, goal: minimize}
+run_cap: 40
+parameters:
+  optim.name: {values: [adamw, muon]}
+  optim.lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-2}
+  gpt:
+    parameters:
+      dropout: {distribution: q_uniform, min: 0.0, max: 0.4, q: 0.1}
+      layers: {value: 4}
+  train.epochs: {min: 1, max: 8}
+  train.batch_tokens: {distribution: categorical, values: [512, 1024]}
+  data.train_tokens: {distribution: constant, value: 64k}
+"""
+
+
+def make_space(folder: Path, text: str, *overrides: str) -> Space:
+    path = folder / "space.yaml"
+    path.write_text(text)
+    return read_space(path, overrides)
+
+
+def problems(folder: Path, text: str, *overrides: str) -> list[str]:
+    with pytest.raises(SweepError, match="problem") as caught:
+        make_space(folder, text, *overrides)
+    assert caught.value.code == 2
+    return [line.strip() for line in str(caught.value).splitlines()[1:-1]]
+
+
+def session_in(
+    folder: Path,
+    space: Space,
+    storage: BaseStorage,
+    watch: Callable[[Event], None] = lambda event: None,
+) -> Session:
+    journal = Journal(folder / NAME)
+    about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
+    journal.append("sweep", train_tokens=space.train_tokens, **about)
+    ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
+    try:
+        return Session(space, ledgers, journal, watch)
+    except SweepError:
+        journal.close()
+        raise
+
+
+def finished(session: Session, train: local_runner.Train, folder: Path) -> View:
+    with Interrupt() as interrupt:
+        local_runner.run(session, train, folder, interrupt)
+    session.close("budget spent")
+    return session.journal.view

@@ -1,0 +1,158 @@
+"""Against a real MLflow server on loopback that is down, slow, killed, restarted or another one."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from fakes import fake_train
+from mlflow_server import MLflowServer, wait_until
+from sweeps import session_in
+
+from model.config.config import Config
+from sweep.cli.main import cli
+from sweep.errors import UNREACHABLE, SweepError
+from sweep.journal import NAME, read_events, read_view
+from sweep.run import local as local_runner
+from sweep.run.driver import Job, Options, search
+from sweep.run.driver import drive as drive_job
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import open_storage
+from sweep.space.space import Space
+from sweep.tracking import process as publisher
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MLflowServer]:
+    found = MLflowServer(tmp_path / "server")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", found.uri)
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "120")
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "runs" / "fake"
+    path.mkdir(parents=True)
+    return path
+
+
+def drive(folder: Path, space: Space) -> None:
+    session = session_in(folder, space, open_storage(None))
+    with Interrupt() as interrupt:
+        local_runner.run(session, fake_train, folder / "trials", interrupt)
+    session.close("budget spent")
+
+
+def assert_all_there_once(folder: Path, server: MLflowServer) -> None:
+    """Every observation of the journal is one point of the store, and the other way round."""
+    runs = {tag(run, "sweep.trial"): run for run in server.runs("fake")}
+    trials = read_view(folder / NAME).trials
+    assert len(server.runs("fake")) == len(runs) == len(trials) + 1
+    for name, trial in trials.items():
+        for key in ("val_loss", "train_loss"):
+            noted = [(e["step"], e[key]) for e in trial.observations]
+            there = server.history(runs[name]["info"]["run_id"], f"curves/{key}")
+            assert sorted(there) == sorted(noted), name
+
+
+def tag(run: dict[str, Any], key: str) -> str:
+    return {t["key"]: t["value"] for t in run["data"]["tags"]}.get(key, "")
+
+
+def test_a_server_down_at_first_then_killed_and_restarted_loses_and_doubles_nothing(
+    folder: Path, space: Space, server: MLflowServer
+) -> None:
+    """The sweep pauses halfway, where this test wants it, and for nothing else."""
+    half, go_on = threading.Event(), threading.Event()
+
+    def run() -> None:
+        session = session_in(folder, space, open_storage(None))
+        while (trial := session.next_trial()) is not None:
+            for progress in fake_train(Config.from_settings(trial.settings), folder / trial.name):
+                if session.observe(trial, progress).stop:
+                    break
+            if trial.name == "0005":
+                half.set()
+                assert go_on.wait(600)
+        session.close("budget spent")
+
+    process = publisher.start(folder)  # nothing listens yet
+    sweep = threading.Thread(target=run)
+    sweep.start()
+    assert half.wait(120)
+    server.start()
+    wait_until(lambda: len(server.runs("fake")) > 3, "the first runs")
+    server.kill()
+    go_on.set()
+    sweep.join()
+    server.start()
+
+    assert publisher.finish(process, seconds=300), (folder / publisher.LOG).read_text()
+    assert_all_there_once(folder, server)
+
+
+def test_a_store_gone_at_the_end_leaves_the_exit_code_and_gets_all_later(
+    tmp_path: Path, space: Space, server: MLflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
+    folder = tmp_path / "runs" / "fake"
+    (folder / "trials").mkdir(parents=True)
+    (folder / "resolved.yaml").write_text("name: fake\n")
+    pinned = space.pinned("data.digest", "0" * 64)
+
+    job, options = (
+        Job(pinned, folder, search(pinned, folder)),
+        Options(tmp_path / "runs", here=True),
+    )
+
+    assert drive_job(job, options, fake_train) == 0
+
+    away = CliRunner().invoke(cli, ["publish", str(folder)])
+    assert isinstance(away.exception, SweepError)
+    assert away.exception.code == UNREACHABLE
+    assert "did not take" in str(away.exception)
+
+    server.start()
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "60")
+    there = CliRunner().invoke(cli, ["publish", str(folder)], catch_exceptions=False)
+    assert there.exit_code == 0
+    assert_all_there_once(folder, server)
+    parent = next(run for run in server.runs("fake") if tag(run, "sweep.trial") == "sweep")
+    listed = server.get(f"artifacts/list?run_id={parent['info']['run_id']}")["files"]
+    assert {"resolved.yaml", "environment.json", "report"} >= {f["path"] for f in listed}
+    told = server.get(f"artifacts/list?run_id={parent['info']['run_id']}&path=report")["files"]
+    assert {f["path"] for f in told} == {"report/report.md", "report/data_efficiency.svg"}
+
+
+def test_a_second_store_gets_all_of_it_and_the_first_keeps_its_cursor(
+    folder: Path, space: Space, server: MLflowServer, tmp_path: Path
+) -> None:
+    drive(folder, space)
+    server.start()
+    assert publisher.finish(publisher.start(folder), seconds=300)
+    first = publisher.cursor_path(folder, server.uri)
+    before = first.read_text()
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+
+    for _ in range(2):
+        done = CliRunner().invoke(cli, ["publish", str(folder), "--to", other])
+        assert done.exit_code == 0, done.output
+
+    assert first.read_text() == before
+    assert publisher.cursor_path(folder, other) != first
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "other.db") as database:
+        query = "select count(*) from metrics where key = 'curves/val_loss'"
+        ((count,),) = database.execute(query).fetchall()
+    noted = [e for e, _ in read_events(folder / NAME) if e["event"] == "observation"]
+    assert count == sum(math.isfinite(e["val_loss"]) for e in noted)

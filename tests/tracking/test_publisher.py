@@ -1,0 +1,463 @@
+"""Against a real MLflow store: SQLite through MLflow's own client."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fakes import diverging_train, failing_train, fake_train
+from sweeps import make_space, session_in
+
+from sweep.journal import NAME, Journal, read_view
+from sweep.run import local as local_runner
+from sweep.run.interrupt import Interrupt
+from sweep.session.ledger import open_storage
+from sweep.session.session import Session
+from sweep.space.space import Space
+from sweep.tracking import process as publisher
+
+pytestmark = pytest.mark.slow
+Open = Callable[..., Session]
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as MLflow makes it, which takes seconds: made once, copied for each test."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_store: Path) -> Path:
+    path = tmp_path / "runs" / "fake"
+    path.mkdir(parents=True)
+    shutil.copy(empty_store, path.parent)
+    return path
+
+
+def drive(folder: Path, space: Space, train: local_runner.Train, end: str = "budget spent") -> None:
+    session = session_in(folder, space, open_storage(None))
+    with Interrupt() as interrupt:
+        local_runner.run(session, train, folder / "trials", interrupt)
+    session.close(end)
+
+
+def publish(folder: Path) -> None:
+    """Start the publisher as a driver does, and end it as a driver does."""
+    assert publisher.finish(publisher.start(folder)), (folder / "tracking.log").read_text()
+
+
+class Store:
+    """What MLflow holds, asked in a process of its own: importing it here would slow every test."""
+
+    def __init__(self, uri: str) -> None:
+        code = """
+import json, sys
+from mlflow import MlflowClient
+client = MlflowClient(sys.argv[1])
+experiments = client.search_experiments(filter_string="name = 'fake'")
+found = []
+for run in client.search_runs([e.experiment_id for e in experiments], max_results=1000):
+    curves = {k: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, k)]
+              for k in run.data.metrics}
+    found.append(dict(id=run.info.run_id, name=run.info.run_name, status=run.info.status,
+                      tags=run.data.tags, params=run.data.params, curves=curves,
+                      datasets=[[i.dataset.name, i.dataset.digest, {t.key: t.value for t in i.tags}]
+                                for i in run.inputs.dataset_inputs]))
+json.dump(found, sys.stdout)
+"""
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, uri],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        self.runs = {run["tags"]["sweep.trial"]: run for run in json.loads(done.stdout)}
+        self.count = len(json.loads(done.stdout))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.runs)
+
+
+def test_a_sweep_becomes_a_parent_and_a_child_per_trial(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    store = Store(publisher.store_uri(folder.parent))
+    parent = store.runs["sweep"]
+    children = [run for name, run in store.runs.items() if name != "sweep"]
+    assert parent["status"] == "FINISHED"
+    assert len(children) == 12 + 2
+    assert {run["tags"]["mlflow.parentRunId"] for run in children} == {parent["id"]}
+    statuses = {run["tags"]["sweep.state"]: run["status"] for run in children}
+    assert statuses == {"complete": "FINISHED", "pruned": "KILLED"}
+
+
+def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    run = Store(publisher.store_uri(folder.parent)).runs["0000"]
+    curves = run["curves"]
+    compared = ("train_loss", "val_loss", "raw_loss", "ema_loss", "gap", "data_efficiency")
+    assert {f"curves/{name}" for name in compared} | {"tokens", "epoch"} <= set(curves)
+    assert len(curves["curves/ema_loss"]) == 7  # it had none at first
+    assert not {"curves/weights_loss", "curves/probabilities_loss"} & set(curves)
+    assert {round(gap, 6) for _, gap in curves["curves/gap"]} == {0.12}
+    assert len(curves["curves/val_loss"]) == len(curves["curves/data_efficiency"]) == 8
+    assert [step for step, _ in curves["curves/val_loss"]] == sorted(
+        {s for s, _ in curves["curves/val_loss"]}
+    )
+    multipliers = [value for _, value in curves["curves/data_efficiency"]]
+    assert multipliers == sorted(multipliers)
+    assert set(run["params"]) == {
+        "optim.name",
+        "optim.lr",
+        "optim.weight_decay_multiplier",
+        "train.epochs",
+    }
+
+
+def test_what_the_table_is_sorted_by_is_there_once_for_each_trial(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    store = Store(publisher.store_uri(folder.parent))
+    for run in (run for name, run in store.runs.items() if name != "sweep"):
+        has = {name for name in run["curves"] if name.startswith(("final/", "best/", "ema/"))}
+        assert has >= {"best/val_loss", "best/epoch", "ema/val_loss"}
+        assert ("final/val_loss" in has) == (run["status"] == "FINISHED")
+        searching = run["tags"]["sweep.role"] == "search"
+        assert ("final/data_efficiency" in has) == ("final/val_loss" in has and searching)
+        assert {len(run["curves"][name]) for name in has} == {1}
+        ((name, digest, tags),) = run["datasets"]
+        assert (name, digest) == ("python-standard-library", "0")
+        assert tags["mlflow.data.context"] == "training"
+        assert "system/cpu_percent" in run["curves"]
+    assert re.fullmatch(r"0000 (adamw|muon) wd=\S+ [124]ep lr=\S+", store.runs["0000"]["name"])
+
+
+def test_the_parent_shows_the_best_so_far_by_cost_and_by_trials(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+
+    publish(folder)
+
+    parent = Store(publisher.store_uri(folder.parent)).runs["sweep"]
+    assert parent["params"] == {}
+    by_trials = parent["curves"]["sweep/best_val_loss_by_ended_trials"]
+    by_cost = parent["curves"]["sweep/best_val_loss_by_device_seconds"]
+    assert [step for step, _ in by_trials] == list(range(1, 13))
+    losses = [loss for _, loss in by_trials]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] == read_view(folder / NAME).ranked()[0].val_loss
+    seconds = sum(t.last["seconds"] for t in read_view(folder / NAME).searches() if t.last)
+    assert max(step for step, _ in by_cost) == round(seconds)
+    efficiency = parent["curves"]["sweep/best_data_efficiency_by_device_seconds"]
+    assert len(efficiency) == len(by_cost)
+    assert [step for step, _ in parent["curves"]["baseline/val_loss_by_tokens"]] == [65536, 131072]
+
+
+def test_what_a_later_version_writes_into_the_journal_is_passed_over(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+    journal = Journal(folder / NAME)
+    journal.append("sealed", trial="0000", test_loss=3.1)
+    journal.append("weather", sun=True)
+    journal.close()
+
+    publish(folder)
+
+    assert Store(publisher.store_uri(folder.parent)).count == 15
+
+
+def test_the_best_network_is_a_model_that_writes_text_and_gives_losses(
+    folder: Path, tmp_path: Path, small: dict[str, object]
+) -> None:
+    """Loaded in a process that has only what was logged, and no pickle among it."""
+    fixed = {name: value for name, value in small.items() if name != "train.epochs"}
+    text = yaml.safe_dump({"name": "fake", "search": {"train.epochs": [2, 3]}, "fixed": fixed})
+    drive(folder, make_space(tmp_path, text, "budget.trials=2"), local_runner.shared_trainer)
+
+    publish(folder)
+
+    uri = publisher.store_uri(folder.parent)
+    model = Store(uri).runs["sweep"]["tags"]["sweep.model"]
+    code = """
+import json, sys, mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+found = mlflow.pyfunc.load_model(sys.argv[2])
+said = found.predict(pandas.DataFrame({"prompt": ["7 1"]}),
+                     params={"max_new_tokens": 20, "temperature": 0.0})
+costs = found.predict(pandas.DataFrame({"text": ["30 40", ""]}))
+import model
+print(json.dumps([said["continuation"].tolist(), costs["loss"].isna().tolist(), model.__file__]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, uri, model],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    (said,), missing, where = json.loads(done.stdout)
+    assert len(said) > 5
+    assert missing == [False, True]
+    assert "mlartifacts" in where
+    assert not [p for p in (folder.parent / "mlartifacts").rglob("*") if p.suffix == ".pkl"]
+
+
+def test_publishing_twice_or_after_losing_the_cursor_leaves_one_copy(
+    folder: Path, space: Space
+) -> None:
+    drive(folder, space, fake_train)
+    publish(folder)
+    once = Store(publisher.store_uri(folder.parent)).runs
+
+    publish(folder)
+    (folder / publisher.CURSOR).unlink()
+    publish(folder)
+
+    again = Store(publisher.store_uri(folder.parent))
+    assert again.count == len(once)
+    assert again.runs == once
+
+
+def test_failed_trials_are_failed_and_diverged_ones_killed(folder: Path, space: Space) -> None:
+    drive(folder, space, failing_train)
+    publish(folder)
+    runs = Store(publisher.store_uri(folder.parent)).runs.values()
+    failed = [run for run in runs if run["tags"].get("sweep.state") == "failed"]
+
+    assert failed
+    assert {run["status"] for run in failed} == {"FAILED"}
+    assert failed[0]["tags"]["sweep.reason"] == "RuntimeError: no Muon today"
+
+    other = folder.parent / "other"
+    other.mkdir()
+    drive(other, space, diverging_train)
+    publish(other)
+    runs = Store(publisher.store_uri(folder.parent)).runs.values()
+    diverged = [r for r in runs if "diverged at step" in r["tags"].get("sweep.reason", "")]
+    assert diverged
+    assert {run["status"] for run in diverged} == {"KILLED"}
+
+
+def test_an_interrupted_sweep_is_killed_until_it_goes_on(folder: Path, space: Space) -> None:
+    journal = Journal(folder / NAME)
+    header = {"id": "7", "name": "fake", "trials": 1, "fixed": {}, "data": "0"}
+    trial = {"trial": "0000", "role": "search", "searched": {}, "settings": {}}
+    journal.append("sweep", train_tokens=1, **header)
+    journal.append("trial", **trial)
+    publish(folder)  # its driver ends without a word, as after SIGKILL
+    killed = Store(publisher.store_uri(folder.parent)).runs
+
+    journal.append("sweep", train_tokens=1, **header)
+    journal.append("trial", **trial)
+    journal.append("outcome", trial="0000", outcome="pruned", reason="diverged")
+    journal.append("end", reason="budget spent")
+    journal.close()
+    publish(folder)
+
+    gone_on = Store(publisher.store_uri(folder.parent)).runs
+    assert [killed[name]["status"] for name in ("sweep", "0000")] == ["KILLED", "KILLED"]
+    assert killed["0000"]["tags"]["sweep.state"] == "interrupted"
+    assert gone_on["sweep"]["status"] == "FINISHED"
+    assert gone_on["0000"]["tags"]["sweep.reason"] == "diverged"
+    assert gone_on["0000"]["id"] == killed["0000"]["id"]
+
+
+def test_a_store_that_is_away_costs_the_points_nothing(
+    folder: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens there: the publisher says so, and a later one sends everything."""
+    drive(folder, space, fake_train)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
+
+    assert not publisher.finish(publisher.start(folder))
+    assert "did not take it" in (folder / "tracking.log").read_text()
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    publish(folder)
+    assert Store(publisher.store_uri(folder.parent)).count == 15
+
+
+def test_two_sweeps_that_begin_together_share_a_fresh_store(folder: Path, space: Space) -> None:
+    (folder.parent / "mlflow.db").unlink()
+    other = folder.parent / "other"
+    other.mkdir()
+    for each in (folder, other):
+        drive(each, space, fake_train)
+
+    both = [publisher.start(each) for each in (folder, other)]
+
+    assert [publisher.finish(process) for process in both] == [True, True]
+
+
+def test_runs_that_somebody_deleted_are_made_again(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+    publish(folder)
+    uri = publisher.store_uri(folder.parent)
+    before = Store(uri)
+    delete = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).delete_run(sys.argv[2])"
+    gone = [before.runs["sweep"]["id"], before.runs["0003"]["id"]]
+    for run in gone:
+        subprocess.run([sys.executable, "-W", "ignore", "-c", delete, uri, run], check=True)
+
+    journal = Journal(folder / NAME)
+    journal.append("end", reason="budget spent")
+    journal.close()
+    publish(folder)
+
+    after = Store(uri)
+    assert set(after.runs) == set(before.runs)
+    assert after.runs["0003"]["curves"] == before.runs["0003"]["curves"]
+    assert not {run["id"] for run in after.runs.values()} & set(gone)
+    parents = {run["tags"].get("mlflow.parentRunId") for run in after.runs.values()}
+    assert parents == {None, after.runs["sweep"]["id"]}
+
+
+def test_a_journal_put_back_from_a_copy_is_sent_from_its_beginning(
+    folder: Path, space: Space
+) -> None:
+    """The cursor is of a longer one: what is new lies before it."""
+    drive(folder, space, fake_train)
+    publish(folder)
+    path = folder / NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: lines.index(next(x for x in lines if b'"0000"' in x)) + 3]))
+    journal = Journal(path)
+    journal.append("outcome", trial="0000", outcome="pruned", reason="put back")
+    journal.append("end", reason="budget spent")
+    journal.close()
+
+    publish(folder)
+
+    run = Store(publisher.store_uri(folder.parent)).runs["0000"]
+    assert (run["status"], run["tags"]["sweep.reason"]) == ("KILLED", "put back")
+
+
+def test_without_a_place_for_artifacts_nothing_is_shown_as_running_that_is_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "5")
+    (folder.parent / "mlartifacts").write_text("in the way")
+    (folder / "space.yaml").write_text("name: fake\n")
+    journal = Journal(folder / NAME)
+    header = {"id": "7", "name": "fake", "trials": 1, "fixed": {}, "data": "0"}
+    journal.append("sweep", train_tokens=1, **header)
+    journal.append("trial", trial="0000", role="search", searched={}, settings={})
+    journal.close()
+
+    for how in (publisher.FOLLOW, publisher.ONCE):
+        assert not publisher.finish(publisher.start(folder, how=how))
+
+        runs = Store(publisher.store_uri(folder.parent)).runs.values()
+        assert {run["status"] for run in runs} == {"KILLED"}
+
+
+def test_a_database_that_cannot_be_opened_is_asked_again(folder: Path, space: Space) -> None:
+    """MLflow raises SQLAlchemy's own error there, after a minute and a half of attempts."""
+    drive(folder, space, fake_train)
+    code = """
+import sys
+from pathlib import Path
+from mlflow.store.db import utils
+from sweep.tracking.__main__ import Follower
+utils.MAX_RETRY_COUNT = 1
+follower = Follower(Path(sys.argv[1]), f"sqlite:///{sys.argv[1]}", None)
+print(follower.look(), follower.seconds_to_next_look)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", code, folder]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "2.0"]
+    assert "did not take it: " in done.stderr
+
+
+def test_modules_where_the_user_happens_to_be_are_not_ours(
+    folder: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a checkout of nanoGPT, which has a model.py."""
+    drive(folder, space, fake_train)
+    (tmp_path / "model.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+
+    publish(folder)
+
+
+def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space) -> None:
+    drive(folder, space, fake_train)
+    publish(folder)
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "sweep", "ui", "--runs", folder.parent, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert server.stderr is not None
+        address = server.stderr.readline().removeprefix("Curves: ").strip()
+        found = answer(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get-by-name", server)
+        listening = listeners(port)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate()
+
+    experiment = found["experiment"]["experiment_id"]
+    assert address.startswith(f"http://127.0.0.1:{port}/#/experiments/{experiment}/runs?")
+    assert "viewStateShareKey=sweep-1" in address
+    assert listening == {"0100007F"}  # 127.0.0.1, as the kernel writes it
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answer(url: str, server: subprocess.Popen[str]) -> dict[str, Any]:
+    """The server's answer about experiment `fake`, as soon as it gives one."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}?experiment_name=fake", timeout=10) as response:
+                return dict(json.load(response))
+        except (urllib.error.URLError, ConnectionError):
+            select.select([], [], [], 0.1)  # it is still starting: there is no event to wait for
+    raise AssertionError("the server did not answer")
+
+
+def listeners(port: int) -> set[str]:
+    """Addresses on which somebody listens at `port`, from the kernel's table."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    local = [row[1].split(":") for row in rows if row[3] == "0A"]
+    return {address for address, number in local if int(number, 16) == port}
