@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from model.config.setting import Value
+from model.config import Value
 from model.progress import WHOLE
 from sweep.format import short
 

@@ -51,21 +51,35 @@ def room_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).parent.parts)
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """The rooms that a file imports from, at its top or inside functions; libraries by name."""
-    rooms = set()
+def imports(path: Path) -> set[str]:
+    """The dotted names that a file imports, at its top or inside functions."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            above = [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
-            rooms.add(next((room for room in above if room in ROOMS), parts[0]))
-    return rooms
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def owner(name: str) -> str:
+    """The room that a dotted name is in; of a library, the library."""
+    parts = name.split(".")
+    above = [".".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
+    return next((room for room in above if room in ROOMS), parts[0])
+
+
+def imported_rooms(path: Path) -> set[str]:
+    return {owner(name) for name in imports(path)}
+
+
+def face(room: str) -> set[str]:
+    """What a room's `__init__` exports: names, and modules where importing them all is slow."""
+    tree = ast.parse((ROOT / room.replace(".", "/") / "__init__.py").read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
 
 
 FILES = [path for package in ("model", "sweep") for path in (ROOT / package).rglob("*.py")]
@@ -84,6 +98,19 @@ def test_no_circle_of_rooms() -> None:
     tuple(
         TopologicalSorter({room: others.split() for room, others in ROOMS.items()}).static_order()
     )
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if "." in room and face(room)])
+def test_a_room_exports_what_other_rooms_use_and_nothing_else(room: str) -> None:
+    used = {
+        name.removeprefix(f"{room}.").partition(".")[0]
+        for file in FILES
+        if room_of(file) != room
+        for name in imports(file)
+        if owner(name) == room
+    }
+
+    assert used == face(room)
 
 
 @pytest.mark.parametrize("library", DOORS)

@@ -1,0 +1,44 @@
+"""Every setting of a run, and what follows from them without building anything."""
+
+from model.config.aliases import suggestion
+from model.config.config import MULTIPLIER, SETTINGS, Config, DataConfig, GPTConfig, TrainConfig
+from model.config.cost import Cost, trial_cost, trial_flops
+from model.config.data import VOCABULARIES
+from model.config.number import read_number
+from model.config.optim import OptimConfig
+from model.config.setting import ConfigError, Setting, Value, did_you_mean
+from model.config.size import (
+    HEAD_GATE_INPUTS,
+    VALUE_GATE_INPUTS,
+    block_parameters,
+    flops_per_token,
+    parameters,
+    scaled,
+)
+
+__all__ = [
+    "HEAD_GATE_INPUTS",
+    "MULTIPLIER",
+    "SETTINGS",
+    "VALUE_GATE_INPUTS",
+    "VOCABULARIES",
+    "Config",
+    "ConfigError",
+    "Cost",
+    "DataConfig",
+    "GPTConfig",
+    "OptimConfig",
+    "Setting",
+    "TrainConfig",
+    "Value",
+    "block_parameters",
+    "did_you_mean",
+    "flops_per_token",
+    "parameters",
+    "read_number",
+    "scaled",
+    "setting",
+    "suggestion",
+    "trial_cost",
+    "trial_flops",
+]

@@ -1,0 +1,3 @@
+"""Text, or others' tokens, to a table of tokens, and from there to batches."""
+
+__all__ = ["batches", "corpus", "overlap", "prepare", "slowrun_files", "table", "tokenizer"]

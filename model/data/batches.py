@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.config.config import Config, DataConfig
-from model.config.data import VOCABULARIES
-from model.config.setting import ConfigError
+from model.config import VOCABULARIES, Config, ConfigError, DataConfig
 from model.data import slowrun_files as fineweb
 from model.data.order import (
     Stream,

@@ -15,8 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from model.config.config import DataConfig
-from model.config.setting import ConfigError
+from model.config import ConfigError, DataConfig
 
 # Folders of the embedded corpus that are not Python's own text, or not there on every machine
 LEFT_OUT = {"test", "tests", "idlelib", "site-packages", "dist-packages", "__pycache__"}

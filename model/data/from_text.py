@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model.config.config import DataConfig
-from model.config.setting import ConfigError
+from model.config import ConfigError, DataConfig
 from model.data import slowrun_files as fineweb
 from model.data.corpus import Piece, is_remote, pieces
 from model.data.encode import Documents, Watch, tokenise

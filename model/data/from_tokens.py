@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from model.config.config import DataConfig
-from model.config.setting import ConfigError
+from model.config import ConfigError, DataConfig
 from model.data.encode import Watch
 from model.data.from_text import Ingested, about_source
 from model.data.overlap import share_of_val_in_train

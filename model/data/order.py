@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from model.data.table import TokenTable
 
 DOCUMENTS = 1  # keeps the draws for documents apart from those for sequences

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 
 PASSAGE = 64  # tokens; long enough that two texts rarely share one by chance
 BLOCK = 1 << 22  # tokens at once

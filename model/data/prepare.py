@@ -13,8 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from model.config.config import DataConfig
-from model.config.setting import ConfigError
+from model.config import ConfigError, DataConfig
 from model.data.corpus import is_remote
 from model.data.encode import Watch
 from model.data.from_text import Ingested, from_text

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 import requests
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 
 HUB = "hf://datasets/"
 # A branch that the hub makes itself has slashes in its name.

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from model.config.config import DataConfig
-from model.config.setting import ConfigError
+from model.config import ConfigError, DataConfig
 
 FINEWEB = "hf://datasets/HuggingFaceFW/fineweb/sample/10BT"
 SEEDS = {"train": 43, "val": 42}  # of the order of sequences

@@ -20,8 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.config.config import DataConfig
-from model.config.setting import ConfigError
+from model.config import ConfigError, DataConfig
 
 HELD_OUT_DOCUMENTS = 32  # a held-out split has at least so many, if the corpus can spare them
 CHOOSE_SHARE = 4  # the last of so many equal stretches of val is for choosing ensemble members

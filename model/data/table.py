@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from model.data.scratch import Spool
 from model.data.tokenizer import Tokenizer, from_data
 

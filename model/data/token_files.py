@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from model.data.tokenizer import Tokenizer, of_list
 
 SUFFIXES = {".bin", ".pt", ".arrow", ".parquet"}

@@ -11,7 +11,7 @@ import numpy as np
 import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 
 END_OF_TEXT = "<|endoftext|>"
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # what a character the training split lacks reads as

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config.config import GPTConfig
-from model.config.size import HEAD_GATE_INPUTS, VALUE_GATE_INPUTS
+from model.config import HEAD_GATE_INPUTS, VALUE_GATE_INPUTS, GPTConfig
 from model.network.norm import rms_norm
 
 ROTARY_BASE = 10_000.0

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config.config import GPTConfig
+from model.config import GPTConfig
 from model.network.attention import Attention
 from model.network.norm import Norm
 

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config.config import GPTConfig
-from model.config.size import scaled
+from model.config import GPTConfig, scaled
 from model.network.attention import rotary_tables
 from model.network.block import Block, NextButOne
 from model.network.loss import OFFSETS, cross_entropy, offset_weights

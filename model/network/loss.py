@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.config.config import GPTConfig
+from model.config import GPTConfig
 
 OFFSETS = 2  # tokens beyond the next that the same logits predict (slowrun #93)
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config.config import GPTConfig
+from model.config import GPTConfig
 
 EPS = torch.finfo(torch.float32).eps  # as F.rms_norm
 

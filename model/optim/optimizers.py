@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from model.config.config import Config
-from model.config.optim import OptimConfig
-from model.network.gpt import GPT
+from model.config import Config, OptimConfig
+from model.network import GPT
 from model.optim.muon import Muon
 from model.optim.schedule import decay, momentum, rate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from model.config.optim import OptimConfig
+from model.config import OptimConfig
 
 CYCLE_FLOOR = 0.05  # of the peak: where each cycle of the tail ends (slowrun #56)
 ROUNDING = 1e-6  # of an epoch, far less than a step: 18/22 x 22 need not be 18 in floating point

@@ -1,0 +1,12 @@
+"""The loop that trains, its checkpoints and averages, and what comes of a trained network."""
+
+__all__ = [
+    "checkpoint",
+    "device",
+    "document_losses",
+    "export",
+    "generate",
+    "sealed_split",
+    "timing",
+    "train",
+]

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.config.config import TrainConfig
-from model.network.gpt import GPT
+from model.config import TrainConfig
+from model.network import GPT
 from model.training.evaluate import Evaluation
 
 RAW, EMA, WEIGHTS, PROBABILITIES = "raw", "ema", "weights", "probabilities"

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from model.files import replaced
 from model.progress import Progress
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model.config.config import Config
-from model.config.setting import ConfigError
-from model.config.size import flops_per_token, scaled
+from model.config import Config, ConfigError, flops_per_token, scaled
 
 # Below this a run ends before compiling has paid: compiling takes tens of seconds, the GPU does
 # some 1e14 operations in each, and saves about half of them.

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.config.config import Config
-from model.config.setting import ConfigError
+from model.config import Config, ConfigError
 from model.data.table import TokenTable
-from model.network.gpt import GPT
+from model.network import GPT
 from model.training import checkpoint
 from model.training.device import runtime
 from model.training.evaluate import HeldOut, evaluate

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from model.data.batches import windows
-from model.network.gpt import GPT
+from model.network import GPT
 from model.training.device import Runtime
 
 TOKENS_AT_ONCE = 8192  # bounds the logits' memory; the result does not depend on it

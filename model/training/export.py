@@ -10,14 +10,12 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from model.config.config import Config
-from model.config.setting import ConfigError
+from model.config import Config, ConfigError
 from model.data.batches import open_table
 from model.data.table import TokenTable
 from model.data.tokenizer import Tokenizer, from_data
-from model.network.gpt import GPT
-from model.optim.optimizers import make_optimizers, swap_in_averages
-from model.optim.state import load_state_tree
+from model.network import GPT
+from model.optim import load_state_tree, make_optimizers, swap_in_averages
 from model.training import checkpoint
 from model.training.averages import Averages
 

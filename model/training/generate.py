@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from model.data.tokenizer import Tokenizer
 from model.training.device import Runtime
 from model.training.evaluate import Evaluation, HeldOut, evaluate

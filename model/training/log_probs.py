@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from model.files import replaced
 
 NAME = "log_probs.safetensors"

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from model.config.config import Config
-from model.config.setting import ConfigError
+from model.config import Config, ConfigError
 
 # torch names what it could not get: on a GPU "Tried to allocate 20.00 GiB", on a CPU "you tried to
 # allocate 123 bytes"; numpy "Unable to allocate 1.5 GiB for an array".

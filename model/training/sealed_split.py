@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.config.config import Config
-from model.config.setting import ConfigError
+from model.config import Config, ConfigError
 from model.data.batches import open_table
-from model.optim.optimizers import swap_in_averages
+from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.averages import PROBABILITIES, RAW
 from model.training.evaluate import (

@@ -9,10 +9,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from model.config.config import Config
+from model.config import Config
 from model.data.batches import batch, open_table
-from model.network.gpt import GPT
-from model.optim.optimizers import make_optimizers, step
+from model.network import GPT
+from model.optim import make_optimizers, step
 from model.training import out_of_memory as memory
 from model.training.device import runtime
 

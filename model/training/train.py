@@ -20,15 +20,12 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from model.config.config import Config
-from model.config.setting import ConfigError
+from model.config import Config, ConfigError
 from model.data.batches import batch, open_table
 from model.data.table import TokenTable
 from model.files import cache_folder
-from model.network.gpt import GPT
-from model.optim.optimizers import make_optimizers, step, swap_in_averages
-from model.optim.schedule import rate
-from model.optim.state import load_state_tree, state_tree
+from model.network import GPT
+from model.optim import load_state_tree, make_optimizers, rate, state_tree, step, swap_in_averages
 from model.progress import WHOLE, Progress
 from model.training import checkpoint
 from model.training import log_probs as predictions

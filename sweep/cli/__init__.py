@@ -1,0 +1,3 @@
+"""The command line: a file for each verb."""
+
+__all__ = ["main"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from sweep.cli.options import (
     address_option,
     here_option,
@@ -19,7 +19,7 @@ from sweep.cli.options import (
     runs_option,
 )
 from sweep.errors import SweepError
-from sweep.space.settings import SWEEP_SETTINGS, BudgetConfig
+from sweep.space import SWEEP_SETTINGS, BudgetConfig
 
 ANY = 10**9  # runs, unless the budget says otherwise
 LARGEST = 1000  # seeds that may be asked for
@@ -94,9 +94,8 @@ def confirm(
     from sweep.folder import run_folder
     from sweep.journal import NAME, read_view
     from sweep.results.confirmation_report import as_data, confirmation
-    from sweep.run.confirm import Request
-    from sweep.run.confirm import confirm as run_confirmation
-    from sweep.run.driver import Options
+    from sweep.run import Options, Request
+    from sweep.run import confirm as run_confirmation
 
     folder = run_folder(folder, runs)
     if folder.name in ("", ".."):  # the folder beside others that it is, not the way to it

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from model.config.config import SETTINGS, DataConfig
-from model.config.data import VOCABULARIES
-from model.config.setting import ConfigError
+from model.config import SETTINGS, VOCABULARIES, ConfigError, DataConfig
 from sweep.errors import SweepError
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from sweep.cli.replay import replay
 from sweep.cli.space import init, plan, schema
 from sweep.cli.train import presets, settings, train
 from sweep.errors import SweepError
-from sweep.space.language.reader import read_space
-from sweep.space.space import Space
+from sweep.space import Space
+from sweep.space.language import read_space
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88})
@@ -94,8 +94,8 @@ def run(
 
     from sweep.journal import NAME, read_view
     from sweep.results import external, report
-    from sweep.run.driver import Options
-    from sweep.run.driver import run as run_sweep
+    from sweep.run import Options
+    from sweep.run import run as run_sweep
 
     code, folder = run_sweep(
         checked, space.read_text(encoding="utf-8"), Options(runs, address, here, plain)

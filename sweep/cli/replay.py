@@ -14,21 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from model.config.setting import ConfigError, Value, did_you_mean
+from model.config import ConfigError, Value, did_you_mean
 from sweep.cli.options import json_option
 from sweep.errors import SweepError
 from sweep.format import table
-from sweep.space.settings import (
-    SWEEP_SETTINGS,
-    BudgetConfig,
-    PruneConfig,
-    SamplerConfig,
-)
+from sweep.space import SWEEP_SETTINGS, BudgetConfig, PruneConfig, SamplerConfig
 
 if TYPE_CHECKING:
-    from sweep.replay.bank import Bank
-    from sweep.replay.simulator import Replay
-    from sweep.replay.summary import Summary
+    from sweep.replay import Bank, Replay, Summary
 
 BANK = Path(__file__).parents[2] / "benchmarks" / "bank.parquet"
 SECTIONS: dict[str, Any] = {
@@ -110,7 +103,7 @@ def run_jobs(jobs: list[Job], processes: int | None) -> list[Replay]:
 
 
 def run_job(job: Job) -> Replay:
-    from sweep.replay.simulator import simulate
+    from sweep.replay import simulate
 
     bank = _bank(job.path)
     recorded: list[dict[str, Value]] = []
@@ -131,8 +124,7 @@ def run_job(job: Job) -> Replay:
 @cache
 def _bank(path: Path) -> Bank:
     from sweep.journal import NAME, read_view
-    from sweep.replay.bank import make_bank
-    from sweep.replay.curves import read_about, read_curves
+    from sweep.replay import make_bank, read_about, read_curves
 
     curves = read_curves(path)
     if path.is_dir():
@@ -141,7 +133,7 @@ def _bank(path: Path) -> Bank:
 
 
 def _summary(replays: list[Replay], bank: Bank, cost: str) -> Summary:
-    from sweep.replay.summary import summarise
+    from sweep.replay import summarise
 
     noise = bank.noise()
     floor = 0.0 if math.isnan(noise) else noise

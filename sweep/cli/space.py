@@ -7,18 +7,15 @@ from pathlib import Path
 
 import click
 
-from model.config.cost import Cost
-from model.config.number import read_number
+from model.config import ConfigError, Cost, did_you_mean, read_number
 from model.config.presets import PRESETS
-from model.config.setting import ConfigError, did_you_mean
 from sweep.cli.options import json_option
 from sweep.errors import SweepError
 from sweep.format import count, size, span, table
 from sweep.records import title
-from sweep.space.language.reader import read_space
-from sweep.space.plan import Plan, totals
-from sweep.space.space import Space
-from sweep.space.speed import Speed
+from sweep.space import Plan, Space, Speed
+from sweep.space.language import read_space
+from sweep.space.plan import totals
 
 
 @click.command()
@@ -28,7 +25,7 @@ def schema() -> None:
     \b
       sweep schema > space.schema.json
     """
-    from sweep.space.language.schema import space_schema
+    from sweep.space.language import space_schema
 
     click.echo(json.dumps(space_schema(), indent=1, allow_nan=False))
 
@@ -43,7 +40,7 @@ def init(file: Path, preset: str | None) -> None:
       sweep init
       sweep init search_spaces/mine.yaml --preset cpu-tiny
     """
-    from sweep.space.language.template import starter
+    from sweep.space.language import starter
 
     if preset and preset not in PRESETS:
         hint = did_you_mean(preset, PRESETS) or "; `sweep presets` lists them"

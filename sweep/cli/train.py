@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from model.config.config import Config
+from model.config import Config, block_parameters, parameters, scaled
 from model.config.presets import Preset
-from model.config.size import block_parameters, parameters, scaled
 from model.progress import Progress
 from sweep.format import count
 
 if TYPE_CHECKING:
-    from model.optim.optimizers import Group  # which would import torch
+    from model.optim import Group
 
 import hashlib
 import json
@@ -20,12 +19,11 @@ from pathlib import Path
 
 import click
 
-from model.config.config import SETTINGS
+from model.config import SETTINGS, ConfigError, Setting, did_you_mean
 from model.config.presets import PRESETS, overridden, preset
-from model.config.setting import ConfigError, Setting, did_you_mean
 from sweep.cli.options import json_option, set_option
 from sweep.errors import SweepError
-from sweep.space.settings import SWEEP_SETTINGS
+from sweep.space import SWEEP_SETTINGS
 
 
 @click.command()
@@ -75,7 +73,7 @@ def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> Non
 def _train(config: Config, folder: Path) -> None:
     click.echo("\n".join(describe(config)), err=True)
 
-    from model.optim.optimizers import outline
+    from model.optim import outline
     from model.training.train import train as train_model
     from sweep.format import table
 

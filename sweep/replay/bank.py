@@ -7,11 +7,9 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.replay.curves import Curve
-from sweep.space.hyperparameter import Axis, Choice, Range
-from sweep.space.settings import BudgetConfig, PruneConfig, SamplerConfig
-from sweep.space.space import Space
+from sweep.space import Axis, BudgetConfig, Choice, PruneConfig, Range, SamplerConfig, Space
 
 Cell = tuple[Value | None, ...]  # values of Bank.names
 SEEDS = ("train.seed", "train.data_seed")  # differ between repetitions of one cell

@@ -14,8 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.config.cost import trial_flops
-from model.config.setting import ConfigError, Value
+from model.config import ConfigError, Value, trial_flops
 from model.files import replaced
 from model.progress import WHOLE
 from sweep.errors import SweepError

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from model.config.setting import Value
+from model.config import Value
 from model.progress import WHOLE, Progress
 from sweep.records import (
     Outcome,
@@ -23,7 +23,7 @@ from sweep.records import (
 )
 from sweep.replay.bank import Bank, Cell
 from sweep.replay.curves import Curve
-from sweep.space.settings import PruneConfig, SamplerConfig
+from sweep.space import PruneConfig, SamplerConfig
 
 REPEATS = 50  # proposals in a row of nothing new, after which a search is considered stuck
 TOP = 3  # trials that should not have been pruned
@@ -244,8 +244,7 @@ def simulate(
     first  settings that are proposed before any others, in this order
     """
     from sweep.journal import Journal
-    from sweep.session.ledger import Ledger, open_storage
-    from sweep.session.session import Session
+    from sweep.session import Ledger, Session, open_storage
 
     space = replace(bank.space(replace(sampler, seed=order), prune, trials), points=tuple(first))
     storage = open_storage(None)

@@ -1,0 +1,15 @@
+"""What a journal comes to: which trial is best, how sure that is, what it cost."""
+
+__all__ = [
+    "budget",
+    "confirmation",
+    "confirmation_report",
+    "efficiency",
+    "efficiency_plot",
+    "efficiency_report",
+    "external",
+    "external_reader",
+    "ranking",
+    "report",
+    "significance",
+]

@@ -16,7 +16,7 @@ from sweep.records import (
     TrialView,
     View,
 )
-from sweep.space.settings import BudgetConfig
+from sweep.space import BudgetConfig
 
 SEARCHING = (Role.SEARCH, Role.BASELINE)  # a baseline is part of what a search costs
 NEIGHBOURS = 5  # trials of nearest cost whose speed tells that of another

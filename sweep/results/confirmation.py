@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.records import (
     CONTENDER,
     FRESH,

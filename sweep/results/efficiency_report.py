@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.errors import SweepError
 from sweep.format import table
 from sweep.records import Outcome, TrialView, View
@@ -24,7 +24,7 @@ from sweep.results.bootstrap import (
 )
 from sweep.results.data_law import misfit
 from sweep.results.efficiency import Multiplier, multiplier
-from sweep.space.space import SEEDS
+from sweep.space import SEEDS
 
 SHOWN = 12  # trials in the table; --json has all
 FAR = 3.0  # standard deviations between seeds that a law may be off

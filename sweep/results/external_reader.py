@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.config.setting import did_you_mean
+from model.config import did_you_mean
 from sweep.errors import SweepError
 
 NAMES = ("name", "run", "run_name", "run name", "run_id", "id")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.records import TrialView, View
 from sweep.results.confirmation import losses_of
 from sweep.results.significance import (
@@ -22,7 +22,7 @@ from sweep.results.significance import (
     noise_floor,
     t_quantile,
 )
-from sweep.space.space import SEEDS
+from sweep.space import SEEDS
 
 NORMAL_95 = 1.96
 PAIRED, FLOOR, EVALUATION = "paired", "floor", "evaluation"

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.format import short, table
 from sweep.records import (
     Outcome,
@@ -25,8 +25,7 @@ from sweep.results.confirmation_report import confirmed
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import ranking, tied
 from sweep.results.significance import mean
-from sweep.space.settings import BudgetConfig
-from sweep.space.space import SEEDS
+from sweep.space import SEEDS, BudgetConfig
 
 LEADERS = 10
 # What --json gives of a trial's last observation.

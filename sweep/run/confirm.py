@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.config.setting import ConfigError
+from model.config import ConfigError
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
@@ -38,9 +38,8 @@ from sweep.run.manifest import (
     read_resolved,
     write,
 )
-from sweep.session.session import Session
-from sweep.space.settings import BudgetConfig, TrialConfig
-from sweep.space.space import Space
+from sweep.session import Session
+from sweep.space import BudgetConfig, Space, TrialConfig
 
 SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
 
@@ -109,7 +108,7 @@ def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
     settings = {trial.name: trial.settings for trial in view.ranked()}
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session.ledger import LEDGER, Ledger, open_storage
+        from sweep.session import LEDGER, Ledger, open_storage
 
         ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
         session = Session(space, [ledger], journal, watch, Rounds(plan, settings))

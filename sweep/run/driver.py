@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.config.config import Config
-from model.config.setting import ConfigError
+from model.config import Config, ConfigError
 from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
@@ -21,14 +20,14 @@ from sweep.records import Event, Outcome, Role
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train, shared_trainer
 from sweep.run.manifest import digest_of_trainer, write, write_or_compare
-from sweep.session.baseline_cache import ReferenceCache
+from sweep.session import ReferenceCache
+from sweep.space import Space
 from sweep.space.baseline import settled
-from sweep.space.space import Space
 from sweep.tracking import process as publisher
 
 if TYPE_CHECKING:
     from sweep.run.ray_cluster import Cluster
-    from sweep.session.session import Session
+    from sweep.session import Session
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,7 @@ def search(space: Space, folder: Path, cache: ReferenceCache | None = None) -> O
     """
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session.ledger import LEDGER, Ledger, open_storage
-        from sweep.session.session import Session
+        from sweep.session import LEDGER, Ledger, Session, open_storage
 
         storage = open_storage(folder / LEDGER)
         ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
@@ -96,7 +94,7 @@ def search(space: Space, folder: Path, cache: ReferenceCache | None = None) -> O
 def drive(job: Job, options: Options, train: Train) -> int:
     """Drive `job` to its end or to an interruption; the exit code."""
     from sweep.run.console import open_console
-    from sweep.session.session import DISK_FULL
+    from sweep.session import DISK_FULL
 
     folder = job.folder
 

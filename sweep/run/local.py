@@ -6,11 +6,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from model.config.config import Config
+from model.config import Config
 from model.progress import Progress
 from sweep.run.interrupt import Interrupt
 from sweep.run.resource_meter import Meter
-from sweep.session.session import Session
+from sweep.session import Session
 
 Train = Callable[[Config, Path], Iterator[Progress]]
 

@@ -22,8 +22,8 @@ from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import read_view
 from sweep.records import View
+from sweep.space import Space
 from sweep.space.compatibility import problems
-from sweep.space.space import Space
 
 RESOLVED = "resolved.yaml"
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")

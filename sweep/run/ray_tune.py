@@ -20,7 +20,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from model.config.config import Config
+from model.config import Config
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.records import Trial
@@ -28,8 +28,8 @@ from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train
 from sweep.run.ray_cluster import Cluster
 from sweep.run.resource_meter import Meter
-from sweep.session.session import Session
-from sweep.space.settings import TrialConfig
+from sweep.session import Session
+from sweep.space import TrialConfig
 
 WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts

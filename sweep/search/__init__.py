@@ -1,0 +1,20 @@
+"""What to try next and what a stopped trial would have come to, from trials so far."""
+
+from sweep.search.acquisition import Seen, propose
+from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
+from sweep.search.forecast import Forecast, Known, correct, predict
+from sweep.search.prior import first_points
+
+__all__ = [
+    "Certificate",
+    "Finished",
+    "Forecast",
+    "Known",
+    "Seen",
+    "certificate",
+    "correct",
+    "first_points",
+    "next_point",
+    "predict",
+    "propose",
+]

@@ -8,8 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from model.config.cost import trial_flops
-from model.config.setting import ConfigError
+from model.config import ConfigError, trial_flops
 from sweep.search.features import (
     RATE,
     features,
@@ -24,18 +23,9 @@ from sweep.search.surrogate import (
     fit,
     softened,
 )
-from sweep.space.constraint import Constraint, violations
-from sweep.space.hyperparameter import Choice
-from sweep.space.points import (
-    Key,
-    Point,
-    drawn,
-    every_point,
-    key,
-    share_of,
-    spread,
-)
-from sweep.space.space import Space
+from sweep.space import Choice, Constraint, Point, Space
+from sweep.space.constraint import violations
+from sweep.space.points import Key, drawn, every_point, key, share_of, spread
 
 LISTED = 1024  # spaces of lists with at most so many points are weighed whole
 DRAWN = 320  # candidates from all over the space, where ranges make it endless

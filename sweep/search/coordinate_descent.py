@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from sweep.format import short
+from sweep.space import Point
 from sweep.space.grid import (
     Line,
     Neighbour,
     neighbours,
     on_grid,
 )
-from sweep.space.points import Key, Point, key
+from sweep.space.points import Key, key
 
 Losses = dict[Key, float]
 Finished = tuple[Point, float]  # final loss in nats per token; infinite: diverged or stopped early

@@ -13,10 +13,8 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from model.config.config import MULTIPLIER, SETTINGS, Config
+from model.config import MULTIPLIER, SETTINGS, Config, Value, block_parameters, scaled
 from model.config.presets import TIMESCALE
-from model.config.setting import Value
-from model.config.size import block_parameters, scaled
 
 FORGETS_NOTHING = 16  # runs: weights that remember longer are as if they had no decay
 RATE = "rate"  # log2 of optim.lr x width

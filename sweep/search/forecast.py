@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config.setting import Value
+from model.config import Value
 
 Array = NDArray[np.float64]
 PENALTIES = (0.03, 0.3, 3.0, 30.0, 300.0)  # on standardised terms; the best at leaving one out

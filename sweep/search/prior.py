@@ -11,10 +11,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from model.config.config import MULTIPLIER, Config
+from model.config import MULTIPLIER, Config, ConfigError, Value, parameters, scaled
 from model.config.presets import TIMESCALE
-from model.config.setting import ConfigError, Value
-from model.config.size import parameters, scaled
 from sweep.search.features import (
     EPOCHS,
     PARAMETERS,
@@ -22,9 +20,8 @@ from sweep.search.features import (
     TOKENS,
     features,
 )
-from sweep.space.hyperparameter import Axis, Choice
-from sweep.space.points import Point, key, snapped
-from sweep.space.space import Space
+from sweep.space import Axis, Choice, Point, Space
+from sweep.space.points import key, snapped
 
 NEAR = 1.5  # octaves of tokens per parameter
 NEAR_EPOCHS = 1.0  # octaves between a fact's epochs and the nearest that the space searches

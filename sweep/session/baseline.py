@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.records import (
     ATTEMPT,
     MULTIPLE,
@@ -17,8 +17,8 @@ from sweep.records import (
     baseline_point,
 )
 from sweep.results.efficiency import best_of_sizes
+from sweep.space import Space
 from sweep.space.baseline import SLOWRUN, table_runs
-from sweep.space.space import Space
 
 SETTLED = (Outcome.COMPLETE, Outcome.PRUNED)
 

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.config.config import Config
-from model.config.setting import Value
+from model.config import Config, Value
 from model.files import replaced
 
 FORMAT = 1

@@ -12,8 +12,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from model.config.setting import Value
-from sweep.space.hyperparameter import Axis, Choice
+from model.config import Value
+from sweep.space import Axis, Choice
 
 
 def distribution(axis: Axis) -> BaseDistribution:

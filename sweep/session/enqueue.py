@@ -13,10 +13,8 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from model.config.config import SETTINGS
-from model.config.setting import Value
-from sweep.space.hyperparameter import Axis, Choice
-from sweep.space.space import Space
+from model.config import SETTINGS, Value
+from sweep.space import Axis, Choice, Space
 
 Point = Mapping[str, Value]
 SEED = "train.seed"

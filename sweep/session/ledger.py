@@ -11,7 +11,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.errors import SweepError
 from sweep.records import (
     ATTEMPT,
@@ -23,7 +23,7 @@ from sweep.records import (
     Trial,
     baseline_point,
 )
-from sweep.search.coordinate_descent import Certificate
+from sweep.search import Certificate
 from sweep.session.baseline import Fate, missing
 from sweep.session.distributions import suggest
 from sweep.session.enqueue import (
@@ -35,8 +35,8 @@ from sweep.session.enqueue import (
 from sweep.session.migration import HANDED_BACK_ATTR, open_study
 from sweep.session.pruner import SETTINGS_ATTR, make_pruner
 from sweep.session.samplers import descent, make_sampler, settled
-from sweep.space.constraint import SECONDS, Constraint, violations
-from sweep.space.space import SEEDS, Space
+from sweep.space import SEEDS, Constraint, Space
+from sweep.space.constraint import SECONDS, violations
 
 REASON_ATTR = "reason"
 MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it

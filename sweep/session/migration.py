@@ -15,13 +15,13 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.records import Role
 from sweep.session.distributions import distribution
 from sweep.session.enqueue import INFEASIBLE
 from sweep.session.pruner import SETTINGS_ATTR
+from sweep.space import Space
 from sweep.space.compatibility import Outside, place
-from sweep.space.space import Space
 
 SPACE_ATTR = "space"  # what a study searches and what it leaves fixed; set when it is whole
 HANDED_BACK_ATTR = "handed_back"  # why a proposal was not trained

@@ -27,13 +27,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.progress import WHOLE, Progress
-from sweep.search.forecast import (
-    Forecast,
-    Known,
-    correct,
-    predict,
-)
-from sweep.space.settings import PruneConfig
+from sweep.search import Forecast, Known, correct, predict
+from sweep.space import PruneConfig
 
 # The study's parameters have names of their own; the settings a trial got are kept here.
 SETTINGS_ATTR = "settings"

@@ -20,32 +20,18 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.errors import SweepError
-from sweep.search.acquisition import Seen, propose
-from sweep.search.coordinate_descent import (
-    Certificate,
-    Finished,
-    certificate,
-    next_point,
-)
-from sweep.search.prior import first_points
+from sweep.search import Certificate, Finished, Seen, certificate, first_points, next_point, propose
 from sweep.session.enqueue import REPEATS
+from sweep.space import Axis, Point, SamplerConfig, Space
 from sweep.space.grid import (
     is_through,
     least_tried,
     lines_of,
     on_grid,
 )
-from sweep.space.hyperparameter import Axis
-from sweep.space.points import (
-    Point,
-    drawn,
-    key,
-    spread,
-)
-from sweep.space.settings import SamplerConfig
-from sweep.space.space import Space
+from sweep.space.points import drawn, key, spread
 
 TELLING = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 Plan = Callable[[Study, FrozenTrial], Point | None]

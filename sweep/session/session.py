@@ -28,8 +28,8 @@ from sweep.session.baseline_cache import ReferenceCache
 from sweep.session.ledger import Ledger
 from sweep.session.pruner import compared_loss
 from sweep.session.trial_queue import Agenda, flops
+from sweep.space import Space
 from sweep.space.constraint import SECONDS, projected_seconds
-from sweep.space.space import Space
 
 CONTINUE = Verdict(stop=False)
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|disk is full")

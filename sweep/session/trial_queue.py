@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from model.config.cost import trial_flops
-from model.config.setting import ConfigError
+from model.config import ConfigError, trial_flops
 from sweep.journal import Journal
 from sweep.records import (
     CONTENDER,
@@ -22,8 +21,7 @@ from sweep.results import budget
 from sweep.results.budget import SEARCHING, Cost, Spent
 from sweep.results.confirmation import Rounds
 from sweep.session.ledger import Ledger
-from sweep.space.settings import BudgetConfig, TrialConfig
-from sweep.space.space import Space
+from sweep.space import BudgetConfig, Space, TrialConfig
 
 PROPOSALS = 32  # that may be handed back in a row because they do not fit, half of them at random
 NOTHING_FITS = "budget spent: nothing that is left fits"

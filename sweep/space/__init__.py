@@ -1,0 +1,42 @@
+"""What is searched, what may be spent on it, and what that would cost."""
+
+from sweep.space.constraint import Constraint
+from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.plan import Plan
+from sweep.space.points import Point
+from sweep.space.settings import (
+    SECTIONS,
+    SWEEP_SETTINGS,
+    BudgetConfig,
+    PruneConfig,
+    SamplerConfig,
+    TrialConfig,
+)
+from sweep.space.space import SEEDS, Space
+from sweep.space.speed import Speed
+
+__all__ = [
+    "SECTIONS",
+    "SEEDS",
+    "SWEEP_SETTINGS",
+    "Axis",
+    "BudgetConfig",
+    "Choice",
+    "Constraint",
+    "Plan",
+    "Point",
+    "PruneConfig",
+    "Range",
+    "SamplerConfig",
+    "Space",
+    "Speed",
+    "TrialConfig",
+    "baseline",
+    "compatibility",
+    "constraint",
+    "grid",
+    "plan",
+    "points",
+    "space",
+    "speed",
+]

@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.config.config import SETTINGS
-from model.config.setting import ConfigError
+from model.config import SETTINGS, ConfigError
 from sweep.errors import SweepError
 from sweep.records import BaselineRun
 from sweep.space.settings import ReferenceConfig

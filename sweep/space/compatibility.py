@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.config.config import SETTINGS, Config
-from model.config.setting import ConfigError, Value
+from model.config import SETTINGS, Config, ConfigError, Value
 from sweep.records import Outcome, View
 from sweep.space.hyperparameter import Axis, Range
 from sweep.space.space import SEEDS, Space

@@ -6,10 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from model.config.aliases import suggestion
-from model.config.cost import trial_cost
-from model.config.number import read_number
-from model.config.setting import ConfigError
+from model.config import ConfigError, read_number, suggestion, trial_cost
 from model.progress import WHOLE
 
 SECONDS = "train.seconds"

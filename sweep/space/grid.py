@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from model.config.config import MULTIPLIER, SETTINGS
-from model.config.setting import Value
+from model.config import MULTIPLIER, SETTINGS, Value
 from sweep.errors import SweepError
 from sweep.space.hyperparameter import Axis, Choice
 from sweep.space.points import (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from model.config.setting import Value
+from model.config import Value
 
 
 @dataclass(frozen=True)

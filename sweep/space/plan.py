@@ -9,9 +9,7 @@ from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from model.config.config import SETTINGS
-from model.config.cost import Cost, trial_cost
-from model.config.setting import ConfigError, Value
+from model.config import SETTINGS, ConfigError, Cost, Value, trial_cost
 from sweep.errors import SweepError
 from sweep.records import MULTIPLE
 from sweep.space.constraint import violations

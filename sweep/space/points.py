@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from model.config.setting import Value
+from model.config import Value
 from sweep.space.hyperparameter import Axis, Choice, Range
 
 Point = Mapping[str, Value]  # by setting; only axes whose condition holds

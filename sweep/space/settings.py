@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from model.config.setting import Setting, describe, setting
+from model.config import Setting
+from model.config.setting import describe, setting
 
 
 @dataclass(frozen=True, kw_only=True)

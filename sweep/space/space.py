@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from model.config.config import SETTINGS, Config
+from model.config import SETTINGS, Config, Value, block_parameters, scaled
 from model.config.presets import SAME, overridden
-from model.config.setting import Value
-from model.config.size import block_parameters, scaled
 from sweep.records import MULTIPLE
 from sweep.space.constraint import Constraint
 from sweep.space.hyperparameter import Axis, Choice, Range

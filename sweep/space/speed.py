@@ -7,9 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from model.config.config import Config
-from model.config.cost import Cost, trial_cost
-from model.config.setting import Value
+from model.config import Config, Cost, Value, trial_cost
 
 SHARE = 0.25  # of the matrix peak that small networks reached on a CPU; from 0.1 to 0.3
 SIDE = 768  # of the matrices

@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-from model.config.config import SETTINGS
-from model.config.setting import Value
+from model.config import SETTINGS, Value
 from sweep.format import short
 from sweep.records import (
     Event,

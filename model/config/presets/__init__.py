@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model.config.config import MULTIPLIER
-from model.config.data import VOCABULARIES
+from model.config import MULTIPLIER, VOCABULARIES, ConfigError, Value, did_you_mean
 from model.config.presets import kim, nanogpt, slowrun
-from model.config.setting import ConfigError, Value, did_you_mean
 
 TIMESCALE = "optim.decay_timescale"
 SAME = {MULTIPLIER: TIMESCALE, TIMESCALE: MULTIPLIER}  # weight decay, said in two ways

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.config.config import MULTIPLIER
-from model.config.setting import Value
+from model.config import MULTIPLIER, Value
 
 Settings = Mapping[str, Value]
 

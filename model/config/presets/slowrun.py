@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.config.config import MULTIPLIER
-from model.config.setting import Value
+from model.config import MULTIPLIER, Value
 
 Settings = Mapping[str, Value]
 # Tokens at once for a GPU of 80 GB, by the bytes a step keeps for its gradients; not measured on

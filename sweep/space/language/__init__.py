@@ -1,0 +1,7 @@
+"""The YAML file that describes a search space."""
+
+from sweep.space.language.reader import read_space
+from sweep.space.language.schema import space_schema
+from sweep.space.language.template import starter
+
+__all__ = ["read_space", "space_schema", "starter"]

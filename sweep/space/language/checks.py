@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations, islice
 
-from model.config.config import SETTINGS, Config
+from model.config import SETTINGS, Config, ConfigError, Value
 from model.config.presets import SAME
-from model.config.setting import ConfigError, Value
+from sweep.space import Axis, Choice, Space
 from sweep.space.constraint import violations
-from sweep.space.hyperparameter import Axis, Choice
 from sweep.space.language.yaml_nodes import Problems
 from sweep.space.points import corners, draws
-from sweep.space.space import BUDGET, Space
+from sweep.space.space import BUDGET
 
 COMBINATIONS_CHECKED = 256
 DRAWS_CHECKED = 200

@@ -9,11 +9,8 @@ from typing import Any
 
 import yaml
 
-from model.config.aliases import suggestion
-from model.config.config import SETTINGS
-from model.config.number import read_number
-from model.config.setting import Value, did_you_mean
-from sweep.space.hyperparameter import Axis, Choice, Range
+from model.config import SETTINGS, Value, did_you_mean, read_number, suggestion
+from sweep.space import Axis, Choice, Range
 from sweep.space.language.yaml_nodes import (
     Problems,
     as_text,

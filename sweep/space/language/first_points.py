@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from model.config.aliases import suggestion
-from model.config.config import SETTINGS
-from model.config.setting import Value
-from sweep.space.hyperparameter import Axis
+from model.config import SETTINGS, Value, suggestion
+from sweep.space import Axis
 from sweep.space.language.yaml_nodes import (
     Problems,
     as_text,

@@ -12,14 +12,12 @@ from typing import Any
 
 import yaml
 
-from model.config.aliases import suggestion
-from model.config.config import SETTINGS
+from model.config import SETTINGS, ConfigError, Value, did_you_mean, suggestion
 from model.config.presets import SAME, overridden, preset
-from model.config.setting import ConfigError, Value, did_you_mean
 from sweep.errors import SweepError
+from sweep.space import SECTIONS, SWEEP_SETTINGS, Axis, Constraint, Space
 from sweep.space.baseline import as_entries, read_entries
-from sweep.space.constraint import Constraint, read_constraint
-from sweep.space.hyperparameter import Axis
+from sweep.space.constraint import read_constraint
 from sweep.space.language import wandb as wandb_keys
 from sweep.space.language.checks import (
     check_alternatives,
@@ -38,8 +36,6 @@ from sweep.space.language.yaml_nodes import (
     line_of,
     plain,
 )
-from sweep.space.settings import SECTIONS, SWEEP_SETTINGS
-from sweep.space.space import Space
 
 OWN = ("name", "preset", "search", NESTED, "fixed", "points", "constraints", "repeat")
 KNOWN = (*OWN, *SECTIONS, *wandb_keys.KEYS)

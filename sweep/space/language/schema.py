@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from model.config.config import SETTINGS
+from model.config import SETTINGS, Setting
 from model.config.presets import PRESETS
-from model.config.setting import Setting
+from sweep.space import SECTIONS, SWEEP_SETTINGS
 from sweep.space.constraint import QUANTITIES
 from sweep.space.language.domains import DISTRIBUTIONS, LISTED_ONLY, NESTED, NOT_SEARCHABLE
 from sweep.space.language.reader import MOST_SEEDS
 from sweep.space.language.wandb import METHODS, UNUSED
-from sweep.space.settings import SECTIONS, SWEEP_SETTINGS
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-from model.config.config import SETTINGS, Config
-from model.config.cost import trial_cost
+from model.config import SETTINGS, Config, Value, trial_cost
 from model.config.presets import preset
-from model.config.setting import Value
 
 START = """\
 # {question}

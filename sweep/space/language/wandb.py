@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from model.config.setting import did_you_mean
+from model.config import did_you_mean
+from sweep.space import SWEEP_SETTINGS
 from sweep.space.language.yaml_nodes import Problems, line_of, plain
-from sweep.space.settings import SWEEP_SETTINGS
 
 METHODS = {"bayes": "tpe", "random": "random", "grid": "grid"}
 # Keys that mean nothing here, and why: said by `sweep check`, so that nothing is dropped unseen.

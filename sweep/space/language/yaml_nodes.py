@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from model.config.aliases import suggestion
-from model.config.setting import ConfigError, Setting, Value
+from model.config import ConfigError, Setting, Value, suggestion
 
 
 class Problems:
