@@ -6,7 +6,7 @@
 Every variant is a process of its own on the same `--cores` cores, one trial to a core, timed from
 its start to its exit: imports, starting and stopping Ray, and logging to a fresh MLflow SQLite file
 are all in the wall time. Seconds in training are the trainer's own, the same code in every variant,
-and  lost = 1 - training / (wall x cores).  The reference section is left out: stock Tune has none.
+and  lost = 1 - training / (wall x cores).  The baseline section is left out: stock Tune has none.
 
 same   Every variant trains the same settings in the same order, to the end: `sweep` proposes with
        its random sampler and prunes nothing; OptunaSearch is given those settings, and its ASHA may
@@ -44,12 +44,12 @@ from model.config.config import Config
 from model.progress import WHOLE, Progress
 from sweep.journal import NAME, read_view
 from sweep.records import Role
-from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.language.reader import read_space
 from sweep.space.space import Space
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
-ON_CPU = ("reference.multiples=", "train.device=cpu", "trial.gpus=0")
+ON_CPU = ("baseline.multiples=", "train.device=cpu", "trial.gpus=0")
 SAME = ("sampler.name=random", "prune.rule=none")
 TRAINED = "trained.jsonl"
 ENVIRONMENT = {
@@ -129,24 +129,27 @@ def train_bare(settings: dict[str, Any], folder: Path) -> None:
         pass
 
 
-def parameter(axis: Axis) -> str:
-    """The axis as OptunaSearch knows it: MLflow refuses our brackets, Tune splits at slashes."""
-    return ":".join([axis.setting, *(str(value) for _, values in axis.when for value in values)])
+def parameter(hp: Hyperparameter) -> str:
+    """Its name for OptunaSearch: MLflow refuses our brackets, Tune splits at slashes."""
+    return ":".join(
+        [
+            hp.setting,
+            *(str(value) for _, values in hp.when for value in values),
+        ]
+    )
 
 
 def define_space(space: Space, trial: Any) -> dict[str, Any]:
-    """The quickstart's axes by define-by-run; what is returned joins what was suggested."""
+    """The quickstart's space by define-by-run; what is returned joins what was suggested."""
     chosen: dict[str, Any] = {}
-    for axis in space.axes:
-        if not axis.active(chosen):
+    for hp in space.hyperparameters:
+        if not hp.active(chosen):
             continue
-        name, domain = parameter(axis), axis.domain
+        name, domain = parameter(hp), hp.domain
         if isinstance(domain, Choice):
-            chosen[axis.setting] = trial.suggest_categorical(name, list(domain.values))
+            chosen[hp.setting] = trial.suggest_categorical(name, list(domain.values))
         else:
-            chosen[axis.setting] = trial.suggest_float(
-                name, domain.low, domain.high, log=domain.log
-            )
+            chosen[hp.setting] = trial.suggest_float(name, domain.low, domain.high, log=domain.log)
     return dict(space.fixed)
 
 
@@ -172,7 +175,7 @@ def run_ray(space: Space, folder: Path, cores: int, reuse: bool) -> None:
 
     same = trains_same(space)
     points = [
-        {parameter(axis): settings[axis.setting] for axis in space.axes if axis.active(settings)}
+        {parameter(hp): settings[hp.setting] for hp in space.hyperparameters if hp.active(settings)}
         for settings in (propose(space) if same else ())
     ]
     sampler = optuna.samplers.RandomSampler if same else optuna.samplers.TPESampler

@@ -34,7 +34,7 @@ from sweep.search.features import (
 )
 from sweep.session.distributions import suggest
 from sweep.session.samplers import make_sampler
-from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.points import key
 from sweep.space.settings import SamplerConfig
 from sweep.space.space import Space
@@ -68,7 +68,7 @@ def closed_form(seed: int) -> Recorded:
     """A landscape whose constants `seed` draws, with noise between runs of 0.004 nats."""
     draw = np.random.default_rng(seed)
     fixed: dict[str, Value] = {"data.train_tokens": 32_769, "optim.muon_scale": "rms"}
-    axes = tuple(Axis(name, Choice(values)) for name, values in LEVELS.items())
+    hyperparameters = tuple(Hyperparameter(name, Choice(values)) for name, values in LEVELS.items())
     tau, rate = -1.7 + draw.normal(0, 0.5), draw.normal(0, 0.5)
     of_muon = {
         "rate": draw.normal(0, 0.5),
@@ -90,7 +90,7 @@ def closed_form(seed: int) -> Recorded:
         loss += 0.035 * (1.6 * max(r, 0) ** 2 + min(r, 0) ** 2)
         losses[key(point)] = tuple(loss + draw.normal(0, 0.004, 2))
         flops[key(point)] = trial_flops({**fixed, **point})
-    return Recorded(Space("closed form", axes, fixed), losses, flops, floor=0.01)
+    return Recorded(Space("closed form", hyperparameters, fixed), losses, flops, floor=0.01)
 
 
 def of_bank(path: Path) -> Recorded:
@@ -108,24 +108,26 @@ def of_bank(path: Path) -> Recorded:
         at = key({name: row[name] for name in names})
         losses.setdefault(at, []).append(row["raw"][-1])
         flops[at] = row["flops"]
-    axes = [
-        axis for name in ["optim.name", *names] for axis in _axes(name, [dict(k) for k in losses])
+    hyperparameters = [
+        hp
+        for name in ["optim.name", *names]
+        for hp in _hyperparameters(name, [dict(k) for k in losses])
     ]
     spreads = [np.var(v, ddof=1) for v in losses.values() if len(v) > 1 and np.isfinite(v).all()]
     floor = 2 * math.sqrt(fmean(spreads)) if spreads else 0.01
-    space = Space(path.stem, tuple(dict.fromkeys(axes)), about.get("settings", {}))
+    space = Space(path.stem, tuple(dict.fromkeys(hyperparameters)), about.get("settings", {}))
     return Recorded(space, {at: tuple(v) for at, v in losses.items()}, flops, floor)
 
 
-def _axes(name: str, points: list[dict[str, Value]]) -> list[Axis]:
+def _hyperparameters(name: str, points: list[dict[str, Value]]) -> list[Hyperparameter]:
     """The values of a setting in the bank, by optimizer where those have values of their own."""
     by_optimizer: dict[Value, set[Value]] = {}
     for point in points:
         by_optimizer.setdefault(point["optim.name"], set()).add(point[name])
     if name == "optim.name" or len({frozenset(v) for v in by_optimizer.values()}) == 1:
-        return [Axis(name, Choice(tuple(sorted({p[name] for p in points}))))]  # type: ignore[type-var]
+        return [Hyperparameter(name, Choice(tuple(sorted({p[name] for p in points}))))]  # type: ignore[type-var]
     return [
-        Axis(name, Choice(tuple(sorted(values))), (("optim.name", (optimizer,)),))  # type: ignore[type-var]
+        Hyperparameter(name, Choice(tuple(sorted(values))), (("optim.name", (optimizer,)),))  # type: ignore[type-var]
         for optimizer, values in sorted(by_optimizer.items())  # type: ignore[type-var]
     ]
 
@@ -138,7 +140,7 @@ def compute_to_goal(recorded: Recorded, config: SamplerConfig) -> tuple[float, i
     for asked in range(RUNS_AT_MOST * len(recorded.losses)):
         study.sampler = make_sampler(config, asked, space)
         trial = study.ask()
-        at = key(suggest(trial, space.axes))
+        at = key(suggest(trial, space.hyperparameters))
         if at not in recorded.losses:  # a bank still being made
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             continue

@@ -13,7 +13,7 @@ from sweep.format import short
 
 Event = dict[str, Any]
 ATTEMPT = "attempt"  # from 2 on, when those before failed
-CONTENDER = "contender"  # the search trial that a confirming one runs again
+FINALIST = "finalist"  # the search trial that a confirming one runs again
 FRESH = "seed"  # which of the fresh seeds it has, from 1
 
 
@@ -49,7 +49,7 @@ class Trial:
             return baseline_name(self.searched)
         if self.role is Role.CONFIRM:
             again = f"-{self.searched[ATTEMPT]}" if ATTEMPT in self.searched else ""
-            return f"{self.searched[CONTENDER]}-s{self.searched[FRESH]}{again}"
+            return f"{self.searched[FINALIST]}-s{self.searched[FRESH]}{again}"
         return f"{self.number:04d}"
 
 
@@ -221,8 +221,8 @@ def title(searched: Mapping[str, Value]) -> str:
     if MULTIPLE in searched:
         rest = {k: v for k, v in searched.items() if k not in (MULTIPLE, ATTEMPT)}
         return f"plain baseline on {searched[MULTIPLE]}x data {title(rest)}".rstrip()
-    if CONTENDER in searched:
-        return f"{searched[CONTENDER]} again, fresh seed {searched[FRESH]}"
+    if FINALIST in searched:
+        return f"{searched[FINALIST]} again, fresh seed {searched[FRESH]}"
     return " ".join(f"{name}={short(value)}" for name, value in searched.items())
 
 

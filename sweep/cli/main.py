@@ -121,8 +121,8 @@ def check(space: Path, overrides: tuple[str, ...]) -> None:
     """
     checked = read_space(space, overrides)
     _say_notes(checked)
-    axes = ", ".join(checked.searched)
-    click.echo(f"{space} is fine: {checked.budget.trials} trials over {axes}")
+    hyperparameters = ", ".join(checked.searched)
+    click.echo(f"{space} is fine: {checked.budget.trials} trials over {hyperparameters}")
 
 
 @cli.command()

@@ -131,7 +131,7 @@ def describe_plan(space: Space, found: Plan, speed: Speed, workers: int) -> str:
 def _headline(space: Space, found: Plan) -> str:
     seeds = f", {found.seeds} seeds each" if found.seeds > 1 else ""
     runs = len(found.baseline)
-    multiples = ", ".join(f"{multiple}x" for multiple in space.reference.multiples)
+    multiples = ", ".join(f"{multiple}x" for multiple in space.baseline.multiples)
     lines = [
         f"{space.name}: {found.trials} trials{seeds} over {', '.join(space.searched)}",
         f"plain baseline on {multiples} the data: {runs} runs" if runs else "no baseline to train",

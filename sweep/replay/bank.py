@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 
 from model.config import Value
 from sweep.replay.curves import Curve
-from sweep.space import Axis, BudgetConfig, Choice, PruneConfig, Range, SamplerConfig, Space
+from sweep.space import (
+    BudgetConfig,
+    Choice,
+    Hyperparameter,
+    PruneConfig,
+    Range,
+    SamplerConfig,
+    Space,
+)
 
 Cell = tuple[Value | None, ...]  # values of Bank.names
 SEEDS = ("train.seed", "train.data_seed")  # differ between repetitions of one cell
@@ -67,18 +75,20 @@ class Bank:
     ) -> Space:
         """The search space of this bank; `ranges` searches numbers between their extremes."""
         budget = BudgetConfig(trials=trials, failures=10**9)
-        axes = tuple(axis for name in self.names for axis in self._axes(name, ranges))
-        conditions_first = tuple(sorted(axes, key=lambda axis: bool(axis.when)))
+        hyperparameters = tuple(
+            hp for name in self.names for hp in self._hyperparameters(name, ranges)
+        )
+        conditions_first = tuple(sorted(hyperparameters, key=lambda hp: bool(hp.when)))
         return Space(
             "replay", conditions_first, dict(self.fixed), budget, sampler=sampler, prune=prune
         )
 
-    def _axes(self, name: str, ranges: bool) -> list[Axis]:
-        """One axis; or alternatives, where the values depend on a setting that is text."""
+    def _hyperparameters(self, name: str, ranges: bool) -> list[Hyperparameter]:
+        """One hyperparameter, or alternatives where its values depend on a setting that is text."""
         column = self.names.index(name)
         values = {cell[column] for cell in self.cells}
         if not all(isinstance(value, int | float) for value in values if value is not None):
-            return [Axis(name, _choice(values))]
+            return [Hyperparameter(name, _choice(values))]
         for parent, other in enumerate(self.names):
             kinds = {cell[parent] for cell in self.cells}
             if not all(isinstance(kind, str) for kind in kinds):
@@ -86,11 +96,11 @@ class Bank:
             by_kind = {k: {cell[column] for cell in self.cells if cell[parent] == k} for k in kinds}
             if any(found != values for found in by_kind.values()):
                 return [
-                    Axis(name, _domain(found, ranges), ((other, (str(kind),)),))
+                    Hyperparameter(name, _domain(found, ranges), ((other, (str(kind),)),))
                     for kind, found in sorted(by_kind.items(), key=str)
                     if found != {None}
                 ]
-        return [Axis(name, _domain(values, ranges))]
+        return [Hyperparameter(name, _domain(values, ranges))]
 
 
 def make_bank(curves: Iterable[Curve], fixed: Mapping[str, Value] | None = None) -> Bank:

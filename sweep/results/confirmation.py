@@ -1,4 +1,4 @@
-"""A confirmation as rounds: which contender runs with which fresh seed, and when enough have.
+"""A confirmation as rounds: which finalist runs with which fresh seed, and when enough have.
 
 Everything follows from the plan and the losses so far, so that a driver that takes over from one
 that was killed goes on as that would have.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from model.config import Value
 from sweep.records import (
-    CONTENDER,
+    FINALIST,
     FRESH,
     Outcome,
     Role,
@@ -30,18 +30,18 @@ from sweep.results.significance import (
 # at growing distances.
 LOOKS = (3, 4, 6, 8, 11, 16, 23, 32, 45, 64)
 
-Run = tuple[str, int]  # contender, fresh seed
+Run = tuple[str, int]  # finalist, fresh seed
 
 
 @dataclass(frozen=True)
 class Plan:
-    contenders: tuple[str, ...]
+    finalists: tuple[str, ...]
     seeds: int  # for each, or at most
     until_separated: bool
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """After how many seeds contenders are compared."""
+        """After how many seeds finalists are compared."""
         if not self.until_separated:
             return (self.seeds,)
         return (*(seeds for seeds in LOOKS if seeds < self.seeds), self.seeds)
@@ -56,12 +56,12 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ConfirmationState:
     """Where a confirmation is."""
 
-    losses: Mapping[str, BySeed]  # of every contender, up to the seeds of this look
+    losses: Mapping[str, BySeed]  # of every finalist, up to the seeds of this look
     leader: str
-    tied: tuple[str, ...]  # contenders that are not told apart from the leader
+    tied: tuple[str, ...]  # finalists that are not told apart from the leader
     diverged: tuple[str, ...]  # those that did with at least one seed
     pairs: tuple[Pair, ...]  # of the look that decided about each, the latest first
     look: int
@@ -83,12 +83,14 @@ class Standing:
         return None
 
 
-def standing(plan: Plan, losses: Mapping[str, BySeed], given_up: Collection[Run] = ()) -> Standing:
+def standing(
+    plan: Plan, losses: Mapping[str, BySeed], given_up: Collection[Run] = ()
+) -> ConfirmationState:
     """Follow the plan through the losses so far.
 
     given_up   runs that are not waited for: they failed, or are under way
     """
-    in_play = plan.contenders
+    in_play = plan.finalists
     pairs: tuple[Pair, ...] = ()
     for look, seeds in enumerate(plan.looks, 1):
         wanted = tuple(
@@ -99,7 +101,7 @@ def standing(plan: Plan, losses: Mapping[str, BySeed], given_up: Collection[Run]
         )
         known = {
             name: {seed: loss for seed, loss in losses.get(name, {}).items() if seed <= seeds}
-            for name in plan.contenders
+            for name in plan.finalists
         }
         sound = {n: known[n] for n in in_play if known[n] and _finite(known[n])}
         first = leader(sound or {name: known[name] for name in in_play})
@@ -107,8 +109,8 @@ def standing(plan: Plan, losses: Mapping[str, BySeed], given_up: Collection[Run]
         pairs = (*compare(sound, level), *pairs)
         apart = {n for p in pairs if p.separated and first in (p.a, p.b) for n in (p.a, p.b)}
         tied = tuple(n for n in in_play if n != first and n not in apart and _finite(known[n]))
-        diverged = tuple(n for n in plan.contenders if not _finite(known[n]))
-        found = Standing(known, first, tied, diverged, pairs, look, level, wanted)
+        diverged = tuple(n for n in plan.finalists if not _finite(known[n]))
+        found = ConfirmationState(known, first, tied, diverged, pairs, look, level, wanted)
         in_play = (first, *tied)
         if wanted or (plan.until_separated and not tied):
             return found
@@ -120,13 +122,13 @@ def _finite(losses: BySeed) -> bool:
 
 
 def losses_of(view: View) -> dict[str, dict[int, float]]:
-    """Final losses of confirming runs, by contender and seed; infinite for one that diverged."""
+    """Final losses of confirming runs, by finalist and seed; infinite for one that diverged."""
     found: dict[str, dict[int, float]] = {}
     for trial in list(view.trials.values()):
         if trial.role is Role.CONFIRM and trial.outcome in (Outcome.COMPLETE, Outcome.PRUNED):
             loss = trial.val_loss if trial.outcome is Outcome.COMPLETE else math.inf
             seed = int(trial.searched[FRESH])  # type: ignore[arg-type]
-            found.setdefault(str(trial.searched[CONTENDER]), {})[seed] = loss
+            found.setdefault(str(trial.searched[FINALIST]), {})[seed] = loss
     return found
 
 
@@ -135,7 +137,7 @@ def plan_of(view: View) -> Plan | None:
     if view.confirm is None:
         return None
     about = view.confirm
-    return Plan(tuple(about["contenders"]), about["seeds"], about["until_separated"])
+    return Plan(tuple(about["finalists"]), about["seeds"], about["until_separated"])
 
 
 @dataclass
@@ -143,13 +145,13 @@ class Rounds:
     """The plan as one driver follows it: a run that failed is left to the next driver."""
 
     plan: Plan
-    settings: Mapping[str, Mapping[str, Value]]  # of each contender
+    settings: Mapping[str, Mapping[str, Value]]  # of each finalist
     _begun: set[Run] = field(default_factory=set)
 
     def wanted(self, view: View) -> tuple[Run, ...]:
         """Runs to begin now; none while a look waits for those under way, and none in the end."""
         running = {
-            (str(t.searched[CONTENDER]), int(t.searched[FRESH]))  # type: ignore[arg-type]
+            (str(t.searched[FINALIST]), int(t.searched[FRESH]))  # type: ignore[arg-type]
             for t in view.running()
             if t.role is Role.CONFIRM
         }
@@ -160,5 +162,5 @@ class Rounds:
         """Whether the plan is through, without anything left to make up for."""
         return standing(self.plan, losses_of(view)).over
 
-    def begun(self, contender: str, seed: int) -> None:
-        self._begun.add((contender, seed))
+    def begun(self, finalist: str, seed: int) -> None:
+        self._begun.add((finalist, seed))

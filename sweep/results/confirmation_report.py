@@ -11,8 +11,8 @@ from typing import Any
 from sweep.format import finite, table
 from sweep.records import Event, View
 from sweep.results.confirmation import (
+    ConfirmationState,
     Plan,
-    Standing,
     losses_of,
     plan_of,
     standing,
@@ -28,7 +28,7 @@ from sweep.results.significance import (
 WIDTH = 48  # characters of a drawn interval
 
 
-def confirmed(view: View) -> Standing | None:
+def confirmed(view: View) -> ConfirmationState | None:
     """Where the last confirmation is; None where none has a loss yet."""
     plan = plan_of(view)
     if plan is None:
@@ -52,7 +52,7 @@ def confirmation(view: View) -> str:
     return "\n\n".join(part for part in [*parts, sealed_line(view)] if part)
 
 
-def _heading(now: Standing, plan: Plan) -> str:
+def _heading(now: ConfirmationState, plan: Plan) -> str:
     if now.over:
         how = "as asked"
         if plan.until_separated:
@@ -60,11 +60,11 @@ def _heading(now: Standing, plan: Plan) -> str:
         state = f"Confirmed with fresh seeds, {how}"
     else:
         state = f"Confirmed in part: {len(now.wanted)} runs are left before the next comparison"
-    return f"{state}. Contenders share seeds; nats per token on validation:"
+    return f"{state}. Finalists share seeds; nats per token on validation:"
 
 
-def table_of(now: Standing) -> str:
-    """Contenders, lowest mean first."""
+def table_of(now: ConfirmationState) -> str:
+    """Finalists, lowest mean first."""
     rows = [["trial", "mean", "95 % interval", "runs", "worse by", "interval", ""]]
     for name, its in _means(now):
         pair = now.against_leader(name)
@@ -79,7 +79,7 @@ def table_of(now: Standing) -> str:
     return table(rows)
 
 
-def verdict(now: Standing, name: str) -> str:
+def verdict(now: ConfirmationState, name: str) -> str:
     """In a word or two."""
     if name in now.diverged:
         return "diverged"
@@ -88,7 +88,7 @@ def verdict(now: Standing, name: str) -> str:
     return f"tied with {now.leader}" if name in now.tied else "worse"
 
 
-def _means(now: Standing) -> list[tuple[str, Mean]]:
+def _means(now: ConfirmationState) -> list[tuple[str, Mean]]:
     found = [(name, mean(list(its.values()))) for name, its in now.losses.items() if its]
     return sorted(found, key=lambda item: item[1].value)
 
@@ -117,7 +117,7 @@ def drawn(means: Sequence[tuple[str, Mean]], width: int = WIDTH) -> str:
     return "\n".join([*lines, f"{'':<{names}}  {scale}"])
 
 
-def noise_text(now: Standing) -> str:
+def noise_text(now: ConfirmationState) -> str:
     """The noise floor of this setup and what it lets one see."""
     sound = {n: its for n, its in now.losses.items() if its and n not in now.diverged}
     floor, paired = noise_floor([list(its.values()) for its in sound.values()]), None
@@ -143,7 +143,7 @@ def noise_text(now: Standing) -> str:
     return text
 
 
-def _curse(view: View, now: Standing) -> str:
+def _curse(view: View, now: ConfirmationState) -> str:
     trial = view.trials.get(now.leader)
     if trial is None or now.leader in now.diverged:
         return ""
@@ -214,6 +214,6 @@ def as_data(view: View) -> dict[str, Any] | None:
         "over": now.over,
         "level": now.level,
         "noise_floor": vars(floor) if floor else None,
-        "contenders": rows,
+        "finalists": rows,
         "test": [{k: v for k, v in look.items() if k != "event"} for look in view.sealed],
     }

@@ -66,8 +66,8 @@ def figures(view: View) -> Figures:
     if not view.baseline:
         raise SweepError(
             f"{view.header['name']} has no baseline to measure against",
-            hint="Give its space one: `reference: {multiples: [1, 2, 4, 8]}` measures it, "
-            "`reference: {table: {...}}` tells it. It may also still be running: sweep status",
+            hint="Give its space one: `baseline: {multiples: [1, 2, 4, 8]}` measures it, "
+            "`baseline: {table: {...}}` tells it. It may also still be running: sweep status",
             code=1,
         )
     noise = noise_of(view)
@@ -101,7 +101,7 @@ def noise_of(view: View) -> Noise:
     """The noise between seeds: told by the space, else measured by repeats, else assumed."""
     told = view.header.get("noise", 0.0)  # journals of earlier versions lack it
     if told:
-        return Noise(told, source="told by reference.noise")
+        return Noise(told, source="told by baseline.noise")
     cells: dict[tuple[float, float], list[float]] = {}
     if view.baseline_source == "measured":  # several cells of a table are sizes, not repeats
         for run in view.baseline_runs:

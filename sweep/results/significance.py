@@ -1,6 +1,6 @@
 """The statistics of a confirmation: means, paired differences, noise, what could be seen at all.
 
-Losses are nats per token, by fresh seed; an infinite one diverged. Contenders share seeds, so that
+Losses are nats per token, by fresh seed; an infinite one diverged. Finalists share seeds, so that
 the difference of two is taken seed by seed. Student's t for means and differences; Holm (1979) over
 all pairs, because which of them is compared with the others is read off the same losses.
 """
@@ -93,7 +93,7 @@ def detectable(
 
 
 def compare(losses: Mapping[str, BySeed], level: float = LEVEL) -> list[Pair]:
-    """Paired t-tests of every two contenders, corrected so that all hold together at `level`.
+    """Paired t-tests of every two finalists, corrected so that all hold together at `level`.
 
     Without any true difference, the chance that some pair is called separated is at most `level`.
     """
@@ -123,7 +123,7 @@ def paired_deviation(losses: Mapping[str, BySeed]) -> float | None:
 
 
 def leader(losses: Mapping[str, BySeed]) -> str:
-    """The contender of the lowest mean; of equals, the first."""
+    """The finalist of the lowest mean; of equals, the first."""
     return min(losses, key=lambda name: fmean(losses[name].values() or [math.inf]))
 
 

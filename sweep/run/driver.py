@@ -20,7 +20,7 @@ from sweep.records import Event, Outcome, Role
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train, shared_trainer
 from sweep.run.manifest import digest_of_trainer, write, write_or_compare
-from sweep.session import ReferenceCache
+from sweep.session import BaselineCache
 from sweep.space import Space
 from sweep.space.baseline import settled
 from sweep.tracking import process as publisher
@@ -56,7 +56,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         raise SweepError(f"cannot make the run folder {folder}: {error.strerror}") from None
     with locked(folder):
         write_or_compare(folder, space, source)
-        cache = ReferenceCache(cache_folder() / "reference", digest_of_trainer())
+        cache = BaselineCache(cache_folder() / "baseline", digest_of_trainer())
         job = Job(space, folder, search(space, folder, cache))
         return drive(job, options, shared_trainer), folder
 
@@ -75,7 +75,7 @@ class Job:
     finish: Callable[[Session, Interrupt], None] = lambda session, interrupt: None
 
 
-def search(space: Space, folder: Path, cache: ReferenceCache | None = None) -> OpenSession:
+def search(space: Space, folder: Path, cache: BaselineCache | None = None) -> OpenSession:
     """Open the session that searches `space` in `folder`.
 
     cache   of baseline runs by the same trainer; None: each sweep measures its own
@@ -179,7 +179,7 @@ def _with_data(space: Space) -> Space:
     if fixed.get("data.path") and "://" not in str(fixed["data.path"]):
         fixed["data.path"] = str(Path(str(fixed["data.path"])).expanduser().absolute())
     smallest, largest = space.budgets
-    most = max(largest, *(multiple * smallest for multiple in (1, *space.reference.multiples)))
+    most = max(largest, *(multiple * smallest for multiple in (1, *space.baseline.multiples)))
     settings = {**fixed, "data.train_tokens": most}
     try:
         data = Config.from_settings(settings).data
@@ -188,8 +188,8 @@ def _with_data(space: Space) -> Space:
         table = open_table(data, verify=True)
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
-    reference = settled(space.reference, table.about)
-    return replace(space, fixed={**fixed, "data.digest": table.digest}, reference=reference)
+    baseline = settled(space.baseline, table.about)
+    return replace(space, fixed={**fixed, "data.digest": table.digest}, baseline=baseline)
 
 
 def _header(job: Job, before: Event) -> Event:
@@ -206,7 +206,7 @@ def _header(job: Job, before: Event) -> Event:
         "data": space.fixed["data.digest"],
         "cpus": space.trial.cpus,
         "gpus": space.trial.gpus,
-        "noise": space.reference.noise if searches else before.get("noise", 0.0),
+        "noise": space.baseline.noise if searches else before.get("noise", 0.0),
     }
 
 

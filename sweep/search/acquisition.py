@@ -31,7 +31,8 @@ LISTED = 1024  # spaces of lists with at most so many points are weighed whole
 DRAWN = 320  # candidates from all over the space, where ranges make it endless
 NEAR = 24  # candidates around each of the best few trials
 BEST = 4
-NARROW = 1.5  # octaves: an axis of half that width matters less, and no more is expected of it
+# Octaves: a hyperparameter of half that width matters less, and no more is expected of it.
+NARROW = 1.5
 
 
 @dataclass(frozen=True)
@@ -117,41 +118,44 @@ def _candidates(
     if _is_listed(space):
         fresh = [point for point in reference if key(point) not in tried]
         return fresh or list(reference)
-    count = len(space.axes)
+    count = len(space.hyperparameters)
     shares = spread(DRAWN, count, seed=int(rng.integers(1 << 30)))
     finished = sorted((s for s in seen if s.loss is not None), key=lambda s: s.loss or 0.0)
     for best in finished[:BEST]:
         centre = np.array(
             [
-                share_of(axis.domain, best.point[axis.setting]) if axis.active(best.point) else 0.5
-                for axis in space.axes
+                share_of(hp.domain, best.point[hp.setting]) if hp.active(best.point) else 0.5
+                for hp in space.hyperparameters
             ]
         )
         width = rng.choice([0.03, 0.1, 0.25], size=(NEAR, 1))
         moved = centre + width * rng.standard_normal((NEAR, count))
-        # An axis in four stays, and of a list most: a step of its share is another value.
+        # An hyperparameter in four stays, and of a list most: a step of its share is another value.
         keep = rng.random((NEAR, count)) < 0.25
         shares += np.clip(np.where(keep, centre, moved), 0, 1 - 1e-9).tolist()
-    points = {key(p): p for p in (drawn(space.axes, share) for share in shares)}
+    points = {key(p): p for p in (drawn(space.hyperparameters, share) for share in shares)}
     return [p for k, p in points.items() if k not in tried and _flops(space, p) > 0]
 
 
 def _is_listed(space: Space) -> bool:
     combinations = 1
-    for axis in space.axes:
-        if not isinstance(axis.domain, Choice):
+    for hp in space.hyperparameters:
+        if not isinstance(hp.domain, Choice):
             return False
-        combinations *= len(axis.domain.values)
+        combinations *= len(hp.domain.values)
     return combinations <= LISTED
 
 
 def _reference(space: Space) -> tuple[Point, ...]:
     """Points that show how far the features reach, the same for every proposal."""
     if _is_listed(space):
-        levels = {axis.parameter: axis.domain.values for axis in space.axes}  # type: ignore[union-attr]
-        points = list(every_point(space.axes, levels))
+        levels = {hp.parameter: hp.domain.values for hp in space.hyperparameters}  # type: ignore[union-attr]
+        points = list(every_point(space.hyperparameters, levels))
     else:
-        points = [drawn(space.axes, share) for share in spread(DRAWN, len(space.axes), seed=0)]
+        points = [
+            drawn(space.hyperparameters, share)
+            for share in spread(DRAWN, len(space.hyperparameters), seed=0)
+        ]
     return tuple(point for point in points if _flops(space, point) > 0)
 
 

@@ -106,9 +106,9 @@ def certificate(
         return None
     around = tuple((n, losses.get(key(n.point))) for n in neighbours(lines, centre))
     edges = [
-        line.axis.setting
+        line.hyperparameter.setting
         for line in lines
-        if line.axis.active(centre) and line.open_end(centre[line.axis.setting])
+        if line.hyperparameter.active(centre) and line.open_end(centre[line.hyperparameter.setting])
     ]
     return Certificate(centre, losses[key(centre)], around, tuple(edges), margin)
 

@@ -20,7 +20,7 @@ from sweep.search.features import (
     TOKENS,
     features,
 )
-from sweep.space import Axis, Choice, Point, Space
+from sweep.space import Choice, Hyperparameter, Point, Space
 from sweep.space.points import key, snapped
 
 NEAR = 1.5  # octaves of tokens per parameter
@@ -107,7 +107,7 @@ def first_points(space: Space, most: int = 3) -> tuple[Point, ...]:
     None where the space searches no epochs or decay that a like optimum had.
     """
     found: dict[tuple[tuple[str, Value], ...], tuple[float, float, Point]] = {}
-    for chosen in _networks(space.axes, {}):
+    for chosen in _networks(space.hyperparameters, {}):
         try:
             config = Config.from_settings({**space.fixed, **chosen})
         except ConfigError:
@@ -126,29 +126,31 @@ def first_points(space: Space, most: int = 3) -> tuple[Point, ...]:
     return tuple(point for _, size, point in sorted(nearest, key=lambda pair: pair[1]))
 
 
-def _networks(axes: tuple[Axis, ...], chosen: Mapping[str, Value]) -> Iterator[Mapping[str, Value]]:
+def _networks(
+    hyperparameters: tuple[Hyperparameter, ...], chosen: Mapping[str, Value]
+) -> Iterator[Mapping[str, Value]]:
     """Every optimizer with every network of the space: ends and middle of what is a range.
 
     Other settings take their first value, or the middle of their range.
     """
-    if not axes:
+    if not hyperparameters:
         yield chosen
         return
-    axis, rest = axes[0], axes[1:]
-    if not axis.active(chosen):
+    hp, rest = hyperparameters[0], hyperparameters[1:]
+    if not hp.active(chosen):
         yield from _networks(rest, chosen)
         return
-    for value in _looked_at(axis):
-        yield from _networks(rest, {**chosen, axis.setting: value})
+    for value in _looked_at(hp):
+        yield from _networks(rest, {**chosen, hp.setting: value})
 
 
-def _looked_at(axis: Axis) -> tuple[Value, ...]:
-    domain = axis.domain
+def _looked_at(hp: Hyperparameter) -> tuple[Value, ...]:
+    domain = hp.domain
     if isinstance(domain, Choice):
-        decides = axis.setting.startswith("gpt.") or axis.setting == "optim.name"
+        decides = hp.setting.startswith("gpt.") or hp.setting == "optim.name"
         return domain.values if decides else domain.values[:1]
     middle = math.sqrt(domain.low * domain.high) if domain.log else (domain.low + domain.high) / 2
-    ends = (domain.low, middle, domain.high) if axis.setting == "gpt.scale" else (middle,)
+    ends = (domain.low, middle, domain.high) if hp.setting == "gpt.scale" else (middle,)
     return tuple(round(end) for end in ends) if domain.whole else ends
 
 
@@ -157,7 +159,7 @@ def _taken_over(
 ) -> Point | None:
     """`chosen` with the fact's epochs, rate and timescale; None if the space has none like them."""
     point = dict(chosen)
-    domains = {axis.setting: axis.domain for axis in space.axes if axis.active(chosen)}
+    domains = {hp.setting: hp.domain for hp in space.hyperparameters if hp.active(chosen)}
 
     def put(name: str, wanted: float, near: float) -> float | None:
         """The space's value nearest to `wanted`; None if it is further than `near` octaves."""

@@ -1,7 +1,7 @@
 """The sweep without Ray: one Optuna study that proposes and prunes, and what runs next."""
 
-from sweep.session.baseline_cache import ReferenceCache
+from sweep.session.baseline_cache import BaselineCache
 from sweep.session.ledger import LEDGER, Ledger, open_storage
 from sweep.session.session import DISK_FULL, Session
 
-__all__ = ["DISK_FULL", "LEDGER", "Ledger", "ReferenceCache", "Session", "open_storage"]
+__all__ = ["DISK_FULL", "LEDGER", "BaselineCache", "Ledger", "Session", "open_storage"]

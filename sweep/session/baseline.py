@@ -29,7 +29,7 @@ def curve(space: Space, view: View) -> dict[str, Any] | None:
     A point that failed twice is left out; a table that is given needs no runs. None where there is
     nothing new to say.
     """
-    points, table = space.baseline_points, space.reference.table
+    points, table = space.baseline_points, space.baseline.table
     trials = [t for t in view.trials.values() if t.role is Role.BASELINE]
     settled = {baseline_point(t.searched) for t in trials if t.outcome in SETTLED}
     settled |= {baseline_point(t.searched) for t in trials if ATTEMPT in t.searched and t.outcome}

@@ -21,7 +21,7 @@ ELSEWHERE = ("data.path",)  # the digest of the tokens says what they are, where
 
 
 @dataclass(frozen=True)
-class ReferenceCache:
+class BaselineCache:
     """A folder of measured baseline runs, a file each."""
 
     folder: Path

@@ -1,4 +1,4 @@
-"""An axis as Optuna has it: the distribution of a parameter, and drawing from it."""
+"""An hyperparameter as Optuna has it: the distribution of a parameter, and drawing from it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from optuna.distributions import (
 )
 
 from model.config import Value
-from sweep.space import Axis, Choice
+from sweep.space import Choice, Hyperparameter
 
 
-def distribution(axis: Axis) -> BaseDistribution:
-    """The axis as Optuna has it."""
-    domain = axis.domain
+def distribution(hp: Hyperparameter) -> BaseDistribution:
+    """The hyperparameter as Optuna has it."""
+    domain = hp.domain
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.values)
     if domain.whole:
@@ -27,22 +27,22 @@ def distribution(axis: Axis) -> BaseDistribution:
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step or None)
 
 
-def suggest(trial: optuna.Trial, axes: tuple[Axis, ...]) -> dict[str, Value]:
-    """Values of the axes whose conditions hold, by setting."""
+def suggest(trial: optuna.Trial, hyperparameters: tuple[Hyperparameter, ...]) -> dict[str, Value]:
+    """Values of the hyperparameters whose conditions hold, by setting."""
     chosen: dict[str, Any] = {}
     about: dict[str, Any]
-    for axis in axes:
-        if not axis.active(chosen):
+    for hp in hyperparameters:
+        if not hp.active(chosen):
             continue
-        domain = axis.domain
+        domain = hp.domain
         if isinstance(domain, Choice):
-            value = trial.suggest_categorical(axis.parameter, list(domain.values))
+            value = trial.suggest_categorical(hp.parameter, list(domain.values))
         elif domain.whole:
             low, high = int(domain.low), int(domain.high)
             about = {"step": int(domain.step) or 1, "log": domain.log}
-            value = trial.suggest_int(axis.parameter, low, high, **about)
+            value = trial.suggest_int(hp.parameter, low, high, **about)
         else:
             about = {"step": domain.step or None, "log": domain.log}
-            value = trial.suggest_float(axis.parameter, domain.low, domain.high, **about)
-        chosen[axis.setting] = value
+            value = trial.suggest_float(hp.parameter, domain.low, domain.high, **about)
+        chosen[hp.setting] = value
     return chosen

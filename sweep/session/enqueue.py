@@ -14,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.config import SETTINGS, Value
-from sweep.space import Axis, Choice, Space
+from sweep.space import Choice, Hyperparameter, Space
 
 Point = Mapping[str, Value]
 SEED = "train.seed"
@@ -36,7 +36,9 @@ def enqueue_next(study: Study, space: Space) -> None:
     for number, point in enumerate(space.points):
         # What the sampler put beside it may have broken a constraint, which is no fault of its own.
         if times[number] == turned_down[number] < POINT_TRIES:
-            study.enqueue_trial(parameters(point, space.axes), user_attrs={POINT: number})
+            study.enqueue_trial(
+                parameters(point, space.hyperparameters), user_attrs={POINT: number}
+            )
             return
     if missing := _missing_seed(trials, space.repeat):
         study.enqueue_trial(*missing)
@@ -61,32 +63,34 @@ def seed(user_attrs: Mapping[str, Any], space: Space) -> int:
     return int(first) + int(user_attrs.get(SEEDS_ON, 0))
 
 
-def parameters(point: Point, axes: Sequence[Axis]) -> dict[str, Value]:
+def parameters(point: Point, hyperparameters: Sequence[Hyperparameter]) -> dict[str, Value]:
     """The point by the study's names: of alternatives, all that could take its value.
 
     Where only some conditions let it have its values, it gets what they ask for.
     """
-    point = _with_conditions(point, axes)
+    point = _with_conditions(point, hyperparameters)
     return {
-        axis.parameter: point[axis.setting]
-        for axis in axes
-        if axis.setting in point and axis.possible(point) and axis.domain.has(point[axis.setting])
+        hp.parameter: point[hp.setting]
+        for hp in hyperparameters
+        if hp.setting in point and hp.possible(point) and hp.domain.has(point[hp.setting])
     }
 
 
-def _with_conditions(point: Point, axes: Sequence[Axis]) -> Point:
+def _with_conditions(point: Point, hyperparameters: Sequence[Hyperparameter]) -> Point:
     """`point` with the parents without which one of its values would go unused."""
     chosen = dict(point)
     for name, value in [*point.items()]:
         fitting = [
-            a for a in axes if a.setting == name and a.possible(chosen) and a.domain.has(value)
+            a
+            for a in hyperparameters
+            if a.setting == name and a.possible(chosen) and a.domain.has(value)
         ]
         for parent, allowed in fitting[0].when if fitting else ():
-            may = {v for axis in fitting for v in dict(axis.when).get(parent, ())}
+            may = {v for hp in fitting for v in dict(hp.when).get(parent, ())}
             anywhere = all(
-                isinstance(axis.domain, Choice) and may >= set(axis.domain.values)
-                for axis in axes
-                if axis.setting == parent
+                isinstance(hp.domain, Choice) and may >= set(hp.domain.values)
+                for hp in hyperparameters
+                if hp.setting == parent
             )
             if parent not in chosen and not anywhere:
                 chosen[parent] = allowed[0]

@@ -15,7 +15,7 @@ from model.config import Value
 from sweep.errors import SweepError
 from sweep.records import (
     ATTEMPT,
-    CONTENDER,
+    FINALIST,
     FRESH,
     MULTIPLE,
     Outcome,
@@ -57,10 +57,10 @@ class Ledger:
         storage: BaseStorage,
         role: Role,
         space: Space,
-        contenders: Mapping[str, Mapping[str, Value]] | None = None,
+        finalists: Mapping[str, Mapping[str, Value]] | None = None,
     ) -> None:
-        """contenders: settings of the trials that may be confirmed, by name."""
-        self.role, self._space, self._contenders = role, space, contenders or {}
+        """finalists: settings of the trials that may be confirmed, by name."""
+        self.role, self._space, self._finalists = role, space, finalists or {}
         self._study = open_study(storage, role, space)
         self._study.pruner = make_pruner(space.prune)
         self._live: dict[int, optuna.Trial] = {}
@@ -120,9 +120,9 @@ class Ledger:
         """What coordinate descent found around its best; None from other samplers."""
         return descent(self._study, self._space)[1] if self.role is Role.SEARCH else None
 
-    def repeat(self, contender: str, fresh: int) -> Trial:
+    def repeat(self, finalist: str, fresh: int) -> Trial:
         """Run a trial of the search again with fresh seeds, if need be as another attempt."""
-        wanted: dict[str, Value] = {CONTENDER: contender, FRESH: fresh}
+        wanted: dict[str, Value] = {FINALIST: finalist, FRESH: fresh}
         failed = sum(
             outcome is Outcome.FAILED and {**trial.searched, **wanted} == trial.searched
             for trial, outcome, _ in self.finished()
@@ -222,7 +222,7 @@ class Ledger:
         elif self.role is Role.CONFIRM:
             searched = live.user_attrs[SETTINGS_ATTR]
         else:
-            searched = suggest(live, self._space.axes)
+            searched = suggest(live, self._space.hyperparameters)
             if self._space.repeat > 1:
                 searched[SEED] = seed(live.user_attrs, self._space)
         if live.user_attrs.get(SETTINGS_ATTR) != searched:
@@ -253,8 +253,8 @@ class Ledger:
             settings = self._space.baseline_settings(searched[MULTIPLE], varied)  # type: ignore[arg-type]
         elif self.role is Role.CONFIRM:
             fresh = FRESH_SEEDS + int(searched[FRESH])  # type: ignore[arg-type]
-            contender = self._contenders[str(searched[CONTENDER])]
-            settings = {**contender, **dict.fromkeys(SEEDS, fresh)}
+            finalist = self._finalists[str(searched[FINALIST])]
+            settings = {**finalist, **dict.fromkeys(SEEDS, fresh)}
         else:
             settings = {**self._space.fixed, **searched}
         return Trial(number, self.role, searched, settings)

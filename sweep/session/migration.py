@@ -81,7 +81,7 @@ def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> Fro
     chosen: dict[str, Value] = {}
     if SETTINGS_ATTR in trial.user_attrs:  # else it was never told, and has nothing to keep
         try:
-            chosen = place(space.axes, {**fixed, **trial.user_attrs[SETTINGS_ATTR]})
+            chosen = place(space.hyperparameters, {**fixed, **trial.user_attrs[SETTINGS_ATTR]})
         except Outside as error:
             trained = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
             if trained and INFEASIBLE not in trial.user_attrs:
@@ -89,15 +89,15 @@ def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> Fro
             # Nothing was learned from it; only its number stays taken.
             about = {**trial.user_attrs, HANDED_BACK_ATTR: f"had {error}"}
             return create_trial(state=TrialState.FAIL, user_attrs=about)
-    active = [axis for axis in space.axes if chosen and axis.active(chosen)]
+    active = [hp for hp in space.hyperparameters if chosen and hp.active(chosen)]
     user_attrs: dict[str, Any] = dict(trial.user_attrs)
-    if chosen:  # what no axis chose stays, as a seed that the sweep counted up
+    if chosen:  # what no hyperparameter chose stays, as a seed that the sweep counted up
         user_attrs[SETTINGS_ATTR] = {**trial.user_attrs[SETTINGS_ATTR], **chosen}
     told = create_trial(
         state=trial.state,
         values=trial.values,
-        params={axis.parameter: chosen[axis.setting] for axis in active},
-        distributions={axis.parameter: distribution(axis) for axis in active},
+        params={hp.parameter: chosen[hp.setting] for hp in active},
+        distributions={hp.parameter: distribution(hp) for hp in active},
         user_attrs=user_attrs,
         system_attrs=trial.system_attrs,
         intermediate_values=trial.intermediate_values,

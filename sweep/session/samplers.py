@@ -24,7 +24,7 @@ from model.config import Value
 from sweep.errors import SweepError
 from sweep.search import Certificate, Finished, Seen, certificate, first_points, next_point, propose
 from sweep.session.enqueue import REPEATS
-from sweep.space import Axis, Point, SamplerConfig, Space
+from sweep.space import Hyperparameter, Point, SamplerConfig, Space
 from sweep.space.grid import (
     is_through,
     least_tried,
@@ -49,7 +49,7 @@ def make_sampler(config: SamplerConfig, asked: int, space: Space) -> BaseSampler
     plan = _plan(config, space, asked)
     if config.prior:
         plan = _after(first_points(space), plan, space)
-    return Planned(plan, space.axes, _stock(config, seed))
+    return Planned(plan, space.hyperparameters, _stock(config, seed))
 
 
 class Planned(BaseSampler):  # type: ignore[misc]
@@ -58,17 +58,19 @@ class Planned(BaseSampler):  # type: ignore[misc]
     The plan is made when the first value is asked for, also when a crash came between the values.
     """
 
-    def __init__(self, plan: Plan, axes: Sequence[Axis], rest: BaseSampler) -> None:
+    def __init__(
+        self, plan: Plan, hyperparameters: Sequence[Hyperparameter], rest: BaseSampler
+    ) -> None:
         self._plan, self._rest = plan, rest
-        self._axes = {axis.parameter: axis for axis in axes}
+        self._by_parameter = {hp.parameter: hp for hp in hyperparameters}
         self._point: tuple[int, Point] | None = None
 
     def _value(self, study: Study, trial: FrozenTrial, parameter: str) -> Value | None:
         if self._point is None or self._point[0] != trial.number:
             self._point = trial.number, self._plan(study, trial) or {}
-        axis = self._axes[parameter]
-        value = self._point[1].get(axis.setting)
-        return value if value is not None and axis.domain.has(value) else None
+        hp = self._by_parameter[parameter]
+        value = self._point[1].get(hp.setting)
+        return value if value is not None and hp.domain.has(value) else None
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -112,7 +114,7 @@ def _stock(config: SamplerConfig, seed: int) -> BaseSampler:
         return _cmaes(seed, start)
     if config.name != "tpe":
         return RandomSampler(seed=seed)
-    # group: conditional axes make trials with different parameters, which a joint model of all
+    # group: conditions make trials with different parameters, which a joint model of all
     # of them would have to ignore. constant_liar: others are running when the next is proposed.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -141,11 +143,11 @@ def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
     if config.name == "coordinate":
         return lambda study, trial: _step(config, space, _seen(study, trial, space))
     if config.name == "grid":
-        grid = space.axes, config.step, config.seed
+        grid = space.hyperparameters, config.step, config.seed
         return lambda study, trial: least_tried(*grid, _tried(study, space, trial.number))
     if config.name == "qmc":
-        shares = spread(1, len(space.axes), config.seed, first=asked)[0]
-        return lambda study, trial: drawn(space.axes, shares)
+        shares = spread(1, len(space.hyperparameters), config.seed, first=asked)[0]
+        return lambda study, trial: drawn(space.hyperparameters, shares)
     return lambda study, trial: None
 
 
@@ -163,9 +165,12 @@ def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:
 def _step(config: SamplerConfig, space: Space, seen: Sequence[Seen]) -> Point | None:
     """The next step on the grid. Asked for more than a certificate, one anywhere: None."""
     finished = _ended(seen)
-    lines = lines_of(space.axes, config.step)
+    lines = lines_of(space.hyperparameters, config.step)
     if not seen and config.seed:  # seed 0 begins in the middle, others elsewhere
-        return on_grid(lines, drawn(space.axes, spread(1, len(space.axes), config.seed)[0]))
+        return on_grid(
+            lines,
+            drawn(space.hyperparameters, spread(1, len(space.hyperparameters), config.seed)[0]),
+        )
     return next_point(lines, finished, [s.point for s in seen if s.running], config.margin)
 
 
@@ -187,7 +192,7 @@ def settled(study: Study, space: Space) -> str:
     """
     config = space.sampler
     if config.name == "grid":
-        through = is_through(space.axes, config.step, config.seed, _tried(study, space))
+        through = is_through(space.hyperparameters, config.step, config.seed, _tried(study, space))
         return "every point of the grid was tried" if through else ""
     return "nothing left to try around the best" if descent(study, space)[0] else ""
 
@@ -211,7 +216,7 @@ def descent(study: Study, space: Space) -> tuple[bool, Certificate | None]:
     config = space.sampler
     if config.name != "coordinate":
         return False, None
-    seen, lines = _seen(study, None, space), lines_of(space.axes, config.step)
+    seen, lines = _seen(study, None, space), lines_of(space.hyperparameters, config.step)
     finished, running = _ended(seen), [s.point for s in seen if s.running]
     over = bool(finished) and next_point(lines, finished, running, config.margin) is None
     return over, certificate(lines, finished, config.margin)
@@ -222,5 +227,5 @@ def _ended(seen: Sequence[Seen]) -> list[Finished]:
 
 
 def _point(trial: FrozenTrial, space: Space) -> Point:
-    names: dict[str, str] = {axis.parameter: axis.setting for axis in space.axes}
+    names: dict[str, str] = {hp.parameter: hp.setting for hp in space.hyperparameters}
     return {names[p]: value for p, value in trial.params.items() if p in names}

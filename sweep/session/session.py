@@ -24,7 +24,7 @@ from sweep.records import (
 )
 from sweep.results.confirmation import Rounds
 from sweep.session.baseline import curve
-from sweep.session.baseline_cache import ReferenceCache
+from sweep.session.baseline_cache import BaselineCache
 from sweep.session.ledger import Ledger
 from sweep.session.pruner import compared_loss
 from sweep.session.trial_queue import Agenda, flops
@@ -49,7 +49,7 @@ class Session:
         journal: Journal,
         watch: Callable[[Event], None] = lambda event: None,
         rounds: Rounds | None = None,
-        cache: ReferenceCache | None = None,
+        cache: BaselineCache | None = None,
     ) -> None:
         """ledgers: of baseline and search, or that of a confirmation, which goes by `rounds`."""
         self.space, self.journal, self._cache = space, journal, cache
@@ -225,7 +225,7 @@ def _recall(
     baseline: Ledger,
     space: Space,
     view: View,
-    cache: ReferenceCache | None,
+    cache: BaselineCache | None,
     note: Callable[..., None],
 ) -> None:
     """Take over the baseline runs that an earlier sweep measured under the same conditions."""

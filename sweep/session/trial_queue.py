@@ -10,7 +10,7 @@ from typing import Any
 from model.config import ConfigError, trial_flops
 from sweep.journal import Journal
 from sweep.records import (
-    CONTENDER,
+    FINALIST,
     FRESH,
     Role,
     Trial,
@@ -90,9 +90,9 @@ class Agenda:
 
     def _resumes(self, trial: Trial, running: Collection[str]) -> bool:
         if self._rounds is not None:
-            contender, seed = str(trial.searched[CONTENDER]), int(trial.searched[FRESH])  # type: ignore[arg-type]
-            self._rounds.begun(contender, seed)
-            if contender not in self._rounds.plan.contenders:
+            finalist, seed = str(trial.searched[FINALIST]), int(trial.searched[FRESH])  # type: ignore[arg-type]
+            self._rounds.begun(finalist, seed)
+            if finalist not in self._rounds.plan.finalists:
                 return False
         why = self.allowance.misfit(trial, running)
         self._left_out = self._left_out or bool(why)
@@ -120,13 +120,13 @@ class Agenda:
         wanted = rounds.wanted(self._view)
         if not wanted or self.spent:
             return None
-        contender, seed = wanted[0]
+        finalist, seed = wanted[0]
         row = [rounds.settings[name] for name, its in wanted if its == seed]
         if self.allowance.misfit_all(row, running):
             self.nothing_fits = True
             return None
-        rounds.begun(contender, seed)
-        return self._ledgers[Role.CONFIRM].repeat(contender, seed)
+        rounds.begun(finalist, seed)
+        return self._ledgers[Role.CONFIRM].repeat(finalist, seed)
 
     def _fits(self, trial: Trial, running: Collection[str]) -> bool:
         """Whether a proposal can end within the budget; if not, it is handed back."""

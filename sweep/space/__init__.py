@@ -1,7 +1,7 @@
 """What is searched, what may be spent on it, and what that would cost."""
 
 from sweep.space.constraint import Constraint
-from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range
 from sweep.space.plan import Plan
 from sweep.space.points import Point
 from sweep.space.settings import (
@@ -19,10 +19,10 @@ __all__ = [
     "SECTIONS",
     "SEEDS",
     "SWEEP_SETTINGS",
-    "Axis",
     "BudgetConfig",
     "Choice",
     "Constraint",
+    "Hyperparameter",
     "Plan",
     "Point",
     "PruneConfig",

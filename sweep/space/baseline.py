@@ -13,7 +13,7 @@ from typing import Any
 from model.config import SETTINGS, ConfigError
 from sweep.errors import SweepError
 from sweep.records import BaselineRun
-from sweep.space.settings import ReferenceConfig
+from sweep.space.settings import BaselineConfig
 
 SLOWRUN = "slowrun"
 # data_eff/README.md of qlabs-eng/slowrun: nanochat's defaults at depths 12, 20 and 26.
@@ -42,7 +42,7 @@ def _listed(found: object) -> Sequence[object]:
 
 
 def read_entries(given: Sequence[object], problem: Problem) -> tuple[str, ...]:
-    """`reference.table` spelled out, a file's rows included, so that resolved.yaml holds numbers.
+    """`baseline.table` spelled out, a file's rows included, so that resolved.yaml holds numbers.
 
     given   `tokens:loss` pairs, one CSV file, or the name of the built-in table
     Tells `problem` of everything that is wrong.
@@ -102,7 +102,7 @@ def _entry(where: str, tokens: str, loss: str, problem: Problem) -> str:
 
 
 def table_runs(entries: Sequence[str]) -> list[BaselineRun]:
-    """The runs that `reference.table` stands for; several at one token count are sizes."""
+    """The runs that `baseline.table` stands for; several at one token count are sizes."""
     if list(entries) == [SLOWRUN]:
         pairs = [(n, loss) for n, losses in SLOWRUN_RUNS.items() for loss in losses]
     else:
@@ -130,8 +130,8 @@ def is_slowruns(about: Mapping[str, Any]) -> bool:
     return bool(digests & held) and about["tokens"]["val"] >= WHOLE_VAL
 
 
-def settled(reference: ReferenceConfig, about: Mapping[str, Any]) -> ReferenceConfig:
-    """`reference` with Slowrun's table where nothing else is asked for and its tokens are used.
+def settled(baseline: BaselineConfig, about: Mapping[str, Any]) -> BaselineConfig:
+    """`baseline` with Slowrun's table where nothing else is asked for and its tokens are used.
 
     Raises SweepError if the table is asked for and the tokens are others: a multiplier read off
     another text's curve means nothing.
@@ -139,17 +139,17 @@ def settled(reference: ReferenceConfig, about: Mapping[str, Any]) -> ReferenceCo
     from model.data import slowrun_files as fineweb
 
     same = is_slowruns(about)
-    if reference.table == (SLOWRUN,) and not same:
+    if baseline.table == (SLOWRUN,) and not same:
         raise SweepError(
-            "reference.table: slowrun was measured on other validation tokens than these",
+            "baseline.table: slowrun was measured on other validation tokens than these",
             [
                 f"expected the {fineweb.TOKENS['val']:,} GPT-2 tokens of FineWeb that "
                 f"fineweb_val.pt holds, SHA-256 {fineweb.DIGESTS['val']}",
                 f"found {about['tokens']['val']:,} tokens of {about.get('source', 'a table')}",
             ],
             hint="Use them (sweep data prepare fineweb), or measure a baseline: "
-            "reference.multiples=1,2,4,8",
+            "baseline.multiples=1,2,4,8",
         )
-    if same and not reference.multiples and not reference.table:
-        return replace(reference, table=(SLOWRUN,))
-    return reference
+    if same and not baseline.multiples and not baseline.table:
+        return replace(baseline, table=(SLOWRUN,))
+    return baseline

@@ -11,7 +11,7 @@ from typing import Any
 
 from model.config import SETTINGS, Config, ConfigError, Value
 from sweep.records import Outcome, View
-from sweep.space.hyperparameter import Axis, Range
+from sweep.space.hyperparameter import Hyperparameter, Range
 from sweep.space.space import SEEDS, Space
 
 # Sections that a continued sweep may have differently: they say what is spent and what is proposed.
@@ -50,7 +50,7 @@ def problems(
     found += otherwise
     if otherwise or all(before.get(part) == now.get(part) for part in GROWING):
         return found
-    if space.reference.multiples and view.header.get("train_tokens") != space.train_tokens:
+    if space.baseline.multiples and view.header.get("train_tokens") != space.train_tokens:
         found.append(
             f"search: the baseline was measured in multiples of "
             f"{view.header.get('train_tokens')} training tokens, the smallest budget is now "
@@ -59,32 +59,34 @@ def problems(
     return found + _without_place(space, view)
 
 
-def place(axes: Sequence[Axis], settings: Mapping[str, Value]) -> dict[str, Value]:
-    """What `axes` must have chosen for a trial to be trained with `settings`.
+def place(
+    hyperparameters: Sequence[Hyperparameter], settings: Mapping[str, Value]
+) -> dict[str, Value]:
+    """What `hyperparameters` must have chosen for a trial to be trained with `settings`.
 
     Raises Outside if they could not.
     """
     chosen: dict[str, Value] = {}
-    for axis in axes:
-        if not axis.active(chosen):
+    for hp in hyperparameters:
+        if not hp.active(chosen):
             continue
-        value = settings.get(axis.setting, SETTINGS[axis.setting].default)
-        chosen[axis.setting] = _in_domain(axis, value)
+        value = settings.get(hp.setting, SETTINGS[hp.setting].default)
+        chosen[hp.setting] = _in_domain(hp, value)
     return chosen
 
 
-def _in_domain(axis: Axis, value: Value) -> Value:
-    """`value` as the axis spells it."""
-    domain = axis.domain
+def _in_domain(hp: Hyperparameter, value: Value) -> Value:
+    """`value` as the hyperparameter spells it."""
+    domain = hp.domain
     if isinstance(domain, Range):
         if domain.has(value):
             return value
-        raise Outside(f"{axis.setting} {value!r}, not within {domain.low:g} to {domain.high:g}")
-    check = SETTINGS[axis.setting].check
+        raise Outside(f"{hp.setting} {value!r}, not within {domain.low:g} to {domain.high:g}")
+    check = SETTINGS[hp.setting].check
     for known in domain.values:
         if check(known) == check(value):
             return known
-    raise Outside(f"{axis.setting} {value!r}, not one of {list(domain.values)}")
+    raise Outside(f"{hp.setting} {value!r}, not one of {list(domain.values)}")
 
 
 def _fixed_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -101,7 +103,7 @@ def _fixed_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def _setting(parameter: str) -> str:
-    """The setting of an axis by its name in the study."""
+    """The setting of a hyperparameter by its name in the study."""
     return parameter.partition(" [")[0]
 
 
@@ -111,7 +113,7 @@ def _without_place(space: Space, view: View) -> list[str]:
         if trial.outcome is Outcome.FAILED:  # nothing was learned from it
             continue
         try:
-            chosen = place(space.axes, trial.settings)
+            chosen = place(space.hyperparameters, trial.settings)
         except Outside as error:
             found.append(f"search: trial {trial.name} has {error}")
             continue

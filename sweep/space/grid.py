@@ -12,7 +12,7 @@ from itertools import islice
 
 from model.config import MULTIPLIER, SETTINGS, Value
 from sweep.errors import SweepError
-from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.points import (
     Key,
     Point,
@@ -30,15 +30,15 @@ NEAREST_STEP = 0.75  # octaves between the decay wanted at equal timescale and t
 
 @dataclass(frozen=True)
 class Line:
-    """One axis with its levels, rising where they have an order."""
+    """One hyperparameter with its levels, rising where they have an order."""
 
-    axis: Axis
+    hyperparameter: Hyperparameter
     levels: tuple[Value, ...]
     ordered: bool
 
     def open_end(self, value: Value) -> bool:
         """Whether `value` is at an end beyond which the setting could go on."""
-        about = SETTINGS.get(self.axis.setting)
+        about = SETTINGS.get(self.hyperparameter.setting)
         if not self.ordered or len(self.levels) < 2 or about is None:
             return False
         lowest, highest = self.levels[0], self.levels[-1]
@@ -55,17 +55,17 @@ class Neighbour:
     point: Point
 
 
-def lines_of(axes: Sequence[Axis], factor: float) -> tuple[Line, ...]:
-    """The grid of `axes`: log ranges in steps of about `factor`, both ends among them."""
-    return tuple(_line(axis, factor) for axis in axes)
+def lines_of(hyperparameters: Sequence[Hyperparameter], factor: float) -> tuple[Line, ...]:
+    """The grid of a space: log ranges in steps of about `factor`, both ends among them."""
+    return tuple(_line(hp, factor) for hp in hyperparameters)
 
 
-def _line(axis: Axis, factor: float) -> Line:
-    domain = axis.domain
+def _line(hp: Hyperparameter, factor: float) -> Line:
+    domain = hp.domain
     if isinstance(domain, Choice):
         ordered = all(map(is_number, domain.values))
         values = tuple(sorted(domain.values)) if ordered else domain.values
-        return Line(axis, values, ordered)
+        return Line(hp, values, ordered)
     ratio = domain.high / domain.low if domain.log else FACTORS_IN_LINEAR
     count = max(1, round(math.log(ratio) / math.log(factor)))
     inner: list[float] = [
@@ -78,17 +78,21 @@ def _line(axis: Axis, factor: float) -> Line:
     levels = sorted({domain.low, *kept, domain.high})
     if domain.whole:
         levels = [int(level) for level in levels]  # type: ignore[arg-type]
-    return Line(axis, tuple(levels), ordered=True)
+    return Line(hp, tuple(levels), ordered=True)
 
 
 @lru_cache(maxsize=4)
-def grid_points(axes: tuple[Axis, ...], factor: float, seed: int) -> tuple[Point, ...]:
+def grid_points(
+    hyperparameters: tuple[Hyperparameter, ...], factor: float, seed: int
+) -> tuple[Point, ...]:
     """Every point of the grid, in an order that the seed decides.
 
     Raises SweepError if they are more than any sweep gets through.
     """
-    levels = {line.axis.parameter: line.levels for line in lines_of(axes, factor)}
-    points = list(islice(every_point(axes, levels), GRID_LIMIT + 1))
+    levels = {
+        line.hyperparameter.parameter: line.levels for line in lines_of(hyperparameters, factor)
+    }
+    points = list(islice(every_point(hyperparameters, levels), GRID_LIMIT + 1))
     if len(points) > GRID_LIMIT:
         raise SweepError(
             f"sampler.name: the grid of this space has more than {GRID_LIMIT:,} points",
@@ -97,23 +101,29 @@ def grid_points(axes: tuple[Axis, ...], factor: float, seed: int) -> tuple[Point
     return tuple(random.Random(seed).sample(points, len(points)))
 
 
-def least_tried(axes: tuple[Axis, ...], factor: float, seed: int, tried: Sequence[Point]) -> Point:
+def least_tried(
+    hyperparameters: tuple[Hyperparameter, ...], factor: float, seed: int, tried: Sequence[Point]
+) -> Point:
     """The first point of the grid of those that were tried least often, so that none is left out
     by what was proposed in between.
     """
-    times = _times(axes, factor, tried)
-    return min(grid_points(axes, factor, seed), key=lambda point: times[key(point)])
+    times = _times(hyperparameters, factor, tried)
+    return min(grid_points(hyperparameters, factor, seed), key=lambda point: times[key(point)])
 
 
-def is_through(axes: tuple[Axis, ...], factor: float, seed: int, tried: Sequence[Point]) -> bool:
+def is_through(
+    hyperparameters: tuple[Hyperparameter, ...], factor: float, seed: int, tried: Sequence[Point]
+) -> bool:
     """Whether every point was tried: once more, the same settings would give the same loss."""
-    times = _times(axes, factor, tried)
-    points = grid_points(axes, factor, seed)
+    times = _times(hyperparameters, factor, tried)
+    points = grid_points(hyperparameters, factor, seed)
     return len(times) >= len(points) and all(key(point) in times for point in points)
 
 
-def _times(axes: tuple[Axis, ...], factor: float, tried: Sequence[Point]) -> Counter[Key]:
-    lines = lines_of(axes, factor)
+def _times(
+    hyperparameters: tuple[Hyperparameter, ...], factor: float, tried: Sequence[Point]
+) -> Counter[Key]:
+    lines = lines_of(hyperparameters, factor)
     return Counter(key(on_grid(lines, point)) for point in tried)
 
 
@@ -121,11 +131,11 @@ def on_grid(lines: Sequence[Line], point: Point) -> Point:
     """`point` moved to the nearest levels; what it lacks, or cannot keep, is put in the middle."""
     moved: dict[str, Value] = {}
     for line in lines:
-        if line.axis.active(moved):
+        if line.hyperparameter.active(moved):
             level: Value | None = None
-            if line.axis.setting in point:
-                level = snapped(Choice(line.levels), point[line.axis.setting])
-            moved[line.axis.setting] = (
+            if line.hyperparameter.setting in point:
+                level = snapped(Choice(line.levels), point[line.hyperparameter.setting])
+            moved[line.hyperparameter.setting] = (
                 line.levels[len(line.levels) // 2] if level is None else level
             )
     return moved
@@ -135,11 +145,13 @@ def neighbours(lines: Sequence[Line], point: Point) -> list[Neighbour]:
     """What is one step from `point`: a level up or down, or any other value without order.
 
     A step of the rate keeps the decay timescale: decay moves the other way, by the nearest level.
-    Rate and decay share a valley along their product, which steps along the axes would cross
+    Rate and decay share a valley along their product, which steps along either would cross
     only to climb out of again. At the end of decay's levels the rate moves alone.
     """
     found = []
-    active = {line.axis.setting: line for line in lines if line.axis.active(point)}
+    active = {
+        line.hyperparameter.setting: line for line in lines if line.hyperparameter.active(point)
+    }
     for name, line in active.items():
         value = point[name]
         if line.ordered:
@@ -158,16 +170,17 @@ def neighbours(lines: Sequence[Line], point: Point) -> list[Neighbour]:
 
 
 def _carried(lines: Sequence[Line], moved: Point, before: Point) -> Point:
-    """`moved` with axes that have other levels now at the share of their levels they were at."""
+    """`moved`, each at the share of its levels where it was, if its levels are others now."""
     point: dict[str, Value] = {}
     places = {
-        line.axis.setting: line.levels.index(before[line.axis.setting]) / len(line.levels)
+        line.hyperparameter.setting: line.levels.index(before[line.hyperparameter.setting])
+        / len(line.levels)
         for line in lines
-        if line.axis.active(before)
+        if line.hyperparameter.active(before)
     }
     for line in lines:
-        name = line.axis.setting
-        if not line.axis.active(point):
+        name = line.hyperparameter.setting
+        if not line.hyperparameter.active(point):
             continue
         if name in moved and moved[name] in line.levels:
             point[name] = moved[name]

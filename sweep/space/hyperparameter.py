@@ -37,7 +37,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Axis:
+class Hyperparameter:
     """One searched setting, or one of its alternatives under a condition."""
 
     setting: str

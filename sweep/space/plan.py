@@ -53,7 +53,7 @@ class Plan:
 def plan(space: Space) -> Plan:
     """What `space` comes to. Raises SweepError if no trial of it can be trained."""
     found, broken, impossible = [], 0, 0
-    sampled = draws(space.axes, DRAWS)
+    sampled = draws(space.hyperparameters, DRAWS)
     for chosen in sampled:
         try:
             row = _row("", chosen, space)
@@ -64,7 +64,7 @@ def plan(space: Space) -> Plan:
             broken += 1
         else:
             found.append(row)
-    extremes = _trainable(list(islice(corners(space.axes), CORNERS)), space) + found
+    extremes = _trainable(list(islice(corners(space.hyperparameters), CORNERS)), space) + found
     if not found or not extremes:
         raise SweepError(f"{space.name} proposes nothing that can be trained and keeps constraints")
     trials = _trials(space)
@@ -196,7 +196,7 @@ def _trials(space: Space) -> int:
     most = space.budget.trials
     if space.sampler.name != "grid":
         return most
-    points = grid_points(space.axes, space.sampler.step, space.sampler.seed)
+    points = grid_points(space.hyperparameters, space.sampler.step, space.sampler.seed)
     kept = sum(
         not any(v > 0 for v in violations({**space.fixed, **p}, space.constraints).values())
         for p in points[: most if not space.constraints else None]
@@ -207,7 +207,7 @@ def _trials(space: Space) -> int:
 def _strata(space: Space) -> int:
     """Groups of peers within which trials are compared, as far as lists tell."""
     groups: dict[str, set[Value]] = {name: set() for name in space.prune.peers}
-    for chosen in islice(corners(space.axes), CORNERS):
+    for chosen in islice(corners(space.hyperparameters), CORNERS):
         for name in groups:
             groups[name].add(chosen.get(name, ""))
     return math.prod(max(1, len(values)) for values in groups.values())

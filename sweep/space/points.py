@@ -1,4 +1,4 @@
-"""Points of a search space, and where in its unit cube they lie: a share of each axis."""
+"""Points of a search space, and where in its unit cube they lie: a share of each hyperparameter."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from model.config import Value
-from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range
 
-Point = Mapping[str, Value]  # by setting; only axes whose condition holds
+Point = Mapping[str, Value]  # by setting; only hyperparameters whose condition holds
 Key = tuple[tuple[str, Value], ...]
 
 
@@ -34,12 +34,12 @@ def is_number(value: Value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def drawn(axes: Sequence[Axis], shares: Sequence[float]) -> Point:
-    """The point at these shares, one in [0, 1) for each axis, of the axes' domains."""
+def drawn(hyperparameters: Sequence[Hyperparameter], shares: Sequence[float]) -> Point:
+    """The point at these shares of the domains, one in [0, 1) for each hyperparameter."""
     point: dict[str, Value] = {}
-    for axis, share in zip(axes, shares, strict=True):
-        if axis.active(point):
-            point[axis.setting] = at_share(axis.domain, share)
+    for hp, share in zip(hyperparameters, shares, strict=True):
+        if hp.active(point):
+            point[hp.setting] = at_share(hp.domain, share)
     return point
 
 
@@ -95,19 +95,21 @@ def spread(count: int, dimensions: int, seed: int, first: int = 0) -> list[list[
 
 
 def every_point(
-    axes: Sequence[Axis], levels: Mapping[str, Sequence[Value]], point: Point | None = None
+    hyperparameters: Sequence[Hyperparameter],
+    levels: Mapping[str, Sequence[Value]],
+    point: Point | None = None,
 ) -> Iterator[Point]:
-    """Every combination of `levels`, by parameter, that the axes' conditions allow."""
+    """Every combination of `levels`, by parameter, that the hyperparameters' conditions allow."""
     chosen = point or {}
-    if not axes:
+    if not hyperparameters:
         yield chosen
         return
-    axis, rest = axes[0], axes[1:]
-    if not axis.active(chosen):
+    hp, rest = hyperparameters[0], hyperparameters[1:]
+    if not hp.active(chosen):
         yield from every_point(rest, levels, chosen)
         return
-    for value in levels[axis.parameter]:
-        yield from every_point(rest, levels, {**chosen, axis.setting: value})
+    for value in levels[hp.parameter]:
+        yield from every_point(rest, levels, {**chosen, hp.setting: value})
 
 
 def _apart(a: float, b: float) -> float:
@@ -115,19 +117,19 @@ def _apart(a: float, b: float) -> float:
 
 
 def corners(
-    axes: Sequence[Axis], chosen: dict[str, Value] | None = None
+    hyperparameters: Sequence[Hyperparameter], chosen: dict[str, Value] | None = None
 ) -> Iterator[dict[str, Value]]:
     """Combinations of listed values and ends of ranges, as far as conditions let them meet."""
     chosen = chosen or {}
-    if not axes:
+    if not hyperparameters:
         yield chosen
         return
-    axis, rest = axes[0], axes[1:]
-    if not axis.active(chosen):
+    hp, rest = hyperparameters[0], hyperparameters[1:]
+    if not hp.active(chosen):
         yield from corners(rest, chosen)
         return
-    for value in ends(axis.domain):
-        yield from corners(rest, {**chosen, axis.setting: value})
+    for value in ends(hp.domain):
+        yield from corners(rest, {**chosen, hp.setting: value})
 
 
 def ends(domain: Choice | Range) -> tuple[Value, ...]:
@@ -139,15 +141,17 @@ def ends(domain: Choice | Range) -> tuple[Value, ...]:
     return tuple(map(int, found)) if domain.whole else found
 
 
-def draws(axes: Sequence[Axis], count: int, seed: int = 0) -> list[dict[str, Value]]:
-    """`count` points, each axis drawn on its own: evenly, or evenly in the logarithm."""
+def draws(
+    hyperparameters: Sequence[Hyperparameter], count: int, seed: int = 0
+) -> list[dict[str, Value]]:
+    """`count` points, each hyperparameter drawn on its own: evenly, or evenly in the logarithm."""
     source = random.Random(seed)
     found = []
     for _ in range(count):
         chosen: dict[str, Value] = {}
-        for axis in axes:
-            if axis.active(chosen):
-                chosen[axis.setting] = _draw(axis.domain, source)
+        for hp in hyperparameters:
+            if hp.active(chosen):
+                chosen[hp.setting] = _draw(hp.domain, source)
         found.append(chosen)
     return found
 

@@ -117,7 +117,7 @@ class PruneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceConfig:
+class BaselineConfig:
     multiples: tuple[int, ...] = setting((), "x", "train a plain baseline on these data budgets")
     sizes: tuple[float, ...] = setting(
         (1.0,), "x", "in these sizes (gpt.scale); the best counts at each budget, as in slowrun"
@@ -137,7 +137,7 @@ SECTIONS: dict[str, Any] = {
     "trial": TrialConfig,
     "sampler": SamplerConfig,
     "prune": PruneConfig,
-    "reference": ReferenceConfig,
+    "baseline": BaselineConfig,
 }
 SWEEP_SETTINGS: dict[str, Setting] = {
     name: about

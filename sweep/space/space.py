@@ -10,12 +10,12 @@ from model.config import SETTINGS, Config, Value, block_parameters, scaled
 from model.config.presets import SAME, overridden
 from sweep.records import MULTIPLE
 from sweep.space.constraint import Constraint
-from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range
 from sweep.space.settings import (
     SECTIONS,
+    BaselineConfig,
     BudgetConfig,
     PruneConfig,
-    ReferenceConfig,
     SamplerConfig,
     TrialConfig,
 )
@@ -48,13 +48,15 @@ class Space:
     """What to search, what stays fixed, and how much may be spent."""
 
     name: str
-    axes: tuple[Axis, ...]  # in an order in which conditions precede what they decide
+    hyperparameters: tuple[
+        Hyperparameter, ...
+    ]  # in an order in which conditions precede what they decide
     fixed: Mapping[str, Value] = field(default_factory=dict)
     budget: BudgetConfig = BudgetConfig()
     trial: TrialConfig = TrialConfig()
     sampler: SamplerConfig = SamplerConfig()
     prune: PruneConfig = PruneConfig()
-    reference: ReferenceConfig = ReferenceConfig()
+    baseline: BaselineConfig = BaselineConfig()
     points: tuple[Mapping[str, Value], ...] = ()  # proposed first; each names searched settings
     constraints: tuple[Constraint, ...] = ()
     repeat: int = 1  # seeds that each proposal is trained with
@@ -63,7 +65,7 @@ class Space:
     @property
     def searched(self) -> list[str]:
         """Names of the searched settings, each once."""
-        return list(dict.fromkeys(axis.setting for axis in self.axes))
+        return list(dict.fromkeys(hp.setting for hp in self.hyperparameters))
 
     @property
     def train_tokens(self) -> int:
@@ -74,9 +76,9 @@ class Space:
     def budgets(self) -> tuple[int, int]:
         """The smallest and the largest training budget of any trial."""
         given: list[Any] = []
-        for axis in self.axes:
-            if axis.setting == BUDGET:
-                domain = axis.domain
+        for hp in self.hyperparameters:
+            if hp.setting == BUDGET:
+                domain = hp.domain
                 given += domain.values if isinstance(domain, Choice) else [domain.low, domain.high]
         given = given or [self.fixed.get(BUDGET, SETTINGS[BUDGET].default)]
         return int(min(given)), int(max(given))
@@ -85,7 +87,7 @@ class Space:
         """Everything spelled out, for resolved.yaml and for comparing two sweeps."""
         return {
             "name": self.name,
-            "search": {axis.parameter: _domain_as_dict(axis.domain) for axis in self.axes},
+            "search": {hp.parameter: _domain_as_dict(hp.domain) for hp in self.hyperparameters},
             "fixed": dict(self.fixed),
             "points": [dict(point) for point in self.points],
             "constraints": list(map(str, self.constraints)),
@@ -94,22 +96,22 @@ class Space:
         }
 
     def pinned(self, name: str, value: Value) -> Space:
-        """The space with one setting fixed; axes whose condition it decides follow.
+        """The space with one setting fixed; hyperparameters whose condition it decides follow.
 
         Decay fixed in one way is no longer searched or fixed in the other.
         """
-        axes = []
-        for axis in self.axes:
-            allowed = dict(axis.when).get(name)
-            searched = axis.setting in (name, SAME.get(name))
+        hyperparameters = []
+        for hp in self.hyperparameters:
+            allowed = dict(hp.when).get(name)
+            searched = hp.setting in (name, SAME.get(name))
             if not searched and (allowed is None or value in allowed):
-                axes.append(replace(axis, when=tuple(c for c in axis.when if c[0] != name)))
+                hyperparameters.append(replace(hp, when=tuple(c for c in hp.when if c[0] != name)))
         fixed: dict[str, Any] = overridden(self.fixed, {name: value})
         points = [
             {n: v for n, v in p.items() if n not in (name, SAME.get(name))} for p in self.points
         ]
         left = tuple(point for point in points if point)
-        return replace(self, axes=tuple(axes), fixed=fixed, points=left)
+        return replace(self, hyperparameters=tuple(hyperparameters), fixed=fixed, points=left)
 
     @property
     def baseline_points(self) -> list[dict[str, Value]]:
@@ -117,7 +119,7 @@ class Space:
 
         A point names only what there are several of, beside its multiple.
         """
-        sizes, seeds = self.reference.sizes, range(self.reference.seeds)
+        sizes, seeds = self.baseline.sizes, range(self.baseline.seeds)
         scale: list[dict[str, Value]] = [{"gpt.scale": size} for size in sizes]
         drawn: list[dict[str, Value]] = [
             {name: int(self.fixed.get(name, 0)) + seed for name in SEEDS}  # type: ignore[arg-type]
@@ -125,7 +127,7 @@ class Space:
         ]
         return [
             {MULTIPLE: multiple, **size, **seed}
-            for multiple in self.reference.multiples
+            for multiple in self.baseline.multiples
             for size in (scale if sizes != (1.0,) else [{}])
             for seed in (drawn if len(seeds) > 1 else [{}])
         ]
@@ -146,7 +148,7 @@ class Space:
         return {
             **kept,
             **PLAIN,
-            "optim.lr": self.reference.lr,
+            "optim.lr": self.baseline.lr,
             "data.train_tokens": multiple * self.train_tokens,
             **varied,
         }

@@ -32,7 +32,7 @@ STATUS = {
     Outcome.FAILED: "FAILED",
 }
 SOURCE = {"mlflow.source.name": "sweep", "mlflow.source.type": "LOCAL"}
-# MLflow's charts call every axis of steps "Step".
+# MLflow's charts call every hyperparameter of steps "Step".
 ABOUT_PARENT = """The search as a whole: its trials are the child runs, its files under Artifacts.
 
 - `sweep/..._by_device_seconds`: the best so far; a step is a second of training on one device

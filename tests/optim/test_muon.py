@@ -106,13 +106,13 @@ def test_rows_of_the_direction_are_made_equally_long_first() -> None:
 def test_normuon_evens_out_updates_and_keeps_their_norm(shape: tuple[int, int]) -> None:
     """By row of tall matrices and by column of wide ones, with a running mean square."""
     start, gradients = draws(shape, steps=2)
-    axis = 1 if shape[0] >= shape[1] else 0
+    hp = 1 if shape[0] >= shape[1] else 0
     weight, mean = start.clone(), torch.zeros(())
     buffer = torch.zeros(shape)
     for gradient in gradients:
         buffer = 0.95 * buffer + 0.05 * gradient
         update = orthogonalise((0.05 * gradient + 0.95 * buffer)[None])[0]
-        mean = 0.95 * mean + 0.05 * update.square().mean(dim=axis, keepdim=True)
+        mean = 0.95 * mean + 0.05 * update.square().mean(dim=hp, keepdim=True)
         evened = update / mean.sqrt()
         evened = evened * update.norm() / evened.norm()
         weight = weight * (1 - 0.01 * 0.5) - 0.01 * 0.2 * max(shape) ** 0.5 * evened

@@ -206,11 +206,11 @@ def test_settings_between_the_recorded_ones_are_the_nearest() -> None:
 
 
 def test_rates_that_depend_on_the_optimizer_are_axes_of_their_own() -> None:
-    axes = BANK.space(RANDOM, SOME, 4).axes
-    rates = {axis.parameter: axis.domain for axis in axes if axis.setting == "optim.lr"}
+    hyperparameters = BANK.space(RANDOM, SOME, 4).hyperparameters
+    rates = {hp.parameter: hp.domain for hp in hyperparameters if hp.setting == "optim.lr"}
 
     assert list(rates) == ["optim.lr [optim.name=adamw]", "optim.lr [optim.name=muon]"]
-    assert axes[-1].setting == "optim.lr"  # after what decides it
+    assert hyperparameters[-1].setting == "optim.lr"  # after what decides it
 
 
 def test_quartiles_are_values_that_occurred() -> None:

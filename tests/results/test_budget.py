@@ -34,7 +34,7 @@ from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import Ledger, open_storage
 from sweep.session.session import Session
-from sweep.space.settings import BudgetConfig, ReferenceConfig
+from sweep.space.settings import BaselineConfig, BudgetConfig
 from sweep.space.space import Space
 
 Open = Callable[[Space], Session]
@@ -101,7 +101,7 @@ def test_what_is_handed_back_counts_nowhere(
 
 def test_what_running_trials_still_need_is_not_given_away(space: Space, open_session: Open) -> None:
     """Two fit; a third is not begun beside them, although nothing is spent yet."""
-    space = replace(space.pinned("train.epochs", 2), reference=ReferenceConfig())
+    space = replace(space.pinned("train.epochs", 2), baseline=BaselineConfig())
     limit = 2.5 * trial_flops({"train.epochs": 2})
     session = open_session(limited(space, flops=limit, trials=1000))
 
@@ -111,7 +111,7 @@ def test_what_running_trials_still_need_is_not_given_away(space: Space, open_ses
 
 
 def test_a_trial_that_ends_early_makes_room(space: Space, open_session: Open) -> None:
-    space = replace(space.pinned("train.epochs", 2), reference=ReferenceConfig())
+    space = replace(space.pinned("train.epochs", 2), baseline=BaselineConfig())
     limit = 1.9 * trial_flops({"train.epochs": 2})
     session = open_session(limited(space, flops=limit, trials=1000))
     first = session.next_trial()
@@ -127,7 +127,7 @@ def test_a_proposal_that_a_crash_left_unbegun_is_handed_back_if_it_does_not_fit(
     space: Space, open_session: Open, storage: BaseStorage
 ) -> None:
     Ledger(storage, Role.SEARCH, space).ask()
-    space = replace(space, reference=ReferenceConfig())
+    space = replace(space, baseline=BaselineConfig())
 
     session = open_session(limited(space, flops=1.0))
 
@@ -161,7 +161,7 @@ def test_spent_flops_survive_a_driver_that_vanishes(
 def test_baseline_runs_that_do_not_fit_leave_room_for_those_that_do(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:
-    space = replace(space, reference=replace(space.reference, multiples=(1, 2, 64)))
+    space = replace(space, baseline=replace(space.baseline, multiples=(1, 2, 64)))
     limit = 8 * trial_flops(space.baseline_settings(1))
 
     view = run(open_session(limited(space, flops=limit)), tmp_path)
@@ -213,7 +213,7 @@ def test_a_trial_longer_than_the_time_left_is_not_begun(
         for progress in fake_train(config, folder):
             yield Progress(**{**progress.to_dict(), "seconds": progress.seconds * HOUR})
 
-    space = replace(space, reference=replace(space.reference, multiples=()))
+    space = replace(space, baseline=replace(space.baseline, multiples=()))
     session = open_session(limited(space, hours=0.2, trials=1000))
 
     view = run(session, tmp_path, slow)

@@ -36,7 +36,7 @@ search:
 budget: {trials: 16}
 sampler: {name: random}
 prune: {rule: none}
-reference: {multiples: [1, 2, 4, 8]}
+baseline: {multiples: [1, 2, 4, 8]}
 """
 
 
@@ -49,7 +49,7 @@ def finished(session: Session, folder: Path) -> View:
 
 @pytest.fixture
 def view(space: Space, open_session: Open, tmp_path: Path) -> View:
-    wide = replace(space, reference=replace(space.reference, multiples=(1, 2, 4, 8)))
+    wide = replace(space, baseline=replace(space.baseline, multiples=(1, 2, 4, 8)))
     return finished(open_session(wide), tmp_path / "trials")
 
 
@@ -94,7 +94,7 @@ def test_the_best_recipe_at_each_budget_is_the_mean_of_its_seeds(
 def test_noise_is_told_or_measured_or_assumed(view: View) -> None:
     assert noise_of(view).source == "assumed: nothing was repeated"
     view.header["noise"] = 0.01
-    assert (noise_of(view).sd, noise_of(view).source) == (0.01, "told by reference.noise")
+    assert (noise_of(view).sd, noise_of(view).source) == (0.01, "told by baseline.noise")
     del view.header["noise"]
     view.baseline_runs.append(replace(view.baseline_runs[0], loss=view.baseline_runs[0].loss + 0.2))
     assert noise_of(view).sd == pytest.approx(0.1 * 2**0.5)

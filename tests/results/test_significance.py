@@ -72,7 +72,7 @@ def test_a_difference_that_can_be_seen_shrinks_with_seeds() -> None:
 
 
 def test_the_difference_that_is_promised_is_one_that_would_be_called_separated() -> None:
-    """Of three contenders the clearest pair is tested at a third of the level."""
+    """Of three finalists the clearest pair is tested at a third of the level."""
     noise = {1: 0.01, 2: -0.01, 3: 0.02, 4: -0.02, 5: 0.0}
     losses = {
         "a": dict.fromkeys(noise, 3.0),
@@ -94,25 +94,25 @@ def test_sharing_seeds_takes_out_what_they_have_in_common() -> None:
     assert (noise_floor([list(its.values()) for its in losses.values()]) or mean([1])).high > 0.05
 
 
-@pytest.mark.parametrize("contenders", [2, 3, 5])
-def test_without_a_difference_at_most_one_in_twenty_is_called_separated(contenders: int) -> None:
-    rng, tries = random.Random(contenders), 600
-    same = dict.fromkeys("abcde"[:contenders], 3.0)
+@pytest.mark.parametrize("finalists", [2, 3, 5])
+def test_without_a_difference_at_most_one_in_twenty_is_called_separated(finalists: int) -> None:
+    rng, tries = random.Random(finalists), 600
+    same = dict.fromkeys("abcde"[:finalists], 3.0)
 
     false = sum(any(p.separated for p in compare(upto(draw(rng, same), 5))) for _ in range(tries))
 
     assert false / tries < 0.05 + 2 * math.sqrt(0.05 * 0.95 / tries)
 
 
-@pytest.mark.parametrize("contenders", [2, 3])
-def test_looking_again_and_again_separates_falsely_no_more_often(contenders: int) -> None:
+@pytest.mark.parametrize("finalists", [2, 3])
+def test_looking_again_and_again_separates_falsely_no_more_often(finalists: int) -> None:
     """Until they are separated or 23 seeds are spent: seven looks, five per cent in all."""
-    rng, tries = random.Random(contenders), 300
-    plan = Plan(tuple("abc"[:contenders]), 23, until_separated=True)
+    rng, tries = random.Random(finalists), 300
+    plan = Plan(tuple("abc"[:finalists]), 23, until_separated=True)
 
     false = 0
     for _ in range(tries):
-        found = standing(plan, draw(rng, dict.fromkeys(plan.contenders, 3.0)))
+        found = standing(plan, draw(rng, dict.fromkeys(plan.finalists, 3.0)))
         false += any(pair.separated for pair in found.pairs)
 
     assert false / tries < 0.05 + 2 * math.sqrt(0.05 * 0.95 / tries)

@@ -49,7 +49,7 @@ fixed:
   train.evals: 8
 budget: {trials: 6}
 prune: {startup_trials: 2}
-reference: {multiples: [1, 2]}
+baseline: {multiples: [1, 2]}
 """
 
 

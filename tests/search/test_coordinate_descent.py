@@ -13,16 +13,16 @@ from sweep.search.coordinate_descent import (
     next_point,
 )
 from sweep.space.grid import Line, lines_of, neighbours
-from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range
 from sweep.space.points import Point, key
 
 Loss = Callable[[Point], float]
-AXES = (
-    Axis("train.epochs", Choice((1, 2, 4, 8, 16))),
-    Axis("gpt.scale", Range(0.25, 4.0, log=True)),
-    Axis("optim.name", Choice(("adamw", "muon"))),
+HYPERPARAMETERS = (
+    Hyperparameter("train.epochs", Choice((1, 2, 4, 8, 16))),
+    Hyperparameter("gpt.scale", Range(0.25, 4.0, log=True)),
+    Hyperparameter("optim.name", Choice(("adamw", "muon"))),
 )
-GRID = lines_of(AXES, factor=2.0)
+GRID = lines_of(HYPERPARAMETERS, factor=2.0)
 
 
 def bowl(point: Point) -> float:
@@ -95,7 +95,7 @@ def test_an_optimum_at_the_edge_gets_no_certificate() -> None:
 
 def test_an_edge_that_the_setting_itself_has_is_none() -> None:
     """Fewer than one epoch cannot be trained: nothing lies beyond it."""
-    grid = lines_of((Axis("train.epochs", Choice((1, 2, 4))),), factor=2.0)
+    grid = lines_of((Hyperparameter("train.epochs", Choice((1, 2, 4))),), factor=2.0)
 
     found = certified(grid, descend(grid, lambda p: float(p["train.epochs"]), {"train.epochs": 4}))  # type: ignore[arg-type]
 
@@ -104,7 +104,7 @@ def test_an_edge_that_the_setting_itself_has_is_none() -> None:
 
 
 def test_a_neighbour_better_by_less_than_the_margin_does_not_move_the_centre() -> None:
-    grid = lines_of((Axis("gpt.scale", Range(0.25, 4.0, log=True)),), factor=2.0)
+    grid = lines_of((Hyperparameter("gpt.scale", Range(0.25, 4.0, log=True)),), factor=2.0)
     losses = {0.25: 3.5, 0.5: 3.2, 1.0: 3.001, 2.0: 3.0, 4.0: 9.0}
     finished: list[Finished] = [({"gpt.scale": s}, losses[s]) for s in (0.5, 1.0, 2.0)]
 
@@ -117,7 +117,7 @@ def test_a_neighbour_better_by_less_than_the_margin_does_not_move_the_centre() -
 
 
 def test_what_was_stopped_early_is_no_better() -> None:
-    grid = lines_of((Axis("train.epochs", Choice((2, 4, 8))),), factor=2.0)
+    grid = lines_of((Hyperparameter("train.epochs", Choice((2, 4, 8))),), factor=2.0)
     finished: list[Finished] = [
         ({"train.epochs": 2}, math.inf),
         ({"train.epochs": 4}, 3.0),
@@ -140,8 +140,8 @@ def test_a_certificate_is_not_given_while_neighbours_are_missing() -> None:
 def test_a_step_of_the_rate_keeps_the_decay_timescale() -> None:
     grid = lines_of(
         (
-            Axis("optim.lr", Range(0.001, 0.016, log=True)),
-            Axis(MULTIPLIER, Range(1.0, 16.0, log=True)),
+            Hyperparameter("optim.lr", Range(0.001, 0.016, log=True)),
+            Hyperparameter(MULTIPLIER, Range(1.0, 16.0, log=True)),
         ),
         factor=2.0,
     )
@@ -163,12 +163,12 @@ def test_a_step_of_the_rate_keeps_the_decay_timescale() -> None:
 
 
 def test_another_optimizer_takes_its_own_rates_at_the_same_place() -> None:
-    axes = (
-        Axis("optim.name", Choice(("adamw", "muon"))),
-        Axis("optim.lr", Choice((0.001, 0.002, 0.004)), (("optim.name", ("adamw",)),)),
-        Axis("optim.lr", Choice((0.01, 0.02, 0.04)), (("optim.name", ("muon",)),)),
+    hyperparameters = (
+        Hyperparameter("optim.name", Choice(("adamw", "muon"))),
+        Hyperparameter("optim.lr", Choice((0.001, 0.002, 0.004)), (("optim.name", ("adamw",)),)),
+        Hyperparameter("optim.lr", Choice((0.01, 0.02, 0.04)), (("optim.name", ("muon",)),)),
     )
-    grid = lines_of(axes, factor=2.0)
+    grid = lines_of(hyperparameters, factor=2.0)
 
     found = {n.step: n.point for n in neighbours(grid, {"optim.name": "adamw", "optim.lr": 0.004})}
 
@@ -176,7 +176,7 @@ def test_another_optimizer_takes_its_own_rates_at_the_same_place() -> None:
 
 
 def test_a_log_range_is_cut_into_steps_of_about_the_factor() -> None:
-    (line,) = lines_of((Axis("optim.lr", Range(0.001, 0.01, log=True)),), factor=2.0)
+    (line,) = lines_of((Hyperparameter("optim.lr", Range(0.001, 0.01, log=True)),), factor=2.0)
 
     assert line.levels[0] == 0.001
     assert line.levels[-1] == 0.01

@@ -5,16 +5,16 @@ from dataclasses import replace
 from model.config.config import MULTIPLIER, Config
 from model.config.presets import TIMESCALE
 from sweep.search.prior import PUBLISHED, expected_rise, first_points
-from sweep.space.hyperparameter import Axis, Choice, Range
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range
 from sweep.space.space import Space
 
-AXES = (
-    Axis("train.epochs", Choice((1, 2, 4, 8, 16, 32))),
-    Axis("gpt.scale", Choice((0.5, 1.0, 4.0))),
-    Axis("optim.lr", Range(0.001, 0.1, log=True)),
-    Axis(MULTIPLIER, Range(0.5, 200.0, log=True)),
+HYPERPARAMETERS = (
+    Hyperparameter("train.epochs", Choice((1, 2, 4, 8, 16, 32))),
+    Hyperparameter("gpt.scale", Choice((0.5, 1.0, 4.0))),
+    Hyperparameter("optim.lr", Range(0.001, 0.1, log=True)),
+    Hyperparameter(MULTIPLIER, Range(0.5, 200.0, log=True)),
 )
-SPACE = Space("small", AXES, {"data.train_tokens": 65_537})
+SPACE = Space("small", HYPERPARAMETERS, {"data.train_tokens": 65_537})
 
 
 def test_published_decay_is_a_timescale_of_a_quarter_to_half_an_epoch() -> None:
@@ -28,8 +28,8 @@ def test_first_points_lie_inside_the_space() -> None:
 
     assert 1 <= len(points) <= 3
     for point in points:
-        assert point.keys() == {axis.setting for axis in AXES}
-        assert all(axis.domain.has(point[axis.setting]) for axis in AXES)
+        assert point.keys() == {hp.setting for hp in HYPERPARAMETERS}
+        assert all(hp.domain.has(point[hp.setting]) for hp in HYPERPARAMETERS)
 
 
 def test_they_have_the_published_timescale_at_the_space_s_own_batches() -> None:
@@ -39,9 +39,9 @@ def test_they_have_the_published_timescale_at_the_space_s_own_batches() -> None:
 
 
 def test_decay_searched_as_timescale_is_taken_over_as_such() -> None:
-    axes = (*AXES[:3], Axis(TIMESCALE, Range(0.05, 5.0, log=True)))
+    hyperparameters = (*HYPERPARAMETERS[:3], Hyperparameter(TIMESCALE, Range(0.05, 5.0, log=True)))
 
-    points = first_points(replace(SPACE, axes=axes))
+    points = first_points(replace(SPACE, hyperparameters=hyperparameters))
 
     assert points
     assert all(0.19 < float(point[TIMESCALE]) < 0.53 for point in points)  # type: ignore[arg-type]
@@ -55,15 +55,15 @@ def test_text_in_plenty_has_no_prior_from_scarce_text() -> None:
 
 
 def test_a_single_epoch_has_no_prior_from_many() -> None:
-    axes = (Axis("train.epochs", Choice((1, 2))), *AXES[1:])
+    hyperparameters = (Hyperparameter("train.epochs", Choice((1, 2))), *HYPERPARAMETERS[1:])
 
-    assert first_points(replace(SPACE, axes=axes)) == ()
+    assert first_points(replace(SPACE, hyperparameters=hyperparameters)) == ()
 
 
 def test_decay_that_is_not_searched_near_the_published_has_no_prior() -> None:
-    axes = (*AXES[:3], Axis(MULTIPLIER, Choice((0.5, 1.0))))
+    hyperparameters = (*HYPERPARAMETERS[:3], Hyperparameter(MULTIPLIER, Choice((0.5, 1.0))))
 
-    assert first_points(replace(SPACE, axes=axes)) == ()
+    assert first_points(replace(SPACE, hyperparameters=hyperparameters)) == ()
 
 
 def test_an_optimizer_nobody_published_gets_none() -> None:

@@ -20,11 +20,11 @@ from sweep.journal import NAME, Journal
 from sweep.records import BaselineRun, Role
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
-from sweep.session.baseline_cache import ReferenceCache
+from sweep.session.baseline_cache import BaselineCache
 from sweep.session.ledger import Ledger, open_storage
 from sweep.session.session import Session
 from sweep.space.baseline import SLOWRUN, settled, table_runs
-from sweep.space.settings import ReferenceConfig
+from sweep.space.settings import BaselineConfig
 from sweep.space.space import Space
 
 DIGEST = "data.digest=0123"
@@ -33,7 +33,7 @@ DIGEST = "data.digest=0123"
 def sweep(
     folder: Path,
     space: Space,
-    cache: ReferenceCache | None = None,
+    cache: BaselineCache | None = None,
     train: local_runner.Train = fake_train,
 ) -> Session:
     folder.mkdir()
@@ -63,7 +63,7 @@ def test_sizes_and_seeds_are_measured_at_each_budget_and_the_best_size_counts(
             yield Progress(**{**progress.to_dict(), "val_loss": progress.val_loss + off})
 
     text = fakes.SPACE.replace("{multiples: [1, 2]}", "{multiples: [1, 2], sizes: [1, 0.5]}")
-    space = make_space(tmp_path, text, "reference.seeds=2", "budget.trials=1")
+    space = make_space(tmp_path, text, "baseline.seeds=2", "budget.trials=1")
 
     session = sweep(tmp_path / "run", space, train=sized)
 
@@ -79,7 +79,7 @@ def test_sizes_and_seeds_are_measured_at_each_budget_and_the_best_size_counts(
 
 def test_a_second_sweep_trains_no_baseline(tmp_path: Path) -> None:
     space = make_space(tmp_path, fakes.SPACE, DIGEST, "budget.trials=2")
-    cache = ReferenceCache(tmp_path / "cache", trainer="a")
+    cache = BaselineCache(tmp_path / "cache", trainer="a")
 
     first = sweep(tmp_path / "first", space, cache)
     second = sweep(tmp_path / "second", space, cache)
@@ -98,13 +98,13 @@ def test_a_second_sweep_trains_no_baseline(tmp_path: Path) -> None:
         {"trainer": "b"},
         {"override": "data.digest=4567"},
         {"override": "train.evals=5"},
-        {"override": "reference.lr=0.02"},
+        {"override": "baseline.lr=0.02"},
     ],
 )
 def test_a_baseline_of_another_trainer_data_or_recipe_is_measured_anew(
     tmp_path: Path, changed: dict[str, str]
 ) -> None:
-    cache = ReferenceCache(tmp_path / "cache", "a")
+    cache = BaselineCache(tmp_path / "cache", "a")
     sweep(tmp_path / "1", make_space(tmp_path, fakes.SPACE, DIGEST, "budget.trials=1"), cache)
 
     other = make_space(
@@ -116,10 +116,10 @@ def test_a_baseline_of_another_trainer_data_or_recipe_is_measured_anew(
 
 
 def test_a_sweep_measures_only_the_points_that_are_new(tmp_path: Path) -> None:
-    cache = ReferenceCache(tmp_path / "cache", "a")
+    cache = BaselineCache(tmp_path / "cache", "a")
     sweep(tmp_path / "1", make_space(tmp_path, fakes.SPACE, DIGEST, "budget.trials=1"), cache)
 
-    more = make_space(tmp_path, fakes.SPACE, DIGEST, "budget.trials=1", "reference.multiples=1,2,4")
+    more = make_space(tmp_path, fakes.SPACE, DIGEST, "budget.trials=1", "baseline.multiples=1,2,4")
     session = sweep(tmp_path / "2", more, cache)
 
     assert baselines(session) == ["baseline-4x"]
@@ -127,7 +127,7 @@ def test_a_sweep_measures_only_the_points_that_are_new(tmp_path: Path) -> None:
 
 
 def test_where_the_corpus_lies_is_no_part_of_what_was_measured(tmp_path: Path) -> None:
-    cache = ReferenceCache(tmp_path, "a")
+    cache = BaselineCache(tmp_path, "a")
     cache.remember({"data.digest": "1", "data.path": "a.txt"}, 3.0)
 
     assert cache.recall({"data.digest": "1", "data.path": "b.txt"}) == 3.0
@@ -135,7 +135,7 @@ def test_where_the_corpus_lies_is_no_part_of_what_was_measured(tmp_path: Path) -
 
 
 def test_what_is_damaged_diverged_or_not_pinned_is_not_remembered(tmp_path: Path) -> None:
-    cache = ReferenceCache(tmp_path / "cache", "a")
+    cache = BaselineCache(tmp_path / "cache", "a")
     cache.remember({"data.digest": "1"}, float("inf"))
     cache.remember({}, 3.0)
     assert not (tmp_path / "cache").exists()
@@ -172,7 +172,7 @@ def test_a_table_is_a_baseline_without_any_run(tmp_path: Path, table: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("reference", "expected"),
+    ("baseline", "expected"),
     [
         ("{table: {100M: 3.7}}", "needs at least two token counts"),
         ("{table: {100M: 3.7, lots: 3.5}}", "lots:3.5: expected tokens:loss such as 100M:3.7"),
@@ -182,13 +182,13 @@ def test_a_table_is_a_baseline_without_any_run(tmp_path: Path, table: str) -> No
         ("{sizes: [1, 0]}", "expected different numbers above 0, got [1, 0]"),
         ("{sizes: []}", "expected different numbers above 0"),
         ("{multiples: [1, 1]}", "expected different whole numbers"),
-        ("{multiple: [1]}", "did you mean reference.multiples?"),
+        ("{multiple: [1]}", "did you mean baseline.multiples?"),
     ],
 )
 def test_a_reference_that_makes_no_sense_is_told(
-    tmp_path: Path, reference: str, expected: str
+    tmp_path: Path, baseline: str, expected: str
 ) -> None:
-    text = f"search: {{train.epochs: [1, 2]}}\nreference: {reference}"
+    text = f"search: {{train.epochs: [1, 2]}}\nbaseline: {baseline}"
 
     with pytest.raises(SweepError) as found:
         make_space(tmp_path, text)
@@ -211,8 +211,8 @@ def about(**changed: object) -> dict[str, object]:
     ],
 )
 def test_slowruns_table_is_used_on_slowruns_tokens(same: dict[str, object]) -> None:
-    assert settled(ReferenceConfig(), about(**same)).table == (SLOWRUN,)
-    assert settled(ReferenceConfig(multiples=(1, 2)), about(**same)).table == ()
+    assert settled(BaselineConfig(), about(**same)).table == (SLOWRUN,)
+    assert settled(BaselineConfig(multiples=(1, 2)), about(**same)).table == ()
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_slowruns_table_is_used_on_slowruns_tokens(same: dict[str, object]) -> N
     ],
 )
 def test_slowruns_table_is_refused_on_other_tokens(other: dict[str, object]) -> None:
-    assert settled(ReferenceConfig(), about(**other)).table == ()
+    assert settled(BaselineConfig(), about(**other)).table == ()
     with pytest.raises(SweepError, match="measured on other validation tokens than these"):
-        settled(ReferenceConfig(table=(SLOWRUN,)), about(**other))
+        settled(BaselineConfig(table=(SLOWRUN,)), about(**other))
 
 
 def test_slowruns_table_has_three_sizes_at_six_budgets() -> None:

@@ -127,20 +127,20 @@ def test_the_truly_best_is_found_and_its_twin_is_called_tied(
 
 
 def test_contenders_run_with_the_same_fresh_seeds(confirm: Confirming, searched: View) -> None:
-    contenders = names(searched)[:3]
+    finalists = names(searched)[:3]
 
-    view = confirm(Plan(contenders, 4, until_separated=False)).journal.view
+    view = confirm(Plan(finalists, 4, until_separated=False)).journal.view
 
     runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
-    assert [t.name for t in runs] == [f"{c}-s{seed}" for seed in (1, 2, 3, 4) for c in contenders]
+    assert [t.name for t in runs] == [f"{c}-s{seed}" for seed in (1, 2, 3, 4) for c in finalists]
     seeds = {
         c: {(t.settings["train.seed"], t.settings["train.data_seed"]) for t in runs if c in t.name}
-        for c in contenders
+        for c in finalists
     }
-    assert len(seeds[contenders[0]]) == 4
+    assert len(seeds[finalists[0]]) == 4
     assert len({frozenset(its) for its in seeds.values()}) == 1
     used = {t.settings.get("train.seed", 0) for t in view.searches()}
-    assert not used & {seed for seed, _ in seeds[contenders[0]]}
+    assert not used & {seed for seed, _ in seeds[finalists[0]]}
     for run in runs:
         own = {k: v for k, v in run.settings.items() if "seed" not in k}
         assert own.items() >= view.trials[run.name[:4]].searched.items()
@@ -179,23 +179,23 @@ def test_a_killed_confirmation_ends_as_one_that_never_stopped(
 def test_a_finished_confirmation_runs_nothing_and_more_seeds_run_only_those(
     confirm: Confirming, searched: View
 ) -> None:
-    contenders = names(searched)[:2]
-    before = len(confirm(Plan(contenders, 3, until_separated=False)).journal.view.trials)
+    finalists = names(searched)[:2]
+    before = len(confirm(Plan(finalists, 3, until_separated=False)).journal.view.trials)
 
-    same = confirm(Plan(contenders, 3, until_separated=False)).journal.view
+    same = confirm(Plan(finalists, 3, until_separated=False)).journal.view
     assert len(same.trials) == before
-    more = confirm(Plan(contenders, 5, until_separated=False)).journal.view
+    more = confirm(Plan(finalists, 5, until_separated=False)).journal.view
     assert len(more.trials) == before + 2 * 2
 
 
 def test_a_seed_is_begun_only_if_all_contenders_can_run_with_it(
     confirm: Confirming, searched: View
 ) -> None:
-    contenders = names(searched)[:3]
-    row = sum(trial_flops(searched.trials[name].settings) for name in contenders)
+    finalists = names(searched)[:3]
+    row = sum(trial_flops(searched.trials[name].settings) for name in finalists)
 
     session = confirm(
-        Plan(contenders, 9, until_separated=True), budget=BudgetConfig(trials=99, flops=2.9 * row)
+        Plan(finalists, 9, until_separated=True), budget=BudgetConfig(trials=99, flops=2.9 * row)
     )
 
     now = confirmed(session.journal.view)
@@ -210,13 +210,13 @@ def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
     confirm: Confirming, searched: View
 ) -> None:
     """It was begun by a driver that vanished, and the next one may spend less."""
-    contenders = names(searched)[:2]
-    plan = Plan(contenders, 2, until_separated=False)
+    finalists = names(searched)[:2]
+    plan = Plan(finalists, 2, until_separated=False)
 
     def vanishing(config: Config, folder: Path) -> Iterator[Progress]:
         for progress in noisy_train(config, folder):
             yield progress
-            if folder.name == f"{contenders[1]}-s2":
+            if folder.name == f"{finalists[1]}-s2":
                 raise Vanish
 
     confirm(plan, vanishing)
@@ -231,11 +231,11 @@ def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
 def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
     confirm: Confirming, searched: View
 ) -> None:
-    contenders = names(searched)[:2]
-    plan = Plan(contenders, 3, until_separated=False)
+    finalists = names(searched)[:2]
+    plan = Plan(finalists, 3, until_separated=False)
 
     def failing(config: Config, folder: Path) -> Iterator[Progress]:
-        if folder.name == f"{contenders[0]}-s2":
+        if folder.name == f"{finalists[0]}-s2":
             raise RuntimeError("a cosmic ray")
         return noisy_train(config, folder)
 
@@ -243,8 +243,8 @@ def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
     first, second = failed.journal.view, confirm(plan).journal.view
 
     assert failed.ended == "some runs failed"
-    assert first.trials[f"{contenders[0]}-s2"].outcome is Outcome.FAILED
-    assert set(second.trials) - {f"{contenders[0]}-s2-2"} <= set(first.trials)
+    assert first.trials[f"{finalists[0]}-s2"].outcome is Outcome.FAILED
+    assert set(second.trials) - {f"{finalists[0]}-s2-2"} <= set(first.trials)
     now = confirmed(second)
     assert now is not None
     assert now.over

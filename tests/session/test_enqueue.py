@@ -212,7 +212,7 @@ def test_a_trial_is_stopped_as_soon_as_its_projected_time_breaks_the_limit(
 
 
 def test_the_baseline_keeps_no_constraint(open_session: Open, tmp_path: Path) -> None:
-    text = SCALES + "constraints: [train.seconds <= 2min]\nreference: {multiples: [1]}"
+    text = SCALES + "constraints: [train.seconds <= 2min]\nbaseline: {multiples: [1]}"
     session = open_session(make_space(tmp_path, text))
 
     searched(session, tmp_path, lambda c, f: iter(slow_train(c, f)))

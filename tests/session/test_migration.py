@@ -31,7 +31,7 @@ def test_a_point_that_waited_when_the_space_grew_is_asked_by_its_new_names(tmp_p
     text = SPACE.replace("[adamw, muon]", "[adamw, lion, muon]")
     text = text.replace("{optim.name: adamw}, min", "{optim.name: [adamw, lion]}, min")
     wider = make_space(tmp_path, text)
-    assert wider.axes[1].parameter != space.axes[1].parameter
+    assert wider.hyperparameters[1].parameter != space.hyperparameters[1].parameter
 
     trial = Ledger(storage, Role.SEARCH, wider).ask()
 

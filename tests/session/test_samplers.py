@@ -16,7 +16,7 @@ from sweep.errors import SweepError
 from sweep.records import Outcome, Role, Trial
 from sweep.session.ledger import Ledger, open_storage
 from sweep.space.constraint import read_constraint
-from sweep.space.hyperparameter import Axis, Choice
+from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.settings import SamplerConfig
 from sweep.space.space import Space
 
@@ -79,10 +79,10 @@ def test_every_sampler_stays_within_domains_and_conditions(space: Space, name: s
     space = with_sampler(space, name)
 
     for point in proposals(None, space):
-        active = [axis for axis in space.axes if axis.active(point)]
-        assert point.keys() == {axis.setting for axis in active}
-        for axis in active:
-            assert axis.domain.has(point[axis.setting])
+        active = [hp for hp in space.hyperparameters if hp.active(point)]
+        assert point.keys() == {hp.setting for hp in active}
+        for hp in active:
+            assert hp.domain.has(point[hp.setting])
 
 
 @pytest.mark.parametrize("name", ["surface", "random", "qmc", "grid"])
@@ -94,7 +94,11 @@ def test_another_seed_proposes_other_trials(space: Space, name: str) -> None:
 
 def test_the_grid_gives_every_point_once(space: Space) -> None:
     space = replace(
-        space, axes=(Axis("train.epochs", Choice((1, 2, 4))), Axis("gpt.scale", Choice((1.0, 2.0))))
+        space,
+        hyperparameters=(
+            Hyperparameter("train.epochs", Choice((1, 2, 4))),
+            Hyperparameter("gpt.scale", Choice((1.0, 2.0))),
+        ),
     )
     ledger = Ledger(open_storage(None), Role.SEARCH, with_sampler(space, "grid"))
 
@@ -105,9 +109,14 @@ def test_the_grid_gives_every_point_once(space: Space) -> None:
 
 def test_the_grid_is_over_once_with_seeds_and_points_beside_it(space: Space) -> None:
     """Numbers of trials are no places on the grid: repeats and points take numbers too."""
-    axes = (Axis("train.epochs", Choice((1, 2, 4))), Axis("gpt.scale", Choice((1.0, 2.0))))
+    hyperparameters = (
+        Hyperparameter("train.epochs", Choice((1, 2, 4))),
+        Hyperparameter("gpt.scale", Choice((1.0, 2.0))),
+    )
     points = ({"train.epochs": 4, "gpt.scale": 2.0},)
-    space = replace(with_sampler(space, "grid"), axes=axes, repeat=2, points=points)
+    space = replace(
+        with_sampler(space, "grid"), hyperparameters=hyperparameters, repeat=2, points=points
+    )
     ledger, asked = Ledger(open_storage(None), Role.SEARCH, space), []
 
     while not ledger.settled() and len(asked) < 20:
@@ -122,19 +131,21 @@ def test_the_grid_is_over_once_with_seeds_and_points_beside_it(space: Space) -> 
 def test_a_grid_without_end_is_refused(space: Space) -> None:
     values = tuple(n / 1000 for n in range(400))
     names = ("gpt.dropout", "optim.warmup", "optim.final_rate")
-    space = replace(space, axes=tuple(Axis(name, Choice(values)) for name in names))
+    space = replace(
+        space, hyperparameters=tuple(Hyperparameter(name, Choice(values)) for name in names)
+    )
 
     with pytest.raises(SweepError, match="more than 100,000 points"):
         Ledger(open_storage(None), Role.SEARCH, with_sampler(space, "grid")).ask()
 
 
-AXES = (
-    Axis("train.epochs", Choice((1, 2, 4, 8, 16, 32))),
-    Axis("gpt.scale", Choice((0.5, 1.0, 2.0))),
-    Axis("optim.lr", Choice((0.002, 0.004, 0.008, 0.016))),
-    Axis(MULTIPLIER, Choice((1.0, 2.0, 4.0, 8.0, 16.0))),
+HYPERPARAMETERS = (
+    Hyperparameter("train.epochs", Choice((1, 2, 4, 8, 16, 32))),
+    Hyperparameter("gpt.scale", Choice((0.5, 1.0, 2.0))),
+    Hyperparameter("optim.lr", Choice((0.002, 0.004, 0.008, 0.016))),
+    Hyperparameter(MULTIPLIER, Choice((1.0, 2.0, 4.0, 8.0, 16.0))),
 )
-LISTED = Space("listed", AXES)
+LISTED = Space("listed", HYPERPARAMETERS)
 
 
 def bowl(point: dict[str, Value], seed: int, number: int) -> float:
@@ -186,7 +197,10 @@ search:
   train.epochs: [1, 2, 4]
 """
     space = make_space(tmp_path, text.replace("66", "64"))
-    broken = replace(space, axes=(Axis("gpt.width", Choice((32, 66))), space.axes[1]))
+    broken = replace(
+        space,
+        hyperparameters=(Hyperparameter("gpt.width", Choice((32, 66))), space.hyperparameters[1]),
+    )
     ledger = Ledger(open_storage(None), Role.SEARCH, with_sampler(broken, "surface"))
 
     assert {ledger.ask().searched["gpt.width"] for _ in range(3)} == {32}

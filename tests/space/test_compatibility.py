@@ -191,8 +191,8 @@ def test_a_new_alternative_joins_those_there_were(tmp_path: Path) -> None:
             "search: trial 000. has optim.lr .*, not within 0.0099 to 0.01",
         ),
         (
-            [("fixed:", "reference: {multiples: [1]}\nfixed:")],
-            "reference: multiples was [], is [1]",
+            [("fixed:", "baseline: {multiples: [1]}\nfixed:")],
+            "baseline: multiples was [], is [1]",
         ),
         (
             [("fixed:", "fixed:\n  gpt.dropout: 0.1")],
@@ -228,7 +228,7 @@ def test_a_narrower_space_is_fine_where_every_trial_still_fits(tmp_path: Path) -
 
 def test_another_smallest_data_budget_needs_another_baseline(tmp_path: Path) -> None:
     searched = "train.epochs: [1, 2, 4]\n  data.train_tokens: "
-    peers = ("sampler:", "prune: {rule: none}\nreference: {multiples: [1]}\nsampler:")
+    peers = ("sampler:", "prune: {rule: none}\nbaseline: {multiples: [1]}\nsampler:")
     before = edited(("train.epochs: [1, 2, 4]", searched + "[65536, 131072]"), peers)
     after = before.replace("[65536, 131072]", "[32768, 65536, 131072]")
     view = drive(tmp_path, make_space(tmp_path, before))

@@ -28,7 +28,7 @@ search:
   gpt.scale: [1, 2]
   optim.lr: {min: 1e-3, max: 1e-2, log: true}
 budget: {trials: 12}
-reference: {multiples: [1, 2]}
+baseline: {multiples: [1, 2]}
 """
 
 

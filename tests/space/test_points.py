@@ -24,13 +24,13 @@ def test_points_may_name_some_of_what_is_searched(tmp_path: Path) -> None:
 def test_a_point_gives_its_value_to_every_alternative_that_can_take_it(tmp_path: Path) -> None:
     space = make_space(tmp_path, SPACE)
 
-    by_name = parameters({"optim.lr": 0.01}, space.axes)
+    by_name = parameters({"optim.lr": 0.01}, space.hyperparameters)
     assert set(by_name) == {"optim.lr [optim.name=adamw]", "optim.lr [optim.name=muon]"}
-    assert parameters({"optim.lr": 0.05}, space.axes) == {
+    assert parameters({"optim.lr": 0.05}, space.hyperparameters) == {
         "optim.name": "muon",
         "optim.lr [optim.name=muon]": 0.05,
     }
-    decided = parameters({"optim.lr": 0.01, "optim.name": "adamw"}, space.axes)
+    decided = parameters({"optim.lr": 0.01, "optim.name": "adamw"}, space.hyperparameters)
     assert decided == {"optim.name": "adamw", "optim.lr [optim.name=adamw]": 0.01}
 
 
@@ -108,7 +108,7 @@ search:
     space = make_space(tmp_path, text)
 
     assert space.fixed == {"gpt.layers": 3}
-    domains = {axis.parameter: axis.domain for axis in space.axes}
+    domains = {hp.parameter: hp.domain for hp in space.hyperparameters}
     assert domains["optim.lr [optim.name=adamw]"] == Choice((3e-3,))
 
 
@@ -129,15 +129,15 @@ search:
 """
     space = make_space(tmp_path, text)
 
-    found = draws(space.axes, 400)
+    found = draws(space.hyperparameters, 400)
 
-    for axis in space.axes:
-        assert all(axis.domain.has(point[axis.setting]) for point in found)
+    for hp in space.hyperparameters:
+        assert all(hp.domain.has(point[hp.setting]) for point in found)
     assert {point["gpt.width"] for point in found} == {32, 64, 96, 128}
     assert {point["train.epochs"] for point in found} == set(range(1, 9))
     assert sum(point["optim.lr"] < 1e-3 for point in found) == pytest.approx(200, abs=40)
-    assert found == draws(space.axes, 400)
-    assert found != draws(space.axes, 400, seed=1)
+    assert found == draws(space.hyperparameters, 400)
+    assert found != draws(space.hyperparameters, 400, seed=1)
 
 
 def test_corners_of_stepped_ranges_have_the_first_step_too(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_corners_of_stepped_ranges_have_the_first_step_too(tmp_path: Path) -> No
     assert any("33" in problem for problem in found)
 
     space = make_space(tmp_path, "search: {gpt.width: {min: 32, max: 96, step: 32}}")
-    assert [corner["gpt.width"] for corner in corners(space.axes)] == [32, 64, 96]
+    assert [corner["gpt.width"] for corner in corners(space.hyperparameters)] == [32, 64, 96]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ search:
   train.epochs: [1, 2, 4]
 budget: {trials: 12}
 sampler: {name: tpe, startup_trials: 4}
-reference: {multiples: [1, 2]}
+baseline: {multiples: [1, 2]}
 """
 
 

@@ -7,7 +7,7 @@ from itertools import combinations, islice
 
 from model.config import SETTINGS, Config, ConfigError, Value
 from model.config.presets import SAME
-from sweep.space import Axis, Choice, Space
+from sweep.space import Choice, Hyperparameter, Space
 from sweep.space.constraint import violations
 from sweep.space.language.yaml_nodes import Problems
 from sweep.space.points import corners, draws
@@ -19,68 +19,74 @@ POINT_DRAWS = 50
 SEED = "train.seed"
 
 
-def check_alternatives(axes: Sequence[Axis], problems: Problems) -> None:
+def check_alternatives(hyperparameters: Sequence[Hyperparameter], problems: Problems) -> None:
     """Alternatives of one setting must not apply together."""
-    for a, b in combinations(axes, 2):
+    for a, b in combinations(hyperparameters, 2):
         conditions = dict(b.when)
         apart = any(not set(v) & set(conditions.get(name, v)) for name, v in a.when)
         if a.setting == b.setting and not apart:
             problems.add(b.line, b.setting, f"may apply together with that of line {a.line}")
 
 
-def check_fixed(axes: Sequence[Axis], fixed: dict[str, Value], problems: Problems) -> None:
+def check_fixed(
+    hyperparameters: Sequence[Hyperparameter], fixed: dict[str, Value], problems: Problems
+) -> None:
     """Nothing may be both searched and fixed; takes out of `fixed` what is told."""
-    for axis in axes:
-        same = SAME.get(axis.setting)
-        if axis.setting in fixed:
-            problems.add(axis.line, axis.setting, "is both searched and fixed; keep one")
+    for hp in hyperparameters:
+        same = SAME.get(hp.setting)
+        if hp.setting in fixed:
+            problems.add(hp.line, hp.setting, "is both searched and fixed; keep one")
         elif same in fixed:
-            problems.add(axis.line, axis.setting, f"follows from {same}, which is fixed")
+            problems.add(hp.line, hp.setting, f"follows from {same}, which is fixed")
             del fixed[same]  # told once is enough
 
 
-def ordered(axes: Sequence[Axis], problems: Problems) -> list[Axis]:
+def ordered(hyperparameters: Sequence[Hyperparameter], problems: Problems) -> list[Hyperparameter]:
     """Parents before children; conditions in a circle or on nothing searched are problems."""
     choices: dict[str, set[Value]] = {}
-    for axis in axes:
-        if isinstance(axis.domain, Choice):
-            choices.setdefault(axis.setting, set()).update(axis.domain.values)
-    for axis in axes:
-        for parent, values in axis.when:
+    for hp in hyperparameters:
+        if isinstance(hp.domain, Choice):
+            choices.setdefault(hp.setting, set()).update(hp.domain.values)
+    for hp in hyperparameters:
+        for parent, values in hp.when:
             if parent not in SETTINGS:
                 continue  # reported where the value was checked
             if parent not in choices:
                 what = f"when: {parent} is not searched by values"
-                problems.add(axis.line, axis.setting, what)
+                problems.add(hp.line, hp.setting, what)
             elif missing := [v for v in values if v not in choices[parent]]:
-                problems.add(axis.line, axis.setting, f"when: {parent} is never {missing[0]} here")
-    found: list[Axis] = []
-    waiting = list(axes)
+                problems.add(
+                    hp.line,
+                    hp.setting,
+                    f"when: {parent} is never {missing[0]} here",
+                )
+    found: list[Hyperparameter] = []
+    waiting = list(hyperparameters)
     while waiting:
-        pending = {axis.setting for axis in waiting}
+        pending = {hp.setting for hp in waiting}
         ready = [a for a in waiting if not pending & {name for name, _ in a.when}]
         if not ready:
             first = waiting[0]
             problems.add(first.line, first.setting, "its conditions go in a circle")
             return found
         found += ready
-        waiting = [axis for axis in waiting if axis not in ready]
+        waiting = [hp for hp in waiting if hp not in ready]
     return found
 
 
 def check_together(space: Space, problems: Problems) -> None:
     """Try combinations of extreme values, so that impossible ones surface before any GPU."""
-    if not space.axes and not problems:
+    if not space.hyperparameters and not problems:
         problems.add(0, "search", "nothing is left to search; `sweep train` trains one model")
     if BUDGET in space.searched and space.prune.rule != "none" and BUDGET not in space.prune.peers:
         problems.add(0, "prune.peers", f"must name {BUDGET}, which is searched, or rule be none")
     if space.repeat > 1 and SEED in space.searched:
         problems.add(0, "repeat", f"counts {SEED} up, which is searched; keep one")
     found: dict[str, None] = {}
-    for chosen in islice(corners(space.axes), COMBINATIONS_CHECKED):
+    for chosen in islice(corners(space.hyperparameters), COMBINATIONS_CHECKED):
         found |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
-    if space.reference.multiples and space.reference.table:
-        problems.add(0, "reference", "measure multiples, or give a table; not both")
+    if space.baseline.multiples and space.baseline.table:
+        problems.add(0, "baseline", "measure multiples, or give a table; not both")
     for point in space.baseline_points:
         found |= dict.fromkeys(_impossible(space.baseline_run(point)))
     for text in found:
@@ -92,7 +98,10 @@ def check_together(space: Space, problems: Problems) -> None:
 def _check_feasible(space: Space, problems: Problems) -> None:
     """Some point must keep every constraint that is known before training."""
     broken: dict[str, int] = {}
-    tried = [*islice(corners(space.axes), COMBINATIONS_CHECKED), *draws(space.axes, DRAWS_CHECKED)]
+    tried = [
+        *islice(corners(space.hyperparameters), COMBINATIONS_CHECKED),
+        *draws(space.hyperparameters, DRAWS_CHECKED),
+    ]
     for chosen in tried:
         beyond = violations({**space.fixed, **chosen}, space.constraints)
         names = [name for name, violation in beyond.items() if violation > 0]
@@ -103,7 +112,7 @@ def _check_feasible(space: Space, problems: Problems) -> None:
     else:
         _tell_infeasible(broken, len(tried), problems)
         return
-    drawn = draws(space.axes, POINT_DRAWS) if space.constraints else []
+    drawn = draws(space.hyperparameters, POINT_DRAWS) if space.constraints else []
     for point in space.points if drawn else ():
         found = [violations({**space.fixed, **d, **point}, space.constraints) for d in drawn]
         for name in found[0]:

@@ -1,4 +1,4 @@
-"""The settings under `search:`, or `parameters:` as W&B sweeps call it: axes, and constants."""
+"""What stands under `search:`, or `parameters:` in W&B sweeps: hyperparameters and constants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from model.config import SETTINGS, Value, did_you_mean, read_number, suggestion
-from sweep.space import Axis, Choice, Range
+from sweep.space import Choice, Hyperparameter, Range
 from sweep.space.language.yaml_nodes import (
     Problems,
     as_text,
@@ -40,9 +40,9 @@ When = tuple[tuple[str, tuple[Value, ...]], ...]
 
 def read_leaves(
     node: yaml.Node, where: str, problems: Problems
-) -> tuple[list[Axis], dict[str, Value]]:
-    """The axes and the constants under `node`, each setting checked."""
-    axes: list[Axis] = []
+) -> tuple[list[Hyperparameter], dict[str, Value]]:
+    """The hyperparameters and the constants under `node`, each setting checked."""
+    hyperparameters: list[Hyperparameter] = []
     constants: dict[str, Value] = {}
     for name, line, value in _flat(node, where, problems):
         if name not in SETTINGS:
@@ -56,8 +56,8 @@ def read_leaves(
         elif name in NOT_SEARCHABLE:
             problems.add(line, name, "trials that differ in it cannot be compared; fix it")
         else:
-            axes += _axes(name, line, value, problems)
-    return axes, constants
+            hyperparameters += _hyperparameters(name, line, value, problems)
+    return hyperparameters, constants
 
 
 def _flat(
@@ -76,20 +76,22 @@ def _flat(
             yield name, line, value
 
 
-def _axes(name: str, line: int, node: yaml.Node, problems: Problems) -> list[Axis]:
-    """One axis, or the alternatives that a list of mappings gives."""
+def _hyperparameters(
+    name: str, line: int, node: yaml.Node, problems: Problems
+) -> list[Hyperparameter]:
+    """One hyperparameter, or the alternatives that a list of mappings gives."""
     alternatives = [node]
     if isinstance(node, yaml.SequenceNode):
         mappings = any(isinstance(item, yaml.MappingNode) for item in node.value)
         alternatives = node.value if mappings else [node]
     read = [_axis(name, line, leaf, problems) for leaf in alternatives]
-    return [axis for axis in read if axis is not None]
+    return [hp for hp in read if hp is not None]
 
 
-def _axis(name: str, line: int, node: yaml.Node, problems: Problems) -> Axis | None:
+def _axis(name: str, line: int, node: yaml.Node, problems: Problems) -> Hyperparameter | None:
     if isinstance(node, yaml.SequenceNode):
         choice = read_choice(name, line, plain(node), problems)
-        return Axis(name, choice, line=line) if choice else None
+        return Hyperparameter(name, choice, line=line) if choice else None
     if not isinstance(node, yaml.MappingNode):
         what = "expected a list of values, or min and max; or move to fixed"
         problems.add(line, name, what)
@@ -97,7 +99,7 @@ def _axis(name: str, line: int, node: yaml.Node, problems: Problems) -> Axis | N
     line, leaf = line_of(node), _leaf(name, node, problems)
     domain = read_domain(name, line, leaf, problems)
     when = _when(name, line, leaf.get("when", {}), problems)
-    return Axis(name, domain, when, line) if domain else None
+    return Hyperparameter(name, domain, when, line) if domain else None
 
 
 def _leaf(name: str, node: yaml.Node, problems: Problems) -> dict[str, Any]:

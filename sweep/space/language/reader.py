@@ -15,7 +15,7 @@ import yaml
 from model.config import SETTINGS, ConfigError, Value, did_you_mean, suggestion
 from model.config.presets import SAME, overridden, preset
 from sweep.errors import SweepError
-from sweep.space import SECTIONS, SWEEP_SETTINGS, Axis, Constraint, Space
+from sweep.space import SECTIONS, SWEEP_SETTINGS, Constraint, Hyperparameter, Space
 from sweep.space.baseline import as_entries, read_entries
 from sweep.space.constraint import read_constraint
 from sweep.space.language import wandb as wandb_keys
@@ -81,27 +81,29 @@ def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
             hint = did_you_mean(key, KNOWN)
             hint = f"; under search, {suggestion(key, SETTINGS)[2:]}" if key in SETTINGS else hint
             problems.add(line, key, f"no such section{hint}")
-    axes, fixed = _settings(parts, problems)
+    hyperparameters, fixed = _settings(parts, problems)
     given, notes = _sections(parts, problems)
     if "preset" in parts:
-        fixed = _under(fixed, axes, *parts["preset"], problems)
+        fixed = _under(fixed, hyperparameters, *parts["preset"], problems)
     name = plain(parts["name"][1]) if "name" in parts else None
-    axes = ordered(axes, problems)
+    hyperparameters = ordered(hyperparameters, problems)
     return Space(
         str(name or default_name),
-        tuple(axes),
+        tuple(hyperparameters),
         fixed,
         **{part: _section(part, given[part], problems) for part in given},
-        points=read_points(parts["points"][1], axes, problems) if "points" in parts else (),
+        points=read_points(parts["points"][1], hyperparameters, problems)
+        if "points" in parts
+        else (),
         constraints=_constraints(parts, problems),
         repeat=_repeat(*parts["repeat"], problems) if "repeat" in parts else 1,
         notes=notes,
     )
 
 
-def _settings(parts: Nodes, problems: Problems) -> tuple[list[Axis], dict[str, Value]]:
-    """What `search`, `parameters` and `fixed` say: axes, and constants."""
-    axes: list[Axis] = []
+def _settings(parts: Nodes, problems: Problems) -> tuple[list[Hyperparameter], dict[str, Value]]:
+    """What `search`, `parameters` and `fixed` say: hyperparameters, and constants."""
+    hyperparameters: list[Hyperparameter] = []
     fixed: dict[str, Value] = {}
     if "fixed" in parts:
         for name, line, node in entries(parts["fixed"][1], "fixed", problems):
@@ -113,17 +115,17 @@ def _settings(parts: Nodes, problems: Problems) -> tuple[list[Axis], dict[str, V
             continue
         line, node = parts[part]
         found, constants = read_leaves(node, part, problems)
-        for name in {axis.setting for axis in axes} & {axis.setting for axis in found}:
+        for name in {hp.setting for hp in hyperparameters} & {hp.setting for hp in found}:
             problems.add(line, name, "is given in search and in parameters; keep one")
         for name in constants.keys() & fixed.keys():
             problems.add(line, name, "is given twice; keep one")
-        axes += found
+        hyperparameters += found
         fixed |= constants
-    if not axes and not problems:
+    if not hyperparameters and not problems:
         problems.add(0, "search", "nothing to search; give at least one setting with values")
-    check_alternatives(axes, problems)
-    check_fixed(axes, fixed, problems)
-    return axes, fixed
+    check_alternatives(hyperparameters, problems)
+    check_fixed(hyperparameters, fixed, problems)
+    return hyperparameters, fixed
 
 
 def _sections(
@@ -159,16 +161,20 @@ def _section(part: str, given: dict[str, tuple[int, Any]], problems: Problems) -
 
 
 def _under(
-    fixed: dict[str, Value], axes: Sequence[Axis], line: int, node: yaml.Node, problems: Problems
+    fixed: dict[str, Value],
+    hyperparameters: Sequence[Hyperparameter],
+    line: int,
+    node: yaml.Node,
+    problems: Problems,
 ) -> dict[str, Value]:
-    """The preset's settings where `fixed` has none and no axis always has one."""
+    """The preset's settings where `fixed` has none and no hyperparameter always has one."""
     try:
         settings = preset(str(plain(node))).settings
     except ConfigError as error:
         problems.add(line, "preset", str(error))
         return fixed
-    searched = {axis.setting for axis in axes if not axis.when}
-    searched |= {SAME[axis.setting] for axis in axes if axis.setting in SAME}
+    searched = {hp.setting for hp in hyperparameters if not hp.when}
+    searched |= {SAME[hp.setting] for hp in hyperparameters if hp.setting in SAME}
     open_ = {n: as_text(v) for n, v in settings.items() if n not in searched}
     under: dict[str, Any] = overridden(open_, fixed)
     return under
@@ -222,14 +228,14 @@ def _overridden(space: Space, text: str, problems: Problems) -> Space:
 
 
 NUMBERS: dict[str, tuple[type, str]] = {
-    "reference.multiples": (int, "different whole numbers"),
-    "reference.sizes": (float, "different numbers above 0"),
+    "baseline.multiples": (int, "different whole numbers"),
+    "baseline.sizes": (float, "different numbers above 0"),
 }
 
 
 def as_list(name: str, found: object) -> object:
     """What a file gives for setting `name`, as the list that `--set` takes."""
-    return as_entries(found) if name == "reference.table" else found
+    return as_entries(found) if name == "baseline.table" else found
 
 
 def read_list(name: str, value: Value, line: int, problems: Problems) -> Value:
@@ -239,11 +245,11 @@ def read_list(name: str, value: Value, line: int, problems: Problems) -> Value:
     if name in NUMBERS:
         kind, expected = NUMBERS[name]
         numbers = {n for text in value if (n := _positive(str(text), kind)) is not None}
-        is_sizes = name == "reference.sizes"
+        is_sizes = name == "baseline.sizes"
         if len(numbers) != len(value) or (is_sizes and not numbers):
             problems.add(line, name, f"expected {expected}, got {list(value)}")
         return tuple(sorted(numbers)) or (1.0,) * is_sizes
-    if name == "reference.table":
+    if name == "baseline.table":
         return read_entries(value, partial(problems.add, line, name))
     if name == "prune.peers":
         for peer in map(str, value):

@@ -126,7 +126,7 @@ def _domain(about: Setting) -> Schema:
 
 def _section(part: str) -> Schema:
     inside = {n.partition(".")[2]: _value(a) for n, a in SWEEP_SETTINGS.items() if _is_in(n, part)}
-    if part == "reference":
+    if part == "baseline":
         inside["table"]["anyOf"].append({"type": "object"})  # tokens: loss
     return _closed(inside)
 

@@ -46,7 +46,7 @@ budget:
   trials: 16
 
 # A plain recipe on these multiples of the data, to measure efficiency against.
-reference:
+baseline:
   multiples: [1, 2, 4]
 """
 

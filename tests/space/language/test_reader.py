@@ -16,7 +16,7 @@ from sweep.space.space import Space, derived
 
 
 def test_a_space_is_read_with_its_conditions(space: Space) -> None:
-    by_parameter = {axis.parameter: axis for axis in space.axes}
+    by_parameter = {hp.parameter: hp for hp in space.hyperparameters}
 
     assert by_parameter["train.epochs"].domain == Choice((1, 2, 4))
     muon = by_parameter["optim.lr [optim.name=muon]"]
@@ -85,7 +85,7 @@ prune: {rule: mediann, peers: [train.epoch]}
         ("search: {train.epochs: [2020-13-45]}", "YAML"),
         ("search: {train.epochs: [" + "9" * 400 + "]}", "expected a whole number"),
         ("search: {train.epochs: [1]}\nprune: {peers: [[a]]}", "is no such setting"),
-        ("search: {train.epochs: [1]}\nreference: {multiples: [²]}", "whole numbers"),
+        ("search: {train.epochs: [1]}\nbaseline: {multiples: [²]}", "whole numbers"),
         ("search: {optim.name: [adamw], optim.lr: {values: [1], when: {1: 2}}}", "no such setting"),
         (
             "search: {optim.name: [adamw], optim.lr: {values: [1], when: {optim.name: []}}}",
@@ -103,7 +103,7 @@ prune: {rule: mediann, peers: [train.epoch]}
         ("search: {optim.lr: [1, 2}", "YAML"),
         ("search: {train.batch_tokens: [64, 100]}", "must be a multiple of gpt.context"),
         ("name: ../up\nsearch: {train.epochs: [1, 2]}", "use letters, digits"),
-        ("search: {train.epochs: [1, 2]}\nreference: {multiples: [1, half]}", "whole numbers"),
+        ("search: {train.epochs: [1, 2]}\nbaseline: {multiples: [1, half]}", "whole numbers"),
         (
             "search: {optim.name: [adamw, muon], optim.lr: [{min: 1e-3, max: 1e-2, "
             "when: {optim.name: muon}}, {min: 1e-3, max: 1e-1}]}",
@@ -130,7 +130,7 @@ def test_numbers_that_yaml_takes_for_text_are_understood(tmp_path: Path) -> None
 
     space = make_space(tmp_path, text)
 
-    assert space.axes[0].domain == Range(1e-4, 1e-3, log=True)
+    assert space.hyperparameters[0].domain == Range(1e-4, 1e-3, log=True)
     assert space.train_tokens == 1_000_000
 
 
@@ -138,7 +138,9 @@ def test_fixing_a_searched_setting_decides_the_conditions_on_it(tmp_path: Path) 
     space = make_space(tmp_path, fakes.SPACE, "optim.name=muon", "budget.trials=3")
 
     assert space.fixed == {"optim.name": "muon"}
-    assert [axis.parameter for axis in space.axes if axis.setting == "optim.lr"] == ["optim.lr"]
+    assert [hp.parameter for hp in space.hyperparameters if hp.setting == "optim.lr"] == [
+        "optim.lr"
+    ]
     assert space.budget.trials == 3
 
 
@@ -166,7 +168,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_every_space_that_is_shipped_is_sound(path: Path) -> None:
     from sweep.space.language.reader import read_space
 
-    assert read_space(path).axes
+    assert read_space(path).hyperparameters
 
 
 def test_the_quickstart_searches_the_four_axes_of_the_mission() -> None:
@@ -174,13 +176,13 @@ def test_the_quickstart_searches_the_four_axes_of_the_mission() -> None:
 
     space = read_space(Path(__file__).parents[3] / "search_spaces" / "quickstart.yaml")
 
-    domains = {axis.parameter: axis.domain for axis in space.axes}
+    domains = {hp.parameter: hp.domain for hp in space.hyperparameters}
     assert domains["optim.weight_decay_multiplier"] == Range(1, 32, log=True)
     assert domains["train.epochs"] == Choice((1, 2, 4, 8))
     assert domains["gpt.scale"] == Choice((0.5, 1, 2))
     assert domains["optim.name"] == Choice(("adamw", "muon"))
     assert {"optim.lr [optim.name=adamw]", "optim.lr [optim.name=muon]"} <= domains.keys()
-    assert space.reference.multiples == (1, 2, 4, 8)
+    assert space.baseline.multiples == (1, 2, 4, 8)
     assert space.budget.trials >= 12
 
 
@@ -193,14 +195,14 @@ search:
     - {when: {gpt.context: 96}, values: [480, 960]}
 """
 
-    assert len(make_space(tmp_path, text).axes) == 3
+    assert len(make_space(tmp_path, text).hyperparameters) == 3
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("optim.lr", "expected KEY=VALUE"),
-        ("reference.multiples=1,half", "expected different whole numbers"),
+        ("baseline.multiples=1,half", "expected different whole numbers"),
         ("prune.peers=train.epoch", "did you mean train.epochs?"),
         ("data.val_tokens=1", "must be >= 2"),
     ],
@@ -216,9 +218,9 @@ def test_a_space_with_everything_fixed_has_nothing_to_search(tmp_path: Path) -> 
 
 
 def test_lists_on_the_command_line_are_separated_by_commas(tmp_path: Path) -> None:
-    space = make_space(tmp_path, fakes.SPACE, "reference.multiples=4,1", "prune.peers=train.epochs")
+    space = make_space(tmp_path, fakes.SPACE, "baseline.multiples=4,1", "prune.peers=train.epochs")
 
-    assert space.reference.multiples == (1, 4)
+    assert space.baseline.multiples == (1, 4)
     assert space.prune.peers == ("train.epochs",)
 
 
@@ -268,7 +270,7 @@ def test_lists_survive_the_study_the_journal_and_the_run_folder(tmp_path: Path) 
 
     space = make_space(tmp_path, text, "data.train_tokens=10M")
 
-    assert space.axes[0].domain == Choice(("0:1,1:2", "0:1"))
+    assert space.hyperparameters[0].domain == Choice(("0:1,1:2", "0:1"))
     fixed = make_space(tmp_path, PRESET_SPACE).fixed
     again = Config.from_settings(json.loads(json.dumps({**fixed, "train.epochs": 16})))
     assert again.optim.decay_points == TINY["optim.decay_points"]
@@ -332,7 +334,7 @@ def test_decay_set_is_not_searched_the_other_way(tmp_path: Path) -> None:
 
 
 def test_a_plain_baseline_keeps_the_network_and_drops_the_recipe(tmp_path: Path) -> None:
-    text = PRESET_SPACE + "reference: {multiples: [1, 2], lr: 0.001}"
+    text = PRESET_SPACE + "baseline: {multiples: [1, 2], lr: 0.001}"
     space = make_space(tmp_path, text, "optim.decay_timescale=0.2")
 
     config = Config.from_settings(space.baseline_settings(2))
@@ -356,7 +358,7 @@ def test_the_training_budget_can_be_searched(tmp_path: Path) -> None:
     text = """
 search: {data.train_tokens: [32K, 128K, 64K]}
 prune: {peers: [data.train_tokens]}
-reference: {multiples: [1, 2]}
+baseline: {multiples: [1, 2]}
 """
 
     space = make_space(tmp_path, text)

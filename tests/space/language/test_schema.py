@@ -52,7 +52,7 @@ def test_it_holds_for_a_file_of_wandb() -> None:
         "search: {optim.lr: [1e-3, 1e-2]}\nfixed: {gpt.mtp: no, train.compile: yes}",
         "search: {train.epochs: [1, 2]}\nconstraints: gpt.parameters <= 1.5B\nrepeat: 2",
         "search: {gpt.width: {min: 32, max: 64, step: 32}}\npoints: [{gpt.width: 64}]",
-        "search: {optim.lr: [1]}\nreference: {table: {100M: 3.7, 200M: [3.5, 3.4]}}\nname: 5",
+        "search: {optim.lr: [1]}\nbaseline: {table: {100M: 3.7, 200M: [3.5, 3.4]}}\nname: 5",
         "parameters: {optim.lr: [1], data.path: {distribution: constant, value: ''}}",
         "parameters: {optim.lr: [1]}\nmetric: {name: val_loss, target: 3}",
         "search: {optim.decay_points: [['0:1', '1:2'], '0:1']}\nfixed: {data.train_tokens: 100M}",

@@ -15,7 +15,7 @@ from sweep.space.language import wandb as wandb_keys
 def test_a_file_of_wandb_is_read_as_it_is(tmp_path: Path) -> None:
     space = make_space(tmp_path, WANDB_FILE)
 
-    domains = {axis.setting: axis.domain for axis in space.axes}
+    domains = {hp.setting: hp.domain for hp in space.hyperparameters}
     assert domains == {
         "optim.name": Choice(("adamw", "muon")),
         "optim.lr": Range(1e-4, 1e-2, log=True),
@@ -29,7 +29,7 @@ def test_a_file_of_wandb_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 def domain(folder: Path, name: str, leaf: str) -> Choice | Range:
-    return make_space(folder, f"parameters: {{{name}: {leaf}}}").axes[0].domain
+    return make_space(folder, f"parameters: {{{name}: {leaf}}}").hyperparameters[0].domain
 
 
 @pytest.mark.parametrize(

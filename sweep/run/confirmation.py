@@ -13,7 +13,7 @@ from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal, read_view
 from sweep.records import (
-    CONTENDER,
+    FINALIST,
     FRESH,
     Event,
     Outcome,
@@ -114,7 +114,7 @@ def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
         session = Session(space, [ledger], journal, watch, Rounds(plan, settings))
         session.note(
             "confirm",
-            contenders=list(plan.contenders),
+            finalists=list(plan.finalists),
             seeds=plan.seeds,
             until_separated=plan.until_separated,
         )
@@ -134,7 +134,7 @@ def _refuse_second_look(view: View) -> None:
 
 
 def _space(folder: Path, budget: BudgetConfig) -> Space:
-    """What the sweep fixes; its axes are of no use here. Refuses if the trainer has changed."""
+    """What the sweep fixes, without its hyperparameters. Refuses if the trainer has changed."""
     resolved = read_resolved(folder / RESOLVED)
     if resolved.get("trainer") != digest_of_trainer():
         raise SweepError(
@@ -182,7 +182,7 @@ def _look(folder: Path, view: View, evaluate: Evaluate) -> Event:
         for t in view.trials.values()
         if t.role is Role.CONFIRM
         and t.outcome is Outcome.COMPLETE
-        and t.searched[CONTENDER] == now.leader
+        and t.searched[FINALIST] == now.leader
         and t.searched[FRESH] in now.losses[now.leader]
     }
     try:

@@ -22,7 +22,7 @@ from sweep.errors import SweepError
 from sweep.journal import NAME, read_view
 from sweep.records import Role
 from sweep.results import report
-from sweep.run.confirm import Request, confirm
+from sweep.run.confirmation import Request, confirm
 from sweep.run.driver import (
     Job,
     Options,
@@ -174,7 +174,7 @@ def test_the_folder_one_stands_in_has_its_neighbours_beside_it(
         asked.append((path, options.runs))
         return 0
 
-    monkeypatch.setattr("sweep.run.confirm.confirm", note)
+    monkeypatch.setattr("sweep.run.confirm", note)
     monkeypatch.chdir(folder)
 
     with pytest.raises(SystemExit):
