@@ -10,7 +10,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
@@ -101,12 +101,12 @@ def _on_a_file_system(uri: str) -> list[Shard]:
         except pa.ArrowInvalid:  # not one of Arrow's own
             other, path = fsspec.core.url_to_fs(uri)
             files = fs.PyFileSystem(fs.FSSpecHandler(other))
-        found = files.get_file_info(path)
-        if found.type == fs.FileType.Directory:
+        there = files.get_file_info(path)
+        if there.type == fs.FileType.Directory:
             listed = files.get_file_info(fs.FileSelector(path, recursive=True))
             paths = sorted(f.path for f in listed if f.path.endswith(".parquet"))
         else:
-            paths = [path] if found.type == fs.FileType.File else []
+            paths = [path] if there.type == fs.FileType.File else []
     except (pa.ArrowException, OSError, ValueError, ImportError) as error:
         raise ConfigError([f"data.path: cannot look at {uri}: {error}"]) from None
     if not paths:
@@ -158,7 +158,7 @@ class RangeFile(io.RawIOBase):
         wanted = min(len(buffer), self.length - self.position)
         if wanted <= 0:
             return 0
-        for attempt in range(ATTEMPTS):
+        for _ in _attempts():
             got = 0
             try:
                 with self._request(self.position, wanted) as answer:
@@ -173,7 +173,6 @@ class RangeFile(io.RawIOBase):
             if got:
                 self.position += got
                 return got
-            time.sleep(PATIENCE * 2**attempt)
         raise ConfigError(
             [
                 f"data.path: {self.url} breaks off at byte {self.position:,} of {self.length:,}, "
@@ -212,6 +211,14 @@ class RangeFile(io.RawIOBase):
             )
 
 
+def _attempts() -> Iterator[None]:
+    """Once for each attempt, after a pause that doubles; none before the first."""
+    yield
+    for retry in range(ATTEMPTS - 1):
+        time.sleep(PATIENCE * 2**retry)
+        yield
+
+
 def _total(answer: requests.Response, url: str) -> int:
     total = answer.headers.get("Content-Range", "").rpartition("/")[2]
     if not total.isdecimal():
@@ -228,7 +235,7 @@ def _ask(
     if os.environ.get("HF_TOKEN") and url.startswith(endpoint.rstrip("/") + "/"):
         headers["Authorization"] = f"Bearer {os.environ['HF_TOKEN']}"
     trouble = ""
-    for attempt in range(ATTEMPTS):
+    for _ in _attempts():
         try:
             answer = (session or requests).get(url, headers=headers, stream=True, timeout=TIMEOUT)
         except requests.RequestException as error:
@@ -240,5 +247,4 @@ def _ask(
             trouble = EXPLAINED.get(answer.status_code, f"answers {answer.status_code}")
             if answer.status_code < 500 and answer.status_code != requests.codes.too_many:
                 break
-        time.sleep(PATIENCE * 2**attempt)
     raise ConfigError([f"data.path: the server of {url} {trouble}"])

@@ -114,6 +114,41 @@ def test_a_busy_server_is_asked_again(server: Server) -> None:
         assert file.read(4) == b"PAR1"
 
 
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that would have been slept, none of which are."""
+    seconds: list[float] = []
+    monkeypatch.setattr(remote, "PATIENCE", 0.5)
+    monkeypatch.setattr(remote.time, "sleep", seconds.append)
+    return seconds
+
+
+def test_nobody_waits_after_the_last_attempt(server: Server, pauses: list[float]) -> None:
+    server.failures = [500] * 6
+
+    with pytest.raises(ConfigError, match="answers 500"):
+        open_url(f"{server.url}/a.parquet")
+    assert pauses == [0.5, 1, 2, 4, 8]
+
+
+def test_nobody_waits_after_the_last_connection_that_gave_nothing(
+    server: Server, pauses: list[float]
+) -> None:
+    with open_url(f"{server.url}/a.parquet") as file:
+        server.drop_after = 0
+        with pytest.raises(ConfigError, match="6 times; try again later"):
+            file.read(10)
+    assert pauses == [0.5, 1, 2, 4, 8]
+
+
+def test_a_refusal_waits_for_nothing(server: Server, pauses: list[float]) -> None:
+    server.failures = [404]
+
+    with pytest.raises(ConfigError, match="has no such file"):
+        open_url(f"{server.url}/a.parquet")
+    assert pauses == []
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [(404, "has no such file"), (401, "set HF_TOKEN"), (403, "does not let you"), (418, "418")],
