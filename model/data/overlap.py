@@ -72,14 +72,13 @@ def _powers(factor: np.uint64, count: int) -> np.ndarray:
     return np.cumprod(steps, dtype=np.uint64)
 
 
-class Pair(NamedTuple):
-    """Two documents that are alike: split and number of each, and how alike (Jaccard)."""
+class NearDuplicate(NamedTuple):
+    """A held-out document and a training document that are alike; both by their number."""
 
-    split: str
+    split: str  # the held-out document's
     document: int
-    other_split: str
-    other: int
-    similarity: float
+    train_document: int
+    similarity: float  # Jaccard's of their shingles, estimated
 
 
 def duplicates_across(key_NK: np.ndarray, document_N: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -91,7 +90,7 @@ def duplicates_across(key_NK: np.ndarray, document_N: Mapping[str, np.ndarray]) 
 
 def near_duplicates(
     splits: Mapping[str, np.ndarray], documents: Mapping[str, np.ndarray], threshold: float
-) -> list[Pair]:
+) -> list[NearDuplicate]:
     """Held-out documents that are at least about as like a training document as `threshold`.
 
     Documents are sets of five-token shingles, compared by MinHash (Broder 1997). Raises ConfigError
@@ -111,14 +110,14 @@ def near_duplicates(
     index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
     for key, sketch in sketches.items():
         index.insert(key, sketch)
-    found = []
+    alike = []
     for number, (begin, end) in enumerate(_stretches(documents["train"])):
         sketch = _sketch(MinHash, splits["train"][begin:end])
         for split, held_out in index.query(sketch):
             similarity = sketch.jaccard(sketches[split, held_out])
             if similarity >= threshold:
-                found.append(Pair(split, held_out, "train", number, float(similarity)))
-    return sorted(found, key=lambda pair: -pair.similarity)
+                alike.append(NearDuplicate(split, held_out, number, float(similarity)))
+    return sorted(alike, key=lambda pair: -pair.similarity)
 
 
 def _stretches(offsets: np.ndarray) -> list[tuple[int, int]]:

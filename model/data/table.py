@@ -22,6 +22,7 @@ from model.data.tokenizer import Tokenizer, from_data
 
 SPLITS = ("train", "val", "test")
 HASHED_AT_ONCE = 1 << 24  # tokens
+WRITTEN_AT_ONCE = 1 << 26  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,6 @@ class TokenTable:
     compression: np.ndarray = field(default_factory=lambda: np.array([]))
     about: Mapping[str, Any] = field(default_factory=dict)  # what `sweep data info` shows
     pieces: bytes = b""  # the text of all tokens, joined
-
-    @property
-    def choose(self) -> np.ndarray:
-        """The part of val that ensemble members are chosen on."""
-        return self.val[slice(*self.about["choose"])]
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -86,7 +82,13 @@ def digest_of(table: TokenTable) -> dict[str, Any]:
 
 
 class _Forgetful:
-    """Writes large buffers in parts, letting the pages they are mapped from go."""
+    """A file that Arrow writes to without the tokens piling up in this process's memory.
+
+    Arrow hands a whole split to `write` as one buffer, which is a spool's file mapped into memory.
+    Every page of it that is read to be copied counts as resident memory of this process, so that a
+    corpus would have to fit. So the buffer is written in parts, and after each the spools give back
+    what was read (madvise); the system reads it again from the disk if it is needed.
+    """
 
     closed = False
 
@@ -95,8 +97,8 @@ class _Forgetful:
 
     def write(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        for begin in range(0, len(view), 1 << 26):
-            self.file.write(view[begin : begin + (1 << 26)])
+        for begin in range(0, len(view), WRITTEN_AT_ONCE):
+            self.file.write(view[begin : begin + WRITTEN_AT_ONCE])
             for spool in self.spools.values():
                 spool.forget()
         return len(view)

@@ -316,7 +316,7 @@ def describe_duplicates(found: Mapping[str, Any]) -> str:
         lines.append(f"{split}: {share:.2%} of its passages of 64 tokens are also in train")
     for pair in found.get("near", ()):
         lines.append(
-            f"{pair['split']} document {pair['document']} and train's {pair['other']}: "
+            f"{pair['split']} document {pair['document']} and train's {pair['train_document']}: "
             f"{pair['similarity']:.2f} alike"
         )
     if found.get("near") == []:

@@ -85,7 +85,7 @@ def test_documents_that_are_nearly_the_same_are_found(tmp_path: Path) -> None:
     found = near_duplicates(splits, table.documents, 0.5)
 
     assert [(pair.split, pair.document) for pair in found] == [("val", 1)]
-    assert found[0].other == len(table.documents["train"]) - 2
+    assert found[0].train_document == len(table.documents["train"]) - 2
     assert 0.5 <= found[0].similarity < 1
 
 
