@@ -32,6 +32,10 @@ class Runtime:
         return torch.autocast(self.device.type, self.precision, enabled=reduced)
 
 
+# Where a trained network is read or asked, whatever it was trained on.
+CPU = Runtime(torch.device("cpu"), torch.float32, compile=False, manual_attention=False)
+
+
 def runtime(config: Config) -> Runtime:
     """The runtime `config` asks for; raises ConfigError if this machine cannot give it."""
     device = _device(config)

@@ -15,9 +15,10 @@ from model.data.batches import open_table
 from model.data.table import TokenTable
 from model.data.tokenizer import Tokenizer, from_data
 from model.network import GPT
-from model.optim import load_state_tree, make_optimizers, swap_in_averages
+from model.optim import swap_in_averages
 from model.training import checkpoint
-from model.training.averages import Averages
+from model.training.device import CPU
+from model.training.run import make_run
 
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -43,16 +44,12 @@ def save(run: Path, folder: Path) -> None:
         raise ConfigError([f"{run} has no checkpoint"])
     config = Config.from_settings(state.settings)
     table = open_table(config.data)
-    gpt, tree = GPT(config.gpt, table.vocabulary), checkpoint.restore(run)
-    optimizers = make_optimizers(gpt, config.optim)
-    averages = Averages(gpt, config.train, config.steps_per_epoch)
-    gpt.load_state_dict(tree["gpt"])
-    load_state_tree(optimizers, tree["optimizers"])
-    averages.load_state_tree(tree["averages"])
+    restored = make_run(config, table, CPU)
+    restored.restore(run)
     about = {"settings": state.settings, "step": state.step, "vocabulary": table.vocabulary}
     folder.mkdir(parents=True, exist_ok=True)
-    with swap_in_averages(optimizers), averages.named(config.train.evaluate):
-        weights = {name: tensor.contiguous() for name, tensor in gpt.state_dict().items()}
+    with swap_in_averages(restored.optimizers), restored.averages.named(config.train.evaluate):
+        weights = {name: tensor.contiguous() for name, tensor in restored.gpt.state_dict().items()}
         save_file(weights, folder / WEIGHTS, {"trained": json.dumps(about)})
     (folder / TOKENIZER).write_text(json.dumps(_tokenizer_as_data(table)))
 

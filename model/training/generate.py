@@ -10,11 +10,9 @@ import torch
 
 from model.config import ConfigError
 from model.data.tokenizer import Tokenizer
-from model.training.device import Runtime
+from model.training.device import CPU
 from model.training.evaluate import Evaluation, HeldOut, evaluate
 from model.training.export import Trained
-
-PLAIN = Runtime(torch.device("cpu"), torch.float32, compile=False, manual_attention=False)
 
 
 @torch.no_grad()
@@ -57,7 +55,7 @@ def cost(trained: Trained, text: str) -> Evaluation | None:
     if len(tokens_T) < 2:
         return None
     held_out = HeldOut(tokens_T, trained.tokenizer.lengths, trained.gpt.config.context)
-    return evaluate(trained.gpt, held_out, PLAIN)
+    return evaluate(trained.gpt, held_out, CPU)
 
 
 def _document(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -9,12 +9,7 @@ from model.data.batches import open_table
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.averages import PROBABILITIES, RAW
-from model.training.evaluate import (
-    TOKENS_AT_ONCE,
-    Evaluation,
-    HeldOut,
-    evaluate,
-)
+from model.training.evaluate import Evaluation, HeldOut
 from model.training.train import begin
 
 
@@ -39,14 +34,13 @@ def evaluate_on_test(folder: Path) -> Evaluation:
         table = open_table(config.data)
         run = begin(config, table, folder, state)
         test = HeldOut(table.test, table.token_lengths, config.gpt.context)
-        at_once = min(TOKENS_AT_ONCE, config.train.micro_batch_tokens or TOKENS_AT_ONCE)
 
         def on_test() -> Evaluation:
-            return evaluate(run.gpt, test, run.runtime, at_once)
+            return run.evaluate_on(test)
 
         with swap_in_averages(run.optimizers):
             raw = on_test()
             if config.train.evaluate == RAW:
                 return raw
-            found = run.averages.evaluate(raw, on_test, lambda kept_N: raw)
-        return found[config.train.evaluate]
+            evaluations = run.averages.evaluate(raw, on_test, lambda kept_N: raw)
+        return evaluations[config.train.evaluate]

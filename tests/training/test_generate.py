@@ -38,6 +38,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> saved.Trained:
         "train.evals": 1,
         "train.epochs": 30,
         "train.device": "cpu",
+        "train.precision": "fp32",
         "optim.lr": 0.01,
     }
     for _ in train(Config.from_settings(settings), folder / "run"):
@@ -104,12 +105,12 @@ def test_a_saved_network_is_worth_what_its_run_reported(
     trained = saved.load(tmp_path / "saved")
 
     from model.data.batches import open_table
+    from model.training.device import CPU
     from model.training.evaluate import HeldOut, evaluate
-    from model.training.generate import PLAIN
 
     table = open_table(config.data)
     held_out = HeldOut(table.val, table.token_lengths, config.gpt.context)
-    found = evaluate(trained.gpt, held_out, PLAIN)
+    found = evaluate(trained.gpt, held_out, CPU)
     assert found.loss == pytest.approx(last.val_loss, abs=1e-5)
     with torch.no_grad():
         assert not trained.gpt.training

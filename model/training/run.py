@@ -1,0 +1,104 @@
+"""A run in memory: its network, optimizers and averages, new or as a checkpoint left them.
+
+Shapes: B sequences, T tokens each, N targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+
+from model.config import Config
+from model.data.table import TokenTable
+from model.files import cache_folder
+from model.network import GPT
+from model.optim import load_state_tree, make_optimizers, state_tree
+from model.training import checkpoint
+from model.training.averages import Averages
+from model.training.checkpoint import Tree
+from model.training.device import Runtime, keep_freed_memory, share_compiled_code
+from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training changes, and what it is measured on."""
+
+    config: Config
+    table: TokenTable
+    runtime: Runtime
+    gpt: GPT
+    optimizers: list[Optimizer]
+    averages: Averages
+
+    @property
+    def held_out(self) -> HeldOut:
+        return HeldOut(self.table.val, self.table.token_lengths, self.config.gpt.context)
+
+    def evaluate(self) -> Evaluation:
+        """Of the weights that are in the network, on the validation split."""
+        return self.evaluate_on(self.held_out)
+
+    def evaluate_on(self, held_out: HeldOut) -> Evaluation:
+        """Of the weights that are in the network. No more at once than memory was said to hold."""
+        at_once = min(TOKENS_AT_ONCE, self.config.train.micro_batch_tokens or TOKENS_AT_ONCE)
+        return evaluate(self.gpt, held_out, self.runtime, at_once)
+
+    def score(self, log_probs_N: np.ndarray) -> Evaluation:
+        return score(log_probs_N, self.held_out)
+
+    def state_tree(self) -> Tree:
+        """All it takes to go on, for the checkpoint."""
+        return {
+            "gpt": self.gpt.state_dict(),
+            "optimizers": state_tree(self.optimizers),
+            "averages": self.averages.state_tree(),
+        }
+
+    def restore(self, folder: Path) -> None:
+        """Go on from the checkpoint in `folder`; torch's random state becomes what it was there.
+
+        Raises RuntimeError if its tensors are of other shapes.
+        """
+        tree = checkpoint.restore(folder)
+        self.gpt.load_state_dict(tree["gpt"])
+        load_state_tree(self.optimizers, tree["optimizers"])
+        self.averages.load_state_tree(tree["averages"])
+
+
+def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
+    """The run as it starts. Sets torch's random state from `train.seed`."""
+    if where.device.type == "cpu":
+        keep_freed_memory()
+    torch.manual_seed(config.train.seed)
+    gpt = GPT(config.gpt, table.vocabulary, where.manual_attention).to(where.device)
+    optimizers = make_optimizers(gpt, config.optim)
+    averages = Averages(gpt, config.train, config.steps_per_epoch)
+    if where.compile:
+        share_compiled_code(str(cache_folder() / "compiled"))
+        # Set on this network alone: its parameters keep their names.
+        gpt.objective = torch.compile(gpt.objective)  # type: ignore[method-assign]
+        gpt.losses = torch.compile(gpt.losses)  # type: ignore[method-assign]
+    return Run(config, table, where, gpt, optimizers, averages)
+
+
+def add_gradients(run: Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:
+    """Add up the gradients of a step's micro-batches; the mean plain loss, nats per token.
+
+    Returns once the device has computed it.
+    """
+    train, device = run.config.train, run.runtime.device
+    pieces = train.batch_tokens // (train.micro_batch_tokens or train.batch_tokens)
+    total = torch.zeros((), device=device)
+    for x, y in zip(np.split(x_BT, pieces), np.split(y_BT, pieces), strict=True):
+        with run.runtime.autocast():
+            loss, plain = run.gpt.objective(
+                torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+            )
+        (loss / pieces).backward()  # type: ignore[no-untyped-call]
+        total += plain.detach() / pieces
+    return float(total)
