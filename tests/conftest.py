@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported; tiny matrices gain from no more
+# Read when torch, numpy or mlflow are imported, here and in every process that a test starts.
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny matrices gain from no more, and tests share the cores
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # a test needs no network
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +25,11 @@ from sweep.space.space import Space
 # A busy machine is slow, which is no failure.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests, or one worker would end alone, waiting for a server."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

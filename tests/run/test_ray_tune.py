@@ -144,7 +144,7 @@ def test_a_worker_that_is_given_no_gpu_sees_none() -> None:
     """Else a sweep with trial.gpus=0 would put every trial on the first GPU of the machine."""
     code = """
 import os
-from sweep import ray_cluster
+from sweep.run import ray_cluster
 import ray
 ray.init(address="local", num_cpus=1, num_gpus=2, include_dashboard=False, log_to_driver=False)
 Seen = ray.remote(type("Seen", (), {"gpus": lambda self: os.environ["CUDA_VISIBLE_DEVICES"]}))
