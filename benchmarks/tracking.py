@@ -33,7 +33,7 @@ from model.config.config import Config
 from model.progress import WHOLE, Progress
 from sweep import journal as journal_file
 from sweep.journal import Journal
-from sweep.records import Role
+from sweep.records import End, Ending, Role
 from sweep.session.ledger import Ledger, open_storage
 from sweep.session.session import Session
 from sweep.space.hyperparameter import Axis, Range
@@ -124,7 +124,7 @@ def run_session(folder: Path, trials: int, points: int, ledger: str | None) -> T
         for progress in evaluations(Config.from_settings(trial.settings), points):
             if session.observe(trial, progress, USAGE).stop:
                 break
-    session.close("budget spent")
+    session.close(End(Ending.TRIALS_SPENT))
     return spent
 
 

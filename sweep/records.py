@@ -25,6 +25,63 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class TrialEnding(StrEnum):
+    """Why a trial ended."""
+
+    FINISHED = "finished"  # its schedule is over
+    DIVERGED = "diverged"
+    BEHIND = "behind its peers"
+    TOO_SLOW = "too slow"  # it would break a constraint on seconds
+    INFEASIBLE = "infeasible"  # it breaks a constraint known before training, and was not begun
+    FAILED = "failed"  # by an exception or a lost worker
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the trial counts as."""
+        if self is TrialEnding.FINISHED:
+            return Outcome.COMPLETE
+        return Outcome.FAILED if self is TrialEnding.FAILED else Outcome.PRUNED
+
+
+class Ending(StrEnum):
+    """Why a driver of a sweep stopped."""
+
+    TRIALS_SPENT = "trials spent"
+    BUDGET_SPENT = "budget spent"  # hours, device-hours or FLOPs
+    NOTHING_FITS = "nothing fits"  # in what is left of the budget
+    TARGET_REACHED = "target reached"
+    NOTHING_LEFT = "nothing left to try"
+    CONFIRMED = "confirmed"
+    RUNS_FAILED = "some runs failed"  # of a confirmation
+    GAVE_UP = "too many trials failed"
+    INTERRUPTED = "interrupted"
+    DISK_FULL = "disk full"
+    CRASHED = "failed"
+
+    @property
+    def well(self) -> bool:
+        """Whether the sweep did its work."""
+        return self in (
+            Ending.TRIALS_SPENT,
+            Ending.BUDGET_SPENT,
+            Ending.NOTHING_FITS,
+            Ending.TARGET_REACHED,
+            Ending.NOTHING_LEFT,
+            Ending.CONFIRMED,
+        )
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a driver: why, and the sentence for people where there is more to say."""
+
+    ending: Ending
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.detail or str(self.ending)
+
+
 class Role(StrEnum):
     """A trial searches, measures the plain baseline or runs a search trial again."""
 
@@ -85,11 +142,16 @@ class TrialView:
     settings: dict[str, Value]
     started: int  # milliseconds since 1970
     observations: list[Event] = field(default_factory=list)
-    outcome: Outcome | None = None  # None while it runs
-    reason: str = ""
+    ending: TrialEnding | None = None  # None while it runs
+    reason: str = ""  # in words, where there is more to say
     ended: int | None = None
     flops: float = 0.0  # training FLOPs of its whole schedule
     devices: float = 0.0  # GPUs it has, or CPU cores where it has none
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What it counts as; None while it runs."""
+        return self.ending.outcome if self.ending else None
 
     @property
     def last(self) -> Event | None:
@@ -122,7 +184,7 @@ class View:
     baseline_runs: list[BaselineRun] = field(default_factory=list)  # what it is the best of
     baseline_source: str = ""  # "measured", "table" or "slowrun"
     recalled: list[Event] = field(default_factory=list)  # baseline runs of earlier sweeps
-    end: Event | None = None  # why the sweep last stopped; None while it runs
+    end: End | None = None  # why the sweep last stopped; None while it runs
     handed_back: int = 0  # proposals that did not fit, since a trial last began
     budgets: dict[Role, Event] = field(default_factory=dict)  # as the last driver of each role had
     confirm: Event | None = None  # what was last asked to be confirmed, and how
@@ -159,7 +221,7 @@ class View:
             self.trials[event["trial"]].observations.append(event)
         elif kind == "outcome":
             trial = self.trials[event["trial"]]
-            trial.outcome, trial.reason = Outcome(event["outcome"]), event["reason"]
+            trial.ending, trial.reason = trial_ending(event), event["reason"]
             trial.ended = event["time"]
         elif kind == "baseline":
             self.baseline = [(tokens, loss) for tokens, loss in event["points"]]
@@ -175,7 +237,7 @@ class View:
         elif kind == "sealed":
             self.sealed.append(event)
         elif kind == "end":
-            self.end = event
+            self.end = End(sweep_ending(event), event["reason"])
         self._latest = event.get("time", self._latest)
 
     @property
@@ -214,6 +276,44 @@ class View:
         """Complete search trials, lowest final validation loss first."""
         complete = [t for t in self.searches() if t.outcome is Outcome.COMPLETE]
         return sorted(complete, key=lambda t: t.val_loss)
+
+
+# How the sentences of version 0.1 begin, whose journals say no ending; the first that fits counts.
+SWEEP_SENTENCES = {
+    "budget spent: nothing": Ending.NOTHING_FITS,
+    "budget spent:": Ending.BUDGET_SPENT,
+    "budget spent": Ending.TRIALS_SPENT,
+    "target loss": Ending.TARGET_REACHED,
+    "nothing left": Ending.NOTHING_LEFT,
+    "every point": Ending.NOTHING_LEFT,
+}
+TRIAL_SENTENCES = {
+    "diverged": TrialEnding.DIVERGED,
+    "would take": TrialEnding.TOO_SLOW,
+    "breaks": TrialEnding.INFEASIBLE,
+}
+
+
+def sweep_ending(event: Event) -> Ending:
+    """Why the driver stopped that wrote this event of an end."""
+    if "ending" in event:
+        return Ending(event["ending"])
+    reason = event["reason"]
+    if reason in set(Ending) - {Ending.BUDGET_SPENT}:
+        return Ending(reason)
+    begins = (ending for text, ending in SWEEP_SENTENCES.items() if reason.startswith(text))
+    return next(begins, Ending.CRASHED)
+
+
+def trial_ending(event: Event) -> TrialEnding:
+    """Why the trial of this event of an outcome ended."""
+    if "ending" in event:
+        return TrialEnding(event["ending"])
+    outcome, reason = Outcome(event["outcome"]), event["reason"]
+    if outcome is not Outcome.PRUNED:
+        return TrialEnding.FINISHED if outcome is Outcome.COMPLETE else TrialEnding.FAILED
+    begins = (ending for text, ending in TRIAL_SENTENCES.items() if reason.startswith(text))
+    return next(begins, TrialEnding.BEHIND)
 
 
 def title(searched: Mapping[str, Value]) -> str:

@@ -93,6 +93,7 @@ def confirm(
 
     from sweep.folder import run_folder
     from sweep.journal import NAME, read_view
+    from sweep.records import Ending
     from sweep.results.confirmation_report import as_data, confirmation
     from sweep.run import Options, Request
     from sweep.run import confirm as run_confirmation
@@ -112,8 +113,8 @@ def confirm(
         click.echo(json.dumps(as_data(view), indent=2, allow_nan=False))
     else:
         click.echo(confirmation(view) or "nothing was confirmed")
-        if view.end and view.end["reason"] != "confirmed":
-            click.echo(f"\nIt ended before its plan was through: {view.end['reason']}.")
+        if view.end and view.end.ending is not Ending.CONFIRMED:
+            click.echo(f"\nIt ended before its plan was through: {view.end}.")
         if not view.sealed:
             click.echo("\nThe test split is still sealed; --test looks at it, once.")
     sys.exit(code)

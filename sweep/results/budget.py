@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from sweep.records import (
+    End,
+    Ending,
     Outcome,
     Role,
     TrialView,
@@ -118,14 +120,14 @@ def misfit(budget: BudgetConfig, used: Spent, running: Cost, more: Cost) -> str:
     return ""
 
 
-def exhausted(budget: BudgetConfig, used: Spent) -> str:
-    """Which budget is spent, or that the target is reached; empty while a trial may start."""
+def exhausted(budget: BudgetConfig, used: Spent) -> End | None:
+    """Which budget is spent, or that the target is reached; None while a trial may start."""
     if budget.target_loss and used.best_loss <= budget.target_loss:
-        return f"target loss {budget.target_loss:g} reached"
+        return End(Ending.TARGET_REACHED, f"target loss {budget.target_loss:g} reached")
     for line, limit, gone in _limits(budget, used):
         if limit and gone >= limit:
-            return f"budget spent: {line}"
-    return ""
+            return End(Ending.BUDGET_SPENT, f"budget spent: {line}")
+    return None
 
 
 def spending(budget: BudgetConfig, used: Spent) -> str:

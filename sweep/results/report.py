@@ -12,6 +12,7 @@ from typing import Any
 from model.config import Value
 from sweep.format import short, table
 from sweep.records import (
+    Ending,
     Outcome,
     Role,
     TrialView,
@@ -160,8 +161,8 @@ def result(view: View, folder: Path) -> str:
     """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on."""
     told = confirmation(view)
     title = "What the search saw, which chose what was confirmed:\n" if told else ""
-    reason = str(view.end["reason"]) if view.end else ""
-    ended = f" ({reason})" if reason not in ("", "budget spent", "confirmed") else ""
+    usual = view.end is None or view.end.ending in (Ending.TRIALS_SPENT, Ending.CONFIRMED)
+    ended = "" if usual else f" ({view.end})"
     parts = [told, counts(view) + ended, title + leaderboard(view)]
     best = winner(view)
     if best is not None:
@@ -185,7 +186,7 @@ def state(view: View, driven: bool) -> str:
     """What the sweep does now, or why it stopped."""
     if driven:
         return "running"
-    return "its driver vanished" if view.end is None else str(view.end["reason"])
+    return "its driver vanished" if view.end is None else str(view.end)
 
 
 def as_data(view: View, driven: bool) -> dict[str, Any]:

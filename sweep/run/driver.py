@@ -16,7 +16,7 @@ from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal
-from sweep.records import Event, Outcome, Role
+from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train, shared_trainer
 from sweep.run.manifest import digest_of_trainer, write, write_or_compare
@@ -104,21 +104,21 @@ def drive(job: Job, options: Options, train: Train) -> int:
     with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
         console.show(journal.append("sweep", **_header(job, journal.view.header)))
         session = job.open(journal, console.show)
-        reason = "failed"
+        end = End(Ending.CRASHED)
         with _cluster(options) if session.has_work else nullcontext() as cluster:
             try:
                 _run_trials(session, train, folder / "trials", interrupt, cluster)
                 job.finish(session, interrupt)
-                reason = session.ended
+                end = session.end
             except Interrupted:
-                reason = "interrupted"
+                end = End(Ending.INTERRUPTED)
             except Exception:
                 if not DISK_FULL.search(traceback.format_exc()):
                     raise
                 session.disk_full = True
             finally:
                 with suppress(OSError):  # on a full disk the next driver sees the end missing
-                    session.close("disk full" if session.disk_full else reason)
+                    session.close(End(Ending.DISK_FULL) if session.disk_full else end)
                 publisher.close(publishing)  # it ends while the cluster does
     for line in session.certificate():
         _say(line)
@@ -133,7 +133,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
             hint="Free some; the same command continues, each trial from its last checkpoint.",
             code=1,
         )
-    if reason == "interrupted":
+    if end.ending is Ending.INTERRUPTED:
         return interrupt.exit_code
     if session.gave_up:
         return TOO_MANY_FAILED

@@ -21,7 +21,9 @@ from sweep.records import (
     Outcome,
     Role,
     Trial,
+    TrialEnding,
     baseline_point,
+    trial_ending,
 )
 from sweep.search import Certificate
 from sweep.session.baseline import Fate, missing
@@ -39,14 +41,15 @@ from sweep.space import SEEDS, Constraint, Space
 from sweep.space.constraint import SECONDS, violations
 
 REASON_ATTR = "reason"
+ENDING_ATTR = "ending"
 MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
 FRESH_SEEDS = 1_000_000  # above those that anyone searches with
-OUTCOMES = {
-    TrialState.COMPLETE: Outcome.COMPLETE,
-    TrialState.PRUNED: Outcome.PRUNED,
-    TrialState.FAIL: Outcome.FAILED,
+STATES = {
+    Outcome.COMPLETE: TrialState.COMPLETE,
+    Outcome.PRUNED: TrialState.PRUNED,
+    Outcome.FAILED: TrialState.FAIL,
 }
-STATES = {outcome: state for state, outcome in OUTCOMES.items()}
+OUTCOMES = {state: outcome for outcome, state in STATES.items()}
 
 
 class Ledger:
@@ -124,8 +127,8 @@ class Ledger:
         """Run a trial of the search again with fresh seeds, if need be as another attempt."""
         wanted: dict[str, Value] = {FINALIST: finalist, FRESH: fresh}
         failed = sum(
-            outcome is Outcome.FAILED and {**trial.searched, **wanted} == trial.searched
-            for trial, outcome, _ in self.finished()
+            ending is TrialEnding.FAILED and {**trial.searched, **wanted} == trial.searched
+            for trial, ending, _ in self.finished()
         )
         again: dict[str, Value] = {ATTEMPT: failed + 1} if failed else {}
         live = self._study.ask()
@@ -160,27 +163,29 @@ class Ledger:
     def tell(
         self,
         trial: Trial,
-        outcome: Outcome,
+        ending: TrialEnding,
         reason: str,
         loss: float | None,
         seconds: float = 0.0,
     ) -> None:
         """End `trial`.
 
+        reason    in words, for people
         loss      its final one; only a complete trial has it
         seconds   of training, or what they would have come to: samplers learn what is too slow
         """
         live = self._live.pop(trial.number)
         live.set_user_attr(REASON_ATTR, reason)
-        for limit in self._seconds_limits if outcome is not Outcome.FAILED else ():
+        live.set_user_attr(ENDING_ATTR, ending)
+        for limit in self._seconds_limits if ending is not TrialEnding.FAILED else ():
             live.set_constraint(str(limit), limit.violation(seconds))
-        value = loss if outcome is Outcome.COMPLETE else None
-        self._study.tell(live.number, value, STATES[outcome])
+        value = loss if ending is TrialEnding.FINISHED else None
+        self._study.tell(live.number, value, STATES[ending.outcome])
 
-    def finished(self) -> list[tuple[Trial, Outcome, str]]:
-        """Every ended trial with its outcome and reason."""
+    def finished(self) -> list[tuple[Trial, TrialEnding, str]]:
+        """Every ended trial with why it ended, and that in words."""
         return [
-            (self._trial(frozen), OUTCOMES[frozen.state], frozen.user_attrs.get(REASON_ATTR, ""))
+            (self._trial(frozen), _ending(frozen), frozen.user_attrs.get(REASON_ATTR, ""))
             for frozen in self._study.get_trials(deepcopy=False, states=tuple(OUTCOMES))
             if not frozen.user_attrs.keys() & {INFEASIBLE, HANDED_BACK_ATTR}  # never trained
         ]
@@ -205,7 +210,7 @@ class Ledger:
         broken = [name for name, violation in beyond.items() if violation > 0]
         if broken:
             live.set_user_attr(INFEASIBLE, broken)
-            self.tell(trial, Outcome.PRUNED, f"breaks {', '.join(broken)}", None)
+            self.tell(trial, TrialEnding.INFEASIBLE, f"breaks {', '.join(broken)}", None)
         return bool(broken)
 
     def _adopt(self, frozen: FrozenTrial) -> Trial:
@@ -258,6 +263,12 @@ class Ledger:
         else:
             settings = {**self._space.fixed, **searched}
         return Trial(number, self.role, searched, settings)
+
+
+def _ending(frozen: FrozenTrial) -> TrialEnding:
+    """Why a trial ended; the studies of version 0.1 have it in words alone."""
+    words = {"outcome": OUTCOMES[frozen.state], "reason": frozen.user_attrs.get(REASON_ATTR, "")}
+    return trial_ending({**words, **frozen.user_attrs})
 
 
 def _fate(frozen: FrozenTrial) -> Fate:

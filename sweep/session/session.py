@@ -14,10 +14,12 @@ from sweep.errors import SweepError
 from sweep.journal import Journal
 from sweep.records import (
     MULTIPLE,
+    End,
+    Ending,
     Event,
-    Outcome,
     Role,
     Trial,
+    TrialEnding,
     Verdict,
     View,
     baseline_point,
@@ -75,9 +77,9 @@ class Session:
         return self.agenda.has_work
 
     @property
-    def ended(self) -> str:
+    def end(self) -> End:
         """Why there is nothing to run."""
-        return "too many trials failed" if self.gave_up else self.agenda.outcome
+        return End(Ending.GAVE_UP) if self.gave_up else self.agenda.end
 
     def certificate(self) -> list[str]:
         """What `sampler.name: coordinate` found around its best, in lines; else none."""
@@ -121,14 +123,16 @@ class Session:
             ledger.report(trial, progress.basis_points, loss)
         self._note_observation(trial, progress, usage)
         if progress.diverged:
-            return self._finish(trial, Outcome.PRUNED, f"diverged at step {progress.diverged_step}")
+            return self._finish(
+                trial, TrialEnding.DIVERGED, f"diverged at step {progress.diverged_step}"
+            )
         if too_slow := self._too_slow(trial):
-            return self._finish(trial, Outcome.PRUNED, too_slow)
+            return self._finish(trial, TrialEnding.TOO_SLOW, too_slow)
         if progress.done:
-            return self._finish(trial, Outcome.COMPLETE, "", progress.val_loss)
+            return self._finish(trial, TrialEnding.FINISHED, "", progress.val_loss)
         if new and ledger.should_prune(trial):
             at = progress.basis_points / 100
-            return self._finish(trial, Outcome.PRUNED, f"behind its peers at {at:g} %")
+            return self._finish(trial, TrialEnding.BEHIND, f"behind its peers at {at:g} %")
         return CONTINUE
 
     def fail(self, trial: Trial, error: str) -> None:
@@ -141,29 +145,30 @@ class Session:
             return
         self._failures += 1
         reason = error.strip().splitlines()[-1] if error.strip() else "no reason given"
-        self._finish(trial, Outcome.FAILED, reason, error=error)
+        self._finish(trial, TrialEnding.FAILED, reason, error=error)
 
-    def close(self, reason: str) -> None:
+    def close(self, end: End) -> None:
         """Note why the driver stops. Unfinished trials stay so, for the next driver."""
-        self.note("end", reason=reason, certificate=self.certificate())
+        about = {"ending": end.ending, "reason": str(end), "certificate": self.certificate()}
+        self.note("end", **about)
         self.journal.close()
 
     def _finish(
         self,
         trial: Trial,
-        outcome: Outcome,
+        ending: TrialEnding,
         reason: str,
         loss: float | None = None,
         error: str = "",
     ) -> Verdict:
         self.journal.sync()  # even after a power cut the ledger must not know more
         seconds = self._seconds(trial)
-        self._ledgers[trial.role].tell(trial, outcome, reason, loss, seconds)
+        self._ledgers[trial.role].tell(trial, ending, reason, loss, seconds)
         del self._reported[trial.name]
         if self._cache and trial.role is Role.BASELINE and loss is not None:
             self._cache.remember(trial.settings, loss)
         self.agenda.nothing_fits = False
-        self._note_outcome(trial, outcome, reason, error)
+        self._note_outcome(trial, ending, reason, error)
         return Verdict(stop=True, reason=reason)
 
     def _seconds(self, trial: Trial) -> float:
@@ -194,9 +199,11 @@ class Session:
             about |= {"usage": dict(usage)} if usage else {}
             self.note("observation", trial=trial.name, **about)
 
-    def _note_outcome(self, trial: Trial, outcome: Outcome, reason: str, error: str = "") -> None:
-        about = {"error": error} if error else {}
-        self.note("outcome", trial=trial.name, outcome=outcome, reason=reason, **about)
+    def _note_outcome(
+        self, trial: Trial, ending: TrialEnding, reason: str, error: str = ""
+    ) -> None:
+        about = {"trial": trial.name, "outcome": ending.outcome, "ending": ending, "reason": reason}
+        self.note("outcome", **about, **({"error": error} if error else {}))
         self._note_baseline()
 
     def _note_baseline(self) -> None:
@@ -207,18 +214,18 @@ class Session:
     def _catch_up_journal(self) -> None:
         """Tell the journal of outcomes that the ledger has and a crash kept from it."""
         for ledger in self._ledgers.values():
-            for trial, outcome, reason in ledger.finished():
+            for trial, ending, reason in ledger.finished():
                 noted = self.journal.view.trials.get(trial.name)
                 whole = noted is not None and noted.last and noted.last["basis_points"] == WHOLE
-                if noted is None or (outcome is Outcome.COMPLETE and not whole):
+                if noted is None or (ending is TrialEnding.FINISHED and not whole):
                     raise SweepError(
                         f"the journal lacks what the ledger has of trial {trial.name}",
                         hint="journal.jsonl was changed or lost; restore it, or begin anew with "
                         "--name.",
                         code=1,
                     )
-                if noted.outcome is None:
-                    self._note_outcome(trial, outcome, reason)
+                if noted.ending is None:
+                    self._note_outcome(trial, ending, reason)
 
 
 def _recall(

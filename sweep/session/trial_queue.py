@@ -12,6 +12,8 @@ from sweep.journal import Journal
 from sweep.records import (
     FINALIST,
     FRESH,
+    End,
+    Ending,
     Role,
     Trial,
     TrialView,
@@ -24,7 +26,7 @@ from sweep.session.ledger import Ledger
 from sweep.space import BudgetConfig, Space, TrialConfig
 
 PROPOSALS = 32  # that may be handed back in a row because they do not fit, half of them at random
-NOTHING_FITS = "budget spent: nothing that is left fits"
+NOTHING_FITS = End(Ending.NOTHING_FITS, "budget spent: nothing that is left fits")
 
 
 class Agenda:
@@ -63,22 +65,24 @@ class Agenda:
         return not self.spent and (self._rounds is None or bool(self._rounds.wanted(self._view)))
 
     @property
-    def spent(self) -> str:
-        """Which budget is spent, or what was reached; empty while another trial may start."""
+    def spent(self) -> End | None:
+        """Which budget is spent, or what was reached; None while another trial may start."""
         if self._ledgers[self._role].spent() >= self._space.budget.trials:
-            return "budget spent"
+            return End(Ending.TRIALS_SPENT)
         if self.nothing_fits:
             return NOTHING_FITS
-        return self._ledgers[self._role].settled() or self.allowance.exhausted
+        if why := self._ledgers[self._role].settled():
+            return End(Ending.NOTHING_LEFT, why)
+        return self.allowance.exhausted
 
     @property
-    def outcome(self) -> str:
+    def end(self) -> End:
         """Why there is nothing to run."""
         if self._rounds is None:
-            return self.spent or "budget spent"
+            return self.spent or End(Ending.TRIALS_SPENT)
         if self._rounds.over(self._view):
-            return "confirmed"
-        return self.spent or (NOTHING_FITS if self._left_out else "some runs failed")
+            return End(Ending.CONFIRMED)
+        return self.spent or (NOTHING_FITS if self._left_out else End(Ending.RUNS_FAILED))
 
     def next(self, running: Collection[str]) -> Trial | None:
         """The trial to run beside those `running`; None if there is none, or none yet."""
@@ -153,8 +157,8 @@ class Allowance:
         return self.resources.get("gpu", 0.0) or self.resources.get("cpu", 1.0)
 
     @property
-    def exhausted(self) -> str:
-        """Which budget is spent; empty while a trial may start."""
+    def exhausted(self) -> End | None:
+        """Which budget is spent; None while a trial may start."""
         return budget.exhausted(self._config, self._used())
 
     def misfit(self, trial: Trial, running: Collection[str]) -> str:

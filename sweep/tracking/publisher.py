@@ -37,8 +37,6 @@ from sweep.tracking.metrics import (
 from sweep.tracking.runs import Runs
 
 METRICS_IN_HAND = 20_000  # sent before more of the journal is read
-# How the reason begins for which a sweep that did its work stopped.
-ENDED_WELL = ("budget spent", "target loss", "confirmed", "nothing left", "every point")
 
 
 class Ended(NamedTuple):
@@ -220,8 +218,8 @@ class Publisher:
             self._interrupt()
         else:
             self._batches.flush()
-            done = event["reason"].startswith(ENDED_WELL)
-            self._runs.status(PARENT, "FINISHED" if done else "FAILED", event["time"])
+            well = self._view.end is not None and self._view.end.ending.well
+            self._runs.status(PARENT, "FINISHED" if well else "FAILED", event["time"])
 
     def _interrupt(self) -> None:
         self._batches.flush()

@@ -18,7 +18,7 @@ from model.config.config import Config
 from model.config.cost import trial_flops
 from model.progress import Progress
 from sweep.journal import NAME, Journal, read_view
-from sweep.records import Outcome, Role, View
+from sweep.records import Ending, Outcome, Role, View
 from sweep.results import report
 from sweep.results.budget import (
     HOUR,
@@ -76,11 +76,11 @@ def test_a_sweep_never_exceeds_its_flops(
     session = session_in(folder, limited(space, flops=limit, trials=1000), open_storage(None))
 
     view = run(session, folder)
-    session.close(session.ended)
+    session.close(session.end)
 
     assert flops_of(view) <= limit * (1 + 1e-9)
     assert flops_of(view) > min(limit, 2 * one) - one
-    assert session.ended.startswith("budget spent")
+    assert session.end.ending in (Ending.BUDGET_SPENT, Ending.NOTHING_FITS)
     assert all(t.outcome in (Outcome.COMPLETE, Outcome.PRUNED) for t in view.trials.values())
 
 
@@ -183,7 +183,7 @@ def test_no_trial_starts_once_the_target_is_reached(
 
     losses = [t.val_loss for t in view.searches() if t.outcome is Outcome.COMPLETE]
     assert losses[-1] <= 2.59 < min(losses[:-1])
-    assert session.ended == "target loss 2.59 reached"
+    assert str(session.end) == "target loss 2.59 reached"
     lower = open_session(limited(space, target_loss=2.52, trials=1000))
     assert len(run(lower, tmp_path).searches()) > len(losses)
 
@@ -201,7 +201,7 @@ def test_device_hours_are_seconds_times_devices(
     used = spent(view, (Role.SEARCH, Role.BASELINE)).device_seconds / HOUR
     assert {t.devices for t in view.trials.values()} == {4}
     assert used <= hours * 1.5  # the fake's speed differs from trial to trial
-    assert session.ended.startswith("budget spent")
+    assert session.end.ending in (Ending.BUDGET_SPENT, Ending.NOTHING_FITS)
 
 
 def test_a_trial_longer_than_the_time_left_is_not_begun(
@@ -219,7 +219,7 @@ def test_a_trial_longer_than_the_time_left_is_not_begun(
     view = run(session, tmp_path, slow)
 
     assert len(view.trials) == 1
-    assert session.ended == "budget spent: nothing that is left fits"
+    assert str(session.end) == "budget spent: nothing that is left fits"
 
 
 def test_the_hours_of_earlier_drivers_count_even_of_those_killed(tmp_path: Path) -> None:
@@ -263,14 +263,14 @@ def test_what_is_spent_is_said_of_each_budget_that_was_given() -> None:
         "spent: 0.5 of 2 hours, 2.5e+14 of 1e+15 FLOPs, best loss 3.2000, target 3"
     )
     assert spending(BudgetConfig(), used) == ""
-    assert exhausted(budget, used) == ""
-    assert exhausted(budget, replace(used, seconds=7200)) == "budget spent: 2 of 2 hours"
+    assert exhausted(budget, used) is None
+    assert str(exhausted(budget, replace(used, seconds=7200))) == "budget spent: 2 of 2 hours"
 
 
 def test_status_shows_what_is_spent(space: Space, storage: BaseStorage, tmp_path: Path) -> None:
     session = session_in(tmp_path, limited(space, flops=1e13), storage)
     run(session, tmp_path)
-    session.close(session.ended)
+    session.close(session.end)
     journal = Journal(tmp_path / NAME)
     journal.close()
 

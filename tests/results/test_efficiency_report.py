@@ -12,7 +12,7 @@ from sweeps import make_space
 
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.records import View
+from sweep.records import End, Ending, View
 from sweep.results.bootstrap import Noise
 from sweep.results.efficiency_report import (
     as_data,
@@ -43,7 +43,7 @@ baseline: {multiples: [1, 2, 4, 8]}
 def finished(session: Session, folder: Path) -> View:
     with Interrupt() as interrupt:
         local_runner.run(session, fake_train, folder, interrupt)
-    session.close("budget spent")
+    session.close(End(Ending.TRIALS_SPENT))
     return session.journal.view
 
 

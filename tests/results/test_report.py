@@ -113,7 +113,7 @@ def test_status_and_best_read_the_latest_run(
     status = CliRunner().invoke(cli, ["status", *runs])
     best = CliRunner().invoke(cli, ["best", "--json", *runs])
 
-    assert "fake (budget spent)  12/12 trials" in status.output
+    assert "fake (trials spent)  12/12 trials" in status.output
     assert '"data_efficiency": ">2x"' in best.output
     found = json.loads(best.stdout)
     assert found["gap"] == pytest.approx(0.12)

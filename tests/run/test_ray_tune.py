@@ -20,7 +20,7 @@ from sweeps import make_space, session_in
 
 from sweep.errors import SweepError
 from sweep.journal import NAME, read_events
-from sweep.records import Outcome, Trial, TrialView
+from sweep.records import End, Ending, Outcome, Trial, TrialView
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
@@ -72,7 +72,7 @@ def run_on_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         session = session_in(tmp_path / "ray", space, open_storage(None))
         with Interrupt() as interrupt, Cluster(None) as cluster:
             ray_runner.run(session, train, tmp_path / "ray" / "trials", interrupt, cluster)
-        session.close("budget spent")
+        session.close(End(Ending.TRIALS_SPENT))
         return session
 
     return run
@@ -86,7 +86,7 @@ def test_ray_and_a_plain_loop_find_the_same_trials_and_outcomes(
     loop = session_in(tmp_path / "loop", space, open_storage(None))
     with Interrupt() as interrupt:
         local_runner.run(loop, fake_train, tmp_path / "loop" / "trials", interrupt)
-    loop.close("budget spent")
+    loop.close(End(Ending.TRIALS_SPENT))
 
     ray = run_on_ray(fake_train, "trial.max_concurrent=1")
 

@@ -17,7 +17,7 @@ from model.data import slowrun_files as fineweb
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.journal import NAME, Journal
-from sweep.records import BaselineRun, Role
+from sweep.records import BaselineRun, End, Ending, Role
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.baseline_cache import BaselineCache
@@ -44,7 +44,7 @@ def sweep(
     session = Session(space, ledgers, journal, cache=cache)
     with Interrupt() as interrupt:
         local_runner.run(session, train, folder / "trials", interrupt)
-    session.close("budget spent")
+    session.close(End(Ending.TRIALS_SPENT))
     return session
 
 

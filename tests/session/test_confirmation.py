@@ -14,7 +14,7 @@ from model.config.config import Config
 from model.config.cost import trial_flops
 from model.progress import Progress
 from sweep.journal import NAME, Journal
-from sweep.records import Outcome, Role, View
+from sweep.records import Ending, Outcome, Role, View
 from sweep.results import report
 from sweep.results.budget import spent
 from sweep.results.confirmation import Plan, Rounds
@@ -55,7 +55,7 @@ def searched(space: Space, tmp_path: Path) -> View:
     for trials in range(6, 60, 6):
         session = session_in(tmp_path, replace(space, budget=BudgetConfig(trials=trials)), storage)
         view = drive(session, tmp_path)
-        session.close(session.ended)
+        session.close(session.end)
         if len(report.ranking(view)) == 6:
             break
     return view
@@ -82,7 +82,7 @@ class Confirming:
         session.note("confirm", **vars(plan))
         try:
             drive(session, self.folder, train)
-            session.close(session.ended)
+            session.close(session.end)
         except Vanish:
             journal.close()
         return session
@@ -122,7 +122,7 @@ def test_the_truly_best_is_found_and_its_twin_is_called_tied(
     assert {verdict(now, name) for name in second} == {"worse"}
     assert len(now.losses[best[0]]) == 16
     assert len(now.losses[second[0]]) < 16
-    assert session.ended == "confirmed"
+    assert session.end.ending is Ending.CONFIRMED
     assert "not separated with 16 seeds" in confirmation(session.journal.view)
 
 
@@ -202,7 +202,7 @@ def test_a_seed_is_begun_only_if_all_contenders_can_run_with_it(
     assert now is not None
     assert {len(its) for its in now.losses.values()} == {2}
     assert spent(session.journal.view, (Role.CONFIRM,)).flops == pytest.approx(2 * row)
-    assert session.ended == "budget spent: nothing that is left fits"
+    assert session.end.ending is Ending.NOTHING_FITS
     assert not now.over
 
 
@@ -225,7 +225,7 @@ def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
     )
     session = confirm(plan, budget=BudgetConfig(trials=99, flops=gone.flops * 1.001))
 
-    assert session.ended == "budget spent: nothing that is left fits"
+    assert session.end.ending is Ending.NOTHING_FITS
 
 
 def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
@@ -242,7 +242,7 @@ def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
     failed = confirm(plan, failing)
     first, second = failed.journal.view, confirm(plan).journal.view
 
-    assert failed.ended == "some runs failed"
+    assert failed.end.ending is Ending.RUNS_FAILED
     assert first.trials[f"{finalists[0]}-s2"].outcome is Outcome.FAILED
     assert set(second.trials) - {f"{finalists[0]}-s2-2"} <= set(first.trials)
     now = confirmed(second)
@@ -297,7 +297,7 @@ def test_repeated_seeds_of_a_search_are_one_recipe(tmp_path: Path) -> None:
         tmp_path, make_space(tmp_path, text, "budget.trials=40"), open_storage(None)
     )
     view = drive(session, tmp_path)
-    session.close(session.ended)
+    session.close(session.end)
 
     best, *others = report.ranking(view)
 

@@ -13,7 +13,7 @@ from model.config.config import MULTIPLIER, Config
 from model.config.cost import trial_flops
 from model.config.setting import Value
 from sweep.errors import SweepError
-from sweep.records import Outcome, Role, Trial
+from sweep.records import Role, Trial, TrialEnding
 from sweep.session.ledger import Ledger, open_storage
 from sweep.space.constraint import read_constraint
 from sweep.space.hyperparameter import Choice, Hyperparameter
@@ -37,11 +37,11 @@ def finish(ledger: Ledger, trial: Trial) -> None:
     loss = fakes.final_loss(Config.from_settings(trial.settings))
     ledger.report(trial, 5000, loss + 1)
     if trial.number % 7 == 6:
-        ledger.tell(trial, Outcome.FAILED, "no luck", None)
+        ledger.tell(trial, TrialEnding.FAILED, "no luck", None)
     elif trial.number % 4 == 3:
-        ledger.tell(trial, Outcome.PRUNED, "behind", None)
+        ledger.tell(trial, TrialEnding.BEHIND, "behind", None)
     else:
-        ledger.tell(trial, Outcome.COMPLETE, "", loss)
+        ledger.tell(trial, TrialEnding.FINISHED, "", loss)
 
 
 def proposals(
@@ -121,7 +121,7 @@ def test_the_grid_is_over_once_with_seeds_and_points_beside_it(space: Space) -> 
 
     while not ledger.settled() and len(asked) < 20:
         asked.append(ledger.ask())
-        ledger.tell(asked[-1], Outcome.COMPLETE, "", 3.0)
+        ledger.tell(asked[-1], TrialEnding.FINISHED, "", 3.0)
 
     assert ledger.settled() == "every point of the grid was tried"
     assert len(asked) == 12
@@ -162,7 +162,7 @@ def trials_to_find(name: str, seed: int) -> int:
     for number in range(1000):
         trial = ledger.ask()
         point = dict(trial.searched)
-        ledger.tell(trial, Outcome.COMPLETE, "", bowl(point, seed, number))
+        ledger.tell(trial, TrialEnding.FINISHED, "", bowl(point, seed, number))
         if bowl(point, 0, -1) < 3.001:
             return number + 1
     raise AssertionError("the best point was never tried")
@@ -184,7 +184,7 @@ def test_cheap_evidence_comes_first_where_cost_is_weighed() -> None:
             point = dict(trial.searched)
             if number:  # the very first is cheap either way
                 cost += trial_flops(trial.settings)
-            ledger.tell(trial, Outcome.COMPLETE, "", bowl(point, 0, number))
+            ledger.tell(trial, TrialEnding.FINISHED, "", bowl(point, 0, number))
         return cost
 
     assert cost_of_first(1.0) < 0.5 * cost_of_first(0.0)
@@ -221,7 +221,7 @@ def test_coordinate_descent_is_over_with_its_certificate(space: Space) -> None:
     while not ledger.settled():
         trial = ledger.ask()
         loss = fakes.final_loss(Config.from_settings(trial.settings))
-        ledger.tell(trial, Outcome.COMPLETE, "", loss)
+        ledger.tell(trial, TrialEnding.FINISHED, "", loss)
         asked += 1
 
     found = ledger.certificate()

@@ -17,7 +17,7 @@ from model.config.config import Config
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.journal import NAME, read_view
-from sweep.records import Outcome, TrialView
+from sweep.records import End, Ending, Outcome, TrialView
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
@@ -293,10 +293,10 @@ def test_a_torn_last_line_is_dropped(space: Space, open_session: Open, tmp_path:
         file.write(b'{"event": "observation", "tri')
 
     assert len(read_view(tmp_path / NAME).trials) == 14
-    open_session(space).close("budget spent")
+    open_session(space).close(End(Ending.TRIALS_SPENT))
 
     assert (tmp_path / NAME).read_bytes().startswith(whole)
-    assert events(tmp_path)[-1]["reason"] == "budget spent"
+    assert events(tmp_path)[-1]["ending"] == "trials spent"
 
 
 def test_islice_of_a_trial_costs_nothing_later(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def drive(folder: Path, space: Space, train: local_runner.Train = fake_train) ->
     try:
         with Interrupt() as interrupt:
             local_runner.run(session, train, folder / "run" / "trials", interrupt)
-        session.close(session.ended)
+        session.close(session.end)
     except Vanish:
         session.journal.close()
     return session.journal.view

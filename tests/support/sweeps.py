@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 
 from sweep.errors import SweepError
 from sweep.journal import NAME, Journal
-from sweep.records import Event, Role, View
+from sweep.records import End, Ending, Event, Role, View
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import Ledger
@@ -70,5 +70,5 @@ def session_in(
 def finished(session: Session, train: local_runner.Train, folder: Path) -> View:
     with Interrupt() as interrupt:
         local_runner.run(session, train, folder, interrupt)
-    session.close("budget spent")
+    session.close(End(Ending.TRIALS_SPENT))
     return session.journal.view

@@ -18,6 +18,7 @@ from model.config.config import Config
 from sweep.cli.main import cli
 from sweep.errors import UNREACHABLE, SweepError
 from sweep.journal import NAME, read_events, read_view
+from sweep.records import End, Ending
 from sweep.run import local as local_runner
 from sweep.run.driver import Job, Options, search
 from sweep.run.driver import drive as drive_job
@@ -49,7 +50,7 @@ def drive(folder: Path, space: Space) -> None:
     session = session_in(folder, space, open_storage(None))
     with Interrupt() as interrupt:
         local_runner.run(session, fake_train, folder / "trials", interrupt)
-    session.close("budget spent")
+    session.close(End(Ending.TRIALS_SPENT))
 
 
 def assert_all_there_once(folder: Path, server: MLflowServer) -> None:
@@ -83,7 +84,7 @@ def test_a_server_down_at_first_then_killed_and_restarted_loses_and_doubles_noth
             if trial.name == "0005":
                 half.set()
                 assert go_on.wait(600)
-        session.close("budget spent")
+        session.close(End(Ending.TRIALS_SPENT))
 
     process = publisher.start(folder)  # nothing listens yet
     sweep = threading.Thread(target=run)

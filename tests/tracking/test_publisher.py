@@ -24,6 +24,7 @@ from fakes import diverging_train, failing_train, fake_train
 from sweeps import make_space, session_in
 
 from sweep.journal import NAME, Journal, read_view
+from sweep.records import End, Ending
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
@@ -51,11 +52,13 @@ def folder(tmp_path: Path, empty_store: Path) -> Path:
     return path
 
 
-def drive(folder: Path, space: Space, train: local_runner.Train, end: str = "budget spent") -> None:
+def drive(
+    folder: Path, space: Space, train: local_runner.Train, ending: Ending = Ending.TRIALS_SPENT
+) -> None:
     session = session_in(folder, space, open_storage(None))
     with Interrupt() as interrupt:
         local_runner.run(session, train, folder / "trials", interrupt)
-    session.close(end)
+    session.close(End(Ending.TRIALS_SPENT))
 
 
 def publish(folder: Path) -> None:
