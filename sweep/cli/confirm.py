@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from model.config import ConfigError
 from sweep.cli.options import (
     address_option,
     here_option,
@@ -19,12 +18,13 @@ from sweep.cli.options import (
     runs_option,
 )
 from sweep.errors import SweepError
-from sweep.space import SWEEP_SETTINGS, BudgetConfig
+from sweep.space import SWEEP_SETTINGS, BudgetConfig, read_overrides
 
 ANY = 10**9  # runs, unless the budget says otherwise
 LARGEST = 1000  # seeds that may be asked for
 MOST = 64  # seeds with --until-separated
 USUAL = 5
+LIMITS = ("trials", "failures", "hours", "device_hours", "flops")
 
 
 @click.command()
@@ -120,20 +120,12 @@ def confirm(
     sys.exit(code)
 
 
-def _budget(texts: tuple[str, ...]) -> BudgetConfig:
+def _budget(words: tuple[str, ...]) -> BudgetConfig:
     """The budget of KEY=VALUE words. Raises SweepError with everything that is wrong."""
-    given: dict[str, Any] = {}
-    wrong = []
-    known = ("trials", "failures", "hours", "device_hours", "flops")
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or key not in known:
-            wrong.append(f"{text}: expected KEY=VALUE, KEY one of {', '.join(known)}")
-            continue
-        try:
-            given[key] = SWEEP_SETTINGS[f"budget.{key}"].check(value)
-        except ConfigError as error:
-            wrong.append(f"{text}: {error}")
-    if wrong:
-        raise SweepError("--budget is not understood", wrong)
-    return BudgetConfig(**{"trials": ANY, **given})
+    limits = {key: SWEEP_SETTINGS[f"budget.{key}"] for key in LIMITS}
+    pairs, problems = read_overrides(words, limits, "--budget")
+    if problems:
+        known = ", ".join(LIMITS)
+        raise SweepError("--budget is not understood", problems, hint=f"KEY is one of {known}.")
+    settings: dict[str, Any] = {"trials": ANY, **dict(pairs)}
+    return BudgetConfig(**settings)

@@ -14,21 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from model.config import ConfigError, Value, did_you_mean
+from model.config import Value
 from sweep.cli.options import json_option
 from sweep.errors import SweepError
 from sweep.format import table
-from sweep.space import SWEEP_SETTINGS, BudgetConfig, PruneConfig, SamplerConfig
+from sweep.space import SWEEP_SETTINGS, PruneConfig, SamplerConfig, read_overrides
 
 if TYPE_CHECKING:
     from sweep.replay import Bank, Replay, Summary
 
 BANK = Path(__file__).parents[2] / "benchmarks" / "bank.parquet"
-SECTIONS: dict[str, Any] = {
-    "sampler": SamplerConfig,
-    "prune": PruneConfig,
-    "budget": BudgetConfig,
-}
+TRIALS = "budget.trials"  # the only budget of a replay: nothing is spent in virtual time
 HEADER = ["workers", "complete", "pruned", "compute", "saved", "to best", "quartiles", "reached"]
 HEADER += ["false kills", "95 %", "regret"]
 
@@ -48,7 +44,11 @@ class Job(NamedTuple):
 @click.command()
 @click.argument("source", required=False, type=click.Path(path_type=Path), metavar="[BANK|RUN]")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Of sampler, prune or budget."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of sampler or prune, or budget.trials.",
 )
 @click.option("--orders", default=50, show_default=True, type=click.IntRange(1), help="Sweeps.")
 @click.option(
@@ -76,19 +76,16 @@ def replay(
       sweep replay --set sampler.name=random --set prune.rule=none
       sweep replay runs/quickstart --set prune.rule=asha --set prune.grace=0.1 --workers 1
     """
-    sections = _sections(overrides)
+    sampler, prune, most = _sections(overrides)
     path = source or BANK
     if source is None and not BANK.exists():
         raise SweepError("there is no bank of curves here", hint="Name one: sweep replay BANK")
     bank = _bank(path)
-    trials = sections["budget"].trials if _names(overrides, "budget.trials") else len(bank.cells)
+    trials = most or len(bank.cells)
     count = 1 if path.is_dir() else orders  # recorded trials have one order
     found = {}
     for number in _workers(workers):
-        todo = [
-            Job(path, sections["sampler"], sections["prune"], trials, order, number, cost)
-            for order in range(count)
-        ]
+        todo = [Job(path, sampler, prune, trials, order, number, cost) for order in range(count)]
         found[number] = _summary(run_jobs(todo, jobs), bank, cost)
     _print(found, bank, as_json)
 
@@ -140,29 +137,24 @@ def _summary(replays: list[Replay], bank: Bank, cost: str) -> Summary:
     return summarise(replays, range(len(replays)), [bank] * len(replays), cost, floor)
 
 
-def _sections(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Sampler, pruning and budget with `overrides` applied; every problem at once."""
-    found = {part: section() for part, section in SECTIONS.items()}
-    known = [name for name in SWEEP_SETTINGS if name.partition(".")[0] in SECTIONS]
-    problems = []
-    for text in overrides:
-        name, equals, raw = text.partition("=")
-        if not equals or name not in known:
-            what = f"no such setting here{did_you_mean(name, known)}" if equals else "no value"
-            problems.append(f"--set {text}: {what}")
-            continue
-        part, _, key = name.partition(".")
-        try:
-            found[part] = replace(found[part], **{key: SWEEP_SETTINGS[name].check(raw)})
-        except ConfigError as error:
-            problems.append(f"--set {name}: {error}")
+def _sections(overrides: tuple[str, ...]) -> tuple[SamplerConfig, PruneConfig, int | None]:
+    """Sampler, pruning and trials, if they are limited. Raises SweepError with every problem."""
+    settable = {
+        name: setting
+        for name, setting in SWEEP_SETTINGS.items()
+        if name == TRIALS or name.partition(".")[0] in ("sampler", "prune")
+    }
+    pairs, problems = read_overrides(overrides, settable)
     if problems:
-        raise SweepError("this cannot be replayed", problems, hint="`sweep settings` lists them.")
-    return found
-
-
-def _names(overrides: tuple[str, ...], name: str) -> bool:
-    return any(text.partition("=")[0] == name for text in overrides)
+        what = f"settings of sampler and prune, and {TRIALS}; `sweep settings` lists them."
+        raise SweepError("this cannot be replayed", problems, hint=f"A replay takes {what}")
+    values: dict[str, Any] = dict(pairs)
+    trials = values.pop(TRIALS, None)
+    parts: dict[str, Any] = {"sampler": SamplerConfig(), "prune": PruneConfig()}
+    for name, value in values.items():
+        part, _, key = name.partition(".")
+        parts[part] = replace(parts[part], **{key: value})
+    return parts["sampler"], parts["prune"], trials
 
 
 def _workers(text: str) -> list[int]:

@@ -9,7 +9,7 @@ import click
 
 from model.config import ConfigError, Cost, did_you_mean, read_number
 from model.config.presets import PRESETS
-from sweep.cli.options import json_option
+from sweep.cli.options import json_option, set_option
 from sweep.errors import SweepError
 from sweep.format import count, size, span, table
 from sweep.records import title
@@ -58,9 +58,7 @@ def init(file: Path, preset: str | None) -> None:
 
 @click.command()
 @click.argument("space", type=click.Path(path_type=Path))
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Fix a setting; repeatable."
-)
+@set_option
 @click.option("--measure", is_flag=True, help="Train some steps here to know the time.")
 @click.option("--rate", metavar="FLOP/S", help="What one trial reaches, such as 100T.")
 @click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from model.config import Config, block_parameters, parameters, scaled
@@ -19,11 +19,11 @@ from pathlib import Path
 
 import click
 
-from model.config import SETTINGS, ConfigError, Setting, did_you_mean
+from model.config import SETTINGS, ConfigError, Setting, Value, did_you_mean
 from model.config.presets import PRESETS, overridden, preset
 from sweep.cli.options import json_option, set_option
 from sweep.errors import SweepError
-from sweep.space import SWEEP_SETTINGS
+from sweep.space import SWEEP_SETTINGS, read_overrides, renamed
 
 
 @click.command()
@@ -48,10 +48,9 @@ def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> Non
       sweep train --set train.epochs=4 --set optim.name=muon
       sweep train --preset slowrun-tiny --set data.path=fineweb.parquet
     """
-    given = {key: value for key, _, value in (text.partition("=") for text in overrides)}
     folder = out or Path("runs") / "train"
     try:
-        config = Config.from_settings(overridden(preset(name).settings if name else {}, given))
+        config = _config(name, overrides)
         digest = hashlib.sha256(json.dumps(config.settings()).encode()).hexdigest()[:12]
         folder = out or folder / digest
         click.echo(f"training in {folder}", err=True)
@@ -68,6 +67,19 @@ def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> Non
             error.problems,
             hint="`sweep settings` lists every setting with its unit, default and bounds.",
         ) from None
+
+
+def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
+    """The preset's settings with KEY=VALUE words instead. Raises ConfigError with every problem."""
+    pairs, problems = read_overrides(overrides, SETTINGS)
+    settings: Mapping[str, Value] = {}
+    try:
+        settings = preset(preset_name).settings if preset_name else {}
+    except ConfigError as error:
+        problems = [*error.problems, *problems]
+    if problems:
+        raise ConfigError(problems)
+    return Config.from_settings(overridden(settings, dict(pairs)))
 
 
 def _train(config: Config, folder: Path) -> None:
@@ -122,7 +134,8 @@ def settings(name: str | None, as_json: bool) -> None:
     shown = [s for s in known.values() if name in (None, s.name, s.name.partition(".")[0])]
     if not shown:
         groups = {key.partition(".")[0] for key in known}
-        raise SweepError(f"{name}: no such setting{did_you_mean(str(name), [*known, *groups])}")
+        hint = did_you_mean(str(name), [*known, *groups])
+        raise SweepError(f"{name}: {renamed(str(name)) or f'no such setting{hint}'}")
     if as_json:
         click.echo(json.dumps([_setting_as_data(s) for s in shown], indent=2))
         return

@@ -2,6 +2,7 @@
 
 from sweep.space.constraint import Constraint
 from sweep.space.hyperparameter import Choice, Hyperparameter, Range
+from sweep.space.overrides import read_overrides
 from sweep.space.plan import Plan
 from sweep.space.points import Point
 from sweep.space.settings import (
@@ -11,6 +12,7 @@ from sweep.space.settings import (
     PruneConfig,
     SamplerConfig,
     TrialConfig,
+    renamed,
 )
 from sweep.space.space import SEEDS, Space
 from sweep.space.speed import Speed
@@ -37,6 +39,8 @@ __all__ = [
     "grid",
     "plan",
     "points",
+    "read_overrides",
+    "renamed",
     "space",
     "speed",
 ]

@@ -139,8 +139,15 @@ SECTIONS: dict[str, Any] = {
     "prune": PruneConfig,
     "baseline": BaselineConfig,
 }
+RENAMED = {"reference": "baseline"}  # sections that older files have
 SWEEP_SETTINGS: dict[str, Setting] = {
     name: about
     for part, config in SECTIONS.items()
     for name, about in describe(part, config).items()
 }
+
+
+def renamed(name: str) -> str:
+    """What a section, or a setting in it, is called now; "" if it was not renamed."""
+    section, dot, key = name.partition(".")
+    return f"is called {RENAMED[section]}{dot}{key} now" if section in RENAMED else ""

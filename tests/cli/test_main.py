@@ -50,6 +50,7 @@ def test_a_bad_space_gives_one_message_and_exit_code_2(tmp_path: Path) -> None:
         (["train", "--preset", "cpu-tiny", "--set", "gpt.width=10"], "must be a multiple of 4"),
         (["status", "nowhere"], "is no run folder"),
         (["settings", "optimm"], "did you mean optim?"),
+        (["settings", "reference.lr"], "reference.lr: is called baseline.lr now"),
         (["check", "nowhere.yaml"], "No such file"),
         (["run", "search_spaces/quickstart.yaml", "--set", "data.path=nowhere"], "nothing at"),
     ],
@@ -62,6 +63,22 @@ def test_bad_input_gives_one_message_and_exit_code_2(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_setting_without_a_value_trains_nothing(tmp_path: Path) -> None:
+    """The embedded corpus is what data.path "" means, which nobody asked for."""
+    words = ["--set", "data.path", "--set", "optim.lrr=1", "--set", "budget.trials=2"]
+
+    done = sweep("train", "--preset", "cpu-tny", *words, "--out", tmp_path / "run")
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1:5] == [
+        "  cpu-tny: no such preset; did you mean cpu-tiny?",
+        "  --set data.path: expected KEY=VALUE",
+        "  --set optim.lrr=1: no such setting; did you mean optim.lr?",
+        "  --set budget.trials=2: cannot be set here",
+    ]
+    assert not (tmp_path / "run").exists()
 
 
 def test_settings_lists_every_setting_with_unit_default_and_bounds() -> None:

@@ -264,6 +264,15 @@ def test_every_mistake_of_a_replay_is_told_at_once(bank_file: Path) -> None:
     assert "did you mean prune.rule?" in str(found.exception)
 
 
+@pytest.mark.parametrize("limit", ["flops=1e12", "hours=1", "target_loss=3", "failures=1"])
+def test_a_budget_that_no_replay_keeps_is_refused(limit: str, bank_file: Path) -> None:
+    found = sweep("replay", bank_file, "--set", f"budget.{limit}")
+
+    assert isinstance(found.exception, SweepError)
+    assert f"--set budget.{limit}: cannot be set here" in str(found.exception)
+    assert "sampler and prune, and budget.trials" in str(found.exception)
+
+
 def test_a_finished_sweep_is_replayed_in_its_own_order(tmp_path: Path) -> None:
     """With the rule it ran with, the same trials are pruned; with none, none."""
     own = ["prune.rule=median", "prune.startup_trials=2", "prune.grace=0.25", "prune.peers="]

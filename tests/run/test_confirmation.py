@@ -238,8 +238,8 @@ def test_a_search_goes_on_after_a_confirmation_and_keeps_its_result(folder: Path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--budget", "hour=2"], "hour=2: expected KEY=VALUE, KEY one of trials"),
-        (["--budget", "flops=many"], "flops=many: expected a number, got 'many'"),
+        (["--budget", "hour=2"], "hour=2: no such setting; did you mean hours"),
+        (["--budget", "flops=many"], "--budget flops: expected a number, got 'many'"),
     ],
 )
 def test_a_budget_that_is_not_understood_is_refused(words: list[str], message: str) -> None:

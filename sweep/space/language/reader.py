@@ -15,7 +15,15 @@ import yaml
 from model.config import SETTINGS, ConfigError, Value, did_you_mean, suggestion
 from model.config.presets import SAME, overridden, preset
 from sweep.errors import SweepError
-from sweep.space import SECTIONS, SWEEP_SETTINGS, Constraint, Hyperparameter, Space
+from sweep.space import (
+    SECTIONS,
+    SWEEP_SETTINGS,
+    Constraint,
+    Hyperparameter,
+    Space,
+    read_overrides,
+    renamed,
+)
 from sweep.space.baseline import as_entries, read_entries
 from sweep.space.constraint import read_constraint
 from sweep.space.language import wandb as wandb_keys
@@ -59,8 +67,7 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
     space = _space(root, path.stem, problems) if root else Space(path.stem, ())
     if name:
         space = replace(space, name=name)
-    for override in overrides:
-        space = _overridden(space, override, problems)
+    space = _overridden(space, overrides, problems)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
         problems.add(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
     check_together(space, problems)
@@ -80,7 +87,7 @@ def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
         if key not in KNOWN:
             hint = did_you_mean(key, KNOWN)
             hint = f"; under search, {suggestion(key, SETTINGS)[2:]}" if key in SETTINGS else hint
-            problems.add(line, key, f"no such section{hint}")
+            problems.add(line, key, renamed(key) or f"no such section{hint}")
     hyperparameters, fixed = _settings(parts, problems)
     given, notes = _sections(parts, problems)
     if "preset" in parts:
@@ -204,27 +211,19 @@ def _repeat(line: int, node: yaml.Node, problems: Problems) -> int:
     return seeds
 
 
-def _overridden(space: Space, text: str, problems: Problems) -> Space:
-    """Apply one `key=value` of the command line."""
-    name, equals, raw = text.partition("=")
-    about = SETTINGS.get(name) or SWEEP_SETTINGS.get(name)
-    if not equals:
-        problems.add(0, f"--set {text}", "expected KEY=VALUE")
-        return space
-    if about is None:
-        hint = suggestion(name, [*SETTINGS, *SWEEP_SETTINGS])
-        problems.add(0, f"--set {text}", f"no such setting{hint}")
-        return space
-    try:
-        value = about.check(raw)
-    except ConfigError as error:
-        problems.add(0, f"--set {name}", str(error))
-        return space
-    if name in SETTINGS:
-        return space.pinned(name, as_text(value))
-    part, _, key = name.partition(".")
-    value = read_list(name, value, 0, problems)
-    return replace(space, **{part: replace(getattr(space, part), **{key: value})})
+def _overridden(space: Space, overrides: Sequence[str], problems: Problems) -> Space:
+    """The space with every `key=value` of the command line that can be understood."""
+    pairs, wrong = read_overrides(overrides, {**SETTINGS, **SWEEP_SETTINGS})
+    for text in wrong:
+        problems.add(0, *text.split(": ", 1))
+    for name, value in pairs:
+        if name in SETTINGS:
+            space = space.pinned(name, as_text(value))
+        else:
+            part, _, key = name.partition(".")
+            value = read_list(name, value, 0, problems)
+            space = replace(space, **{part: replace(getattr(space, part), **{key: value})})
+    return space
 
 
 NUMBERS: dict[str, tuple[type, str]] = {

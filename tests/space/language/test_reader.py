@@ -202,6 +202,7 @@ search:
     ("override", "message"),
     [
         ("optim.lr", "expected KEY=VALUE"),
+        ("reference.seeds=2", "--set reference.seeds=2: is called baseline.seeds now"),
         ("baseline.multiples=1,half", "expected different whole numbers"),
         ("prune.peers=train.epoch", "did you mean train.epochs?"),
         ("data.val_tokens=1", "must be >= 2"),
@@ -209,6 +210,12 @@ search:
 )
 def test_overrides_are_checked_like_the_file(override: str, message: str, tmp_path: Path) -> None:
     assert any(message in problem for problem in problems(tmp_path, fakes.SPACE, override))
+
+
+def test_a_section_by_its_old_name_is_refused_with_the_new_one(tmp_path: Path) -> None:
+    found = problems(tmp_path, "search: {train.epochs: [1, 2]}\nreference: {multiples: [1]}")
+
+    assert found == ["line 2: reference: is called baseline now"]
 
 
 def test_a_space_with_everything_fixed_has_nothing_to_search(tmp_path: Path) -> None:
