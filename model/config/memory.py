@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from model.config.config import Config, GPTConfig
+from model.config.optim import FOR_ALL
 from model.config.size import block_parameters, parameters, scaled
 
 FLOAT = 4  # bytes
@@ -25,7 +26,6 @@ STATE = {
 PRECONDITIONED = {"soap": 2, "shampoo": 2}  # matrices for each side of a weight
 TRANSIENT = {"muon": 4}  # copies of the matrices while they are orthogonalised
 HIDDEN_COPIES = {"gelu": 2, "relu": 2, "relu2": 3, "swiglu": 4}
-FOR_ALL = ("adamw", "lion", "schedule_free")
 LOGIT_COPIES = 3  # the logits, their log-softmax and its gradient
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from model.config.setting import setting
 
 MULTIPLIER = "optim.weight_decay_multiplier"
+# Optimizers that take every parameter; the others take the blocks' matrices, beside an AdamW.
+FOR_ALL = ("adamw", "lion", "schedule_free")
 USUAL_WEIGHT_DECAY = 0.1  # the value most recipes leave untouched; multipliers are relative to it
 
 

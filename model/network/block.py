@@ -6,40 +6,28 @@ Shapes: B sequences, T tokens, D width, K head width, V width of all value heads
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import GPTConfig
+from model.network import cpu
 from model.network.attention import Attention
 from model.network.norm import Norm
 
 
 def squared_relu(x: Tensor) -> Tensor:
-    """ReLU^2 (arXiv 2109.08668), with its own gradient on a CPU, where passes over memory count."""
+    """ReLU^2 (arXiv 2109.08668), elementwise."""
     if x.is_cuda or torch.compiler.is_compiling():
         return F.relu(x).square()
-    result: Tensor = _SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
+    result: Tensor = cpu.SquaredReLU.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 
-class _SquaredReLU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        positive = F.relu(x)
-        ctx.save_for_backward(positive)
-        return positive * positive
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (positive,) = ctx.saved_tensors
-        change: Tensor = (grad * positive).mul_(2)
-        return change
-
-
 class MLP(nn.Module):
+    """Two matrices with an activation between them, or three with a gate (SwiGLU)."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.kind = config.mlp
@@ -50,6 +38,7 @@ class MLP(nn.Module):
         self.project = nn.Linear(config.hidden, config.width, bias=config.bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) for normalised input (B, T, D)."""
         hidden = self.expand(x_BTD)
         match self.kind:
             case "swiglu":
@@ -64,6 +53,8 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention, then the MLP, each on the normalised stream."""
+
     def __init__(self, config: GPTConfig, layer: int, manual_attention: bool) -> None:
         super().__init__()
         self.attention_norm, self.mlp_norm = Norm(config), Norm(config)
@@ -73,6 +64,11 @@ class Block(nn.Module):
     def forward(
         self, x_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, residual_BTV: Tensor | None = None
     ) -> Tensor:
+        """The stream (B, T, D) after this layer, for that before it.
+
+        cos_TK, sin_TK  rotary tables, (T, K); empty with learned positions
+        residual_BTV    what a value residual adds to the values, if this layer has one
+        """
         normed_BTD = self.attention_norm(x_BTD)
         x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV)
         x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
@@ -93,6 +89,7 @@ class NextButOne(nn.Module):
     def forward(
         self, hidden_BTD: Tensor, next_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor
     ) -> Tensor:
+        """Normalised states (B, T, D), for those of the stack and embeddings of the next tokens."""
         x_BTD = self.join(torch.cat([hidden_BTD, next_BTD], dim=-1))
         result_BTD: Tensor = self.norm(self.block(x_BTD, cos_TK, sin_TK))
         return result_BTD

@@ -217,12 +217,6 @@ class GPT(nn.Module):
             found[_kind(name, parameter)].append(parameter)
         return found
 
-    def parameter_count(self) -> int:
-        """Parameters that `gpt.scale` scales: all but embeddings, value tables and head."""
-        groups = self.groups()
-        counted = groups["matrices"] + groups["scalars"] + groups["residual"]
-        return sum(p.numel() for p in counted)
-
 
 def _kind(name: str, parameter: nn.Parameter) -> str:
     if name in ("input_scale_L", "skip_L"):

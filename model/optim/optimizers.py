@@ -17,13 +17,11 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from model.config import Config, OptimConfig
+from model.config import FOR_ALL, Config, OptimConfig
 from model.network import GPT
 from model.optim.muon import Muon
 from model.optim.schedule import decay, momentum, rate
 
-# Those that take every parameter; the others take the blocks' matrices, beside an AdamW.
-FOR_ALL = ("adamw", "lion", "schedule_free")
 NOT_DECAYED = ("scalars", "residual")  # shrinking a gain or a gate has no meaning of its own
 # Preconditioners are renewed every so many steps: at each they would cost more than the network.
 PRECONDITION_EVERY = 10
