@@ -151,12 +151,22 @@ def describe_groups(optimizers: list[Optimizer]) -> list[Group]:
 
 
 def step(
-    optimizers: list[Optimizer], gpt: GPT, optim: OptimConfig, done: float, epochs: int
+    optimizers: list[Optimizer],
+    gpt: GPT,
+    optim: OptimConfig,
+    done: float,
+    epochs: int,
+    one_step: float = 0.0,
 ) -> None:
-    """Update all parameters at fraction `done` of a run of `epochs`; clear the gradients."""
+    """Update all parameters and clear the gradients.
+
+    done      fraction of the run before this step
+    epochs    of the run
+    one_step  of the run, as a fraction
+    """
     if optim.grad_clip:
         torch.nn.utils.clip_grad_norm_(gpt.parameters(), optim.grad_clip)
-    share, multiple = rate(optim, done, epochs), decay(optim, done, epochs)
+    share, multiple = rate(optim, done, epochs, one_step), decay(optim, done, epochs)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * share

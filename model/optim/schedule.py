@@ -1,4 +1,7 @@
-"""Learning rate, weight decay and momentum as pure functions of the fraction of the run done."""
+"""Learning rate, weight decay and momentum as pure functions of the fraction of the run done.
+
+A step takes what holds where it begins: the step after `n` of `N` has done n / N of the run.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,23 @@ CYCLE_FLOOR = 0.05  # of the peak: where each cycle of the tail ends (slowrun #5
 ROUNDING = 1e-6  # of an epoch, far less than a step: 18/22 x 22 need not be 18 in floating point
 
 
-def rate(optim: OptimConfig, done: float, epochs: int) -> float:
+def rate(optim: OptimConfig, done: float, epochs: int, one_step: float = 0.0) -> float:
     """Share of the peak rate at fraction `done` of a run of `epochs`, in [0, 1].
+
+    one_step  of the run, as a fraction
 
     Rises linearly over `optim.warmup`, then falls to `optim.final_rate` at the end. That is zero
     unless asked otherwise: a floor costs about 0.03 nats in multi-epoch runs, as published logs
-    show. schedule_free has no fall; its average takes the fall's place (arXiv 2405.15682).
+    show. The rise counts the step that begins, (n + 1) / (W + 1) for W steps of warmup, as nanoGPT
+    has it: so no step has rate 0, neither the first nor, as the fall counts from `done`, the last.
+    schedule_free has no fall; its average takes the fall's place (arXiv 2405.15682).
     """
     if done < optim.warmup:
-        return done / optim.warmup
+        return (done + one_step) / (optim.warmup + one_step)
     if optim.name == "schedule_free":
         return 1.0
     base = optim.final_rate + (1 - optim.final_rate) * _left(optim, done)
-    if optim.cycle_epochs and done * epochs > epochs - optim.cycle_epochs + ROUNDING:
+    if optim.cycle_epochs and done * epochs >= epochs - optim.cycle_epochs - ROUNDING:
         return _cycle(base, done * epochs)
     return base
 
@@ -49,10 +56,10 @@ def _left(optim: OptimConfig, done: float) -> float:
 def _cycle(base: float, epoch: float) -> float:
     """Half a cosine in each epoch, from `base` to a floor: every epoch ends in a quiet place.
 
-    The checkpoints of those ends are what averaging takes (slowrun #56), so the last cycle stops at
-    the floor too. `epoch` is the passes done; a whole number ends a cycle.
+    The checkpoints of those ends are what averaging takes (slowrun #56). `epoch` is the passes
+    done; a whole number begins a cycle.
     """
-    position = 1 + epoch - math.ceil(epoch - ROUNDING)
+    position = max(0.0, epoch - math.floor(epoch + ROUNDING))
     top = max(base, CYCLE_FLOOR)
     return CYCLE_FLOOR + (top - CYCLE_FLOOR) * (1 + math.cos(math.pi * position)) / 2
 
@@ -63,7 +70,9 @@ def decay(optim: OptimConfig, done: float, epochs: int) -> float:
         case "piecewise":
             return _between(optim.decay_curve, done)
         case "rising":
-            return 1 - (1 - optim.decay_low) * rate(optim, done, epochs)
+            floor = min(optim.final_rate, 1 - ROUNDING)
+            above = (rate(optim, done, epochs) - floor) / (1 - floor)  # 1 at the peak, 0 at the end
+            return 1 - (1 - optim.decay_low) * max(0.0, above)
     return 1.0
 
 

@@ -42,8 +42,8 @@ def time_steps(config: Config, most_seconds: float) -> Timing:
             began = time.perf_counter()
             run.gpt.enter(done / config.steps, config.train.seed, done)
             add_gradients(run, *batch(config, run.table, done))
-            share = (done + 1) / config.steps
-            step(run.optimizers, run.gpt, config.optim, share, config.train.epochs)
+            share, epochs = done / config.steps, config.train.epochs
+            step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
             if done >= min(WARM_UP, last - 1):
                 taken.append(time.perf_counter() - began)
             if len(taken) >= LEAST and sum(taken) > most_seconds:

@@ -59,8 +59,8 @@ def train(config: Config, folder: Path) -> Iterator[Progress]:
             for done in range(state.step, round(config.steps * mark / config.train.evals)):
                 run.gpt.enter(done / config.steps, config.train.seed, done)
                 losses.append(add_gradients(run, *batch(config, run.table, done)))
-                share = (done + 1) / config.steps
-                step(run.optimizers, run.gpt, config.optim, share, config.train.epochs)
+                share, epochs = done / config.steps, config.train.epochs
+                step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
                 raw = _take_in(run, done + 1, folder)
                 if not losses[-1] < hopeless:
                     break
@@ -131,6 +131,9 @@ def _progress(
     config, steps = run.config, state.step + len(losses)
     named, raw_loss = _named(config, evaluations), evaluations[RAW].loss
     averages = {name: e.loss for name, e in evaluations.items()}
+    last_rate = rate(
+        config.optim, (steps - 1) / config.steps, config.train.epochs, 1 / config.steps
+    )
     diverged = not losses[-1] < _hopeless(run) or not math.isfinite(raw_loss)
     return Progress(
         basis_points=round(WHOLE * mark / config.train.evals),
@@ -145,7 +148,7 @@ def _progress(
         ema_loss=averages.get(EMA),
         weights_loss=averages.get(WEIGHTS),
         probabilities_loss=averages.get(PROBABILITIES),
-        lr=config.optim.lr * rate(config.optim, steps / config.steps, config.train.epochs),
+        lr=config.optim.lr * last_rate,
         seconds=state.seconds + seconds,
         diverged_step=steps if diverged else None,
     )

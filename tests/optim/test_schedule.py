@@ -52,19 +52,69 @@ def test_a_cyclic_tail_falls_anew_in_each_of_the_last_epochs() -> None:
 
     assert rate(optim, 0.5, 4) == 1.0
     assert rate(optim, 2.5 / 4, 4) == pytest.approx(0.525)
-    assert rate(optim, 3 / 4, 4) == pytest.approx(0.05)
-    assert rate(optim, 3.001 / 4, 4) == pytest.approx(1.0, abs=1e-4)
-    assert rate(optim, 1.0, 4) == pytest.approx(0.05)
+    assert rate(optim, 2.999 / 4, 4) == pytest.approx(0.05, abs=1e-4)
+    assert rate(optim, 3 / 4, 4) == pytest.approx(1.0)
+    assert rate(optim, 3.999 / 4, 4) == pytest.approx(0.05, abs=1e-4)
 
 
 @pytest.mark.parametrize("epochs", range(2, 40))
-def test_every_cycle_ends_low_and_none_begins_early(epochs: int) -> None:
-    """At the step that ends an epoch, for which `done` x epochs is not always a whole number."""
+def test_every_cycle_begins_high_and_ends_low(epochs: int) -> None:
+    """At an epoch's first and last step, for which `done` x epochs is not always a whole number."""
+    low = 0.05 + 0.95 * (1 + math.cos(math.pi * 18 / 19)) / 2
     for cycles in range(1, epochs):
         optim = OptimConfig(schedule="constant", warmup=0.0, cycle_epochs=cycles)
-        ends = [rate(optim, epoch * 19 / (epochs * 19), epochs) for epoch in range(1, epochs + 1)]
+        begins, ends = (
+            [rate(optim, (epoch * 19 + at) / (epochs * 19), epochs) for epoch in range(epochs)]
+            for at in (0, 18)
+        )
 
-        assert ends == pytest.approx([1.0] * (epochs - cycles) + [0.05] * cycles)
+        assert begins == pytest.approx([1.0] * epochs)
+        assert ends == pytest.approx([1.0] * (epochs - cycles) + [low] * cycles)
+
+
+@pytest.mark.parametrize("schedule", FALLING)
+def test_no_step_of_a_run_has_rate_zero(schedule: str) -> None:
+    """The first of W steps of warmup has 1 / (W + 1) of the peak, the last of the run a rest."""
+    optim, steps = OptimConfig(schedule=schedule, warmup=0.1, warmdown=0.5), 40
+
+    rates = [rate(optim, step / steps, 1, 1 / steps) for step in range(steps)]
+
+    assert rates[:5] == pytest.approx([1 / 5, 2 / 5, 3 / 5, 4 / 5, 1])
+    assert rates[-1] == rate(optim, 39 / 40, 1) > 0
+
+
+def test_the_rate_is_nanogpts_at_every_step() -> None:
+    """Its formula by iteration: linear warmup, then a cosine to a tenth."""
+    optim, steps, warm = OptimConfig(schedule="cosine", warmup=0.1, final_rate=0.1), 100, 10
+
+    def nanogpt(it: int) -> float:
+        if it < warm:
+            return (it + 1) / (warm + 1)
+        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (it - warm) / (steps - warm)))
+
+    ours = [rate(optim, it / steps, 1, 1 / steps) for it in range(steps)]
+
+    assert ours == pytest.approx([nanogpt(it) for it in range(steps)])
+
+
+def test_the_rate_is_slowruns_at_every_step() -> None:
+    """Constant, then a line to zero, in its last epochs under cosines (#56): by step, as it is."""
+    epochs, per_epoch, warmdown, cycles = 15, 19, 0.4, 4
+    optim = OptimConfig(
+        schedule="constant_linear", warmup=0.0, warmdown=warmdown, cycle_epochs=cycles
+    )
+    steps = epochs * per_epoch
+
+    def slowrun(it: int) -> float:
+        left = min(1.0, (steps - it) / (warmdown * steps))
+        if it < (epochs - cycles) * per_epoch:
+            return left
+        into = it % per_epoch / per_epoch
+        return 0.05 + (max(left, 0.05) - 0.05) * (1 + math.cos(math.pi * into)) / 2
+
+    ours = [rate(optim, it / steps, epochs, 1 / steps) for it in range(steps)]
+
+    assert ours == pytest.approx([slowrun(it) for it in range(steps)])
 
 
 def test_schedule_free_has_no_cyclic_tail() -> None:
@@ -103,6 +153,17 @@ def test_decay_rises_as_the_rate_falls() -> None:
     assert decay(optim, 0.0, 1) == pytest.approx(0.7)
     assert decay(optim, 0.5, 1) == pytest.approx(0.85)
     assert decay(optim, 1.0, 1) == pytest.approx(1.0)
+
+
+def test_rising_decay_is_whole_where_the_rate_is_at_its_floor() -> None:
+    """As slowrun's unlimited track has it: 0.7 to 1 while the rate falls from 1 to 0.08."""
+    optim = OptimConfig(
+        decay_schedule="rising", decay_low=0.7, schedule="linear", warmup=0.0, final_rate=0.08
+    )
+
+    values = [decay(optim, done, 1) for done in (0.0, 0.5, 1.0)]
+
+    assert values == pytest.approx([0.7, 0.85, 1.0])
 
 
 def test_momentum_warms_up() -> None:

@@ -368,7 +368,7 @@ def test_losses_after_twenty_steps_are_what_they_were(
         for name in ("adamw", "muon")
     }
 
-    assert finals == pytest.approx({"adamw": 4.6465, "muon": 5.1590}, abs=2e-3)
+    assert finals == pytest.approx({"adamw": 4.5704, "muon": 5.1259}, abs=2e-3)
 
 
 def test_each_epoch_reads_every_sequence_of_the_budget_once_in_its_own_order(

@@ -172,8 +172,8 @@ def sawtooth(epochs: int, cycles: int) -> tuple[str, ...]:
     """Decay as it is, then falling, then rising anew in each of the last epochs (#82)."""
     points = ["0.4:1"]
     for epoch in range(epochs - cycles, epochs):
-        begins, ends = epoch / epochs + 2e-6, (epoch + 1) / epochs + 1e-6  # falls between steps
-        points += [f"{begins:.6f}:0.65", f"{min(1.0, ends):.6f}:1.5"]
+        begins, ends = epoch / epochs - 2e-6, (epoch + 1) / epochs - 3e-6  # falls between steps
+        points += [f"{begins:.6f}:0.65", f"{ends:.6f}:1.5"]
     return tuple(points)
 
 
