@@ -5,7 +5,7 @@ from model.config.config import MULTIPLIER, SETTINGS, Config, DataConfig, GPTCon
 from model.config.cost import Cost, trial_cost, trial_flops
 from model.config.data import VOCABULARIES
 from model.config.number import read_number
-from model.config.optim import FOR_ALL, OptimConfig
+from model.config.optim import FOR_ALL, KINDS, OptimConfig
 from model.config.setting import ConfigError, Setting, Value, did_you_mean
 from model.config.size import (
     HEAD_GATE_INPUTS,
@@ -19,6 +19,7 @@ from model.config.size import (
 __all__ = [
     "FOR_ALL",
     "HEAD_GATE_INPUTS",
+    "KINDS",
     "MULTIPLIER",
     "SETTINGS",
     "VALUE_GATE_INPUTS",
