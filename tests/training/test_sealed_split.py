@@ -58,3 +58,10 @@ def test_averaged_probabilities_are_refused(small: dict[str, object], tmp_path: 
 
     with pytest.raises(ConfigError, match="kept of the validation split alone"):
         sealed.evaluate_on_test(tmp_path / "run")
+
+
+def test_a_corpus_without_a_test_split_is_refused(small: dict[str, object], tmp_path: Path) -> None:
+    list(train(Config.from_settings({**small, "data.test_tokens": 0}), tmp_path / "run"))
+
+    with pytest.raises(ConfigError, match=r"no test split: data\.test_tokens is 0"):
+        sealed.evaluate_on_test(tmp_path / "run")
