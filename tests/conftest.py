@@ -13,6 +13,8 @@ from pathlib import Path
 
 import fakes
 import pytest
+import tiktoken
+import toy_encoding
 from hypothesis import settings
 from optuna.storages import BaseStorage
 from sweeps import make_space, session_in
@@ -37,6 +39,23 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("SWEEP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(params=["toy", "real"] if toy_encoding.REAL.exists() else ["toy"])
+def gpt2(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tiktoken.Encoding:
+    """What tiktoken gives by that name: one of 300 ranks, and GPT-2's own where its files are."""
+    if request.param == "toy":
+        monkeypatch.setitem(tiktoken.registry.ENCODINGS, "gpt2", toy_encoding.toy_gpt2())
+    else:
+        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(toy_encoding.REAL))
+    return tiktoken.get_encoding("gpt2")
+
+
+@pytest.fixture
+def toy_gpt2(monkeypatch: pytest.MonkeyPatch) -> tiktoken.Encoding:
+    """The smaller of these alone, where tokens are never text."""
+    monkeypatch.setitem(tiktoken.registry.ENCODINGS, "gpt2", toy_encoding.toy_gpt2())
+    return tiktoken.get_encoding("gpt2")
 
 
 @pytest.fixture

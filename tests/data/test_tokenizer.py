@@ -25,17 +25,7 @@ from model.data.tokenizer import (
     of_ranks,
 )
 
-SHARED = Path(__file__).parents[3] / "shared"
 WORDS = "the cat sat on the mat, then the other cat sat on that cat's mat\n"
-
-
-@pytest.fixture
-def gpt2(monkeypatch: pytest.MonkeyPatch) -> tiktoken.Encoding:
-    cache = SHARED / "tiktoken_cache"
-    if not cache.exists():
-        pytest.skip("tiktoken's gpt2 files are not beside this checkout")
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(cache))
-    return tiktoken.get_encoding("gpt2")
 
 
 def test_gpt2_is_tiktokens(gpt2: tiktoken.Encoding) -> None:
