@@ -3,9 +3,9 @@
 from model.config.aliases import suggestion
 from model.config.config import MULTIPLIER, SETTINGS, Config, DataConfig, GPTConfig, TrainConfig
 from model.config.cost import Cost, trial_cost, trial_flops
-from model.config.data import VOCABULARIES
+from model.config.data import AS_THERE_IS, TEXT_TEST_TOKENS, VOCABULARIES
 from model.config.number import read_number
-from model.config.optim import FOR_ALL, KINDS, OptimConfig
+from model.config.optim import FOR_ALL, OptimConfig
 from model.config.setting import ConfigError, Setting, Value, did_you_mean
 from model.config.size import (
     HEAD_GATE_INPUTS,
@@ -17,11 +17,12 @@ from model.config.size import (
 )
 
 __all__ = [
+    "AS_THERE_IS",
     "FOR_ALL",
     "HEAD_GATE_INPUTS",
-    "KINDS",
     "MULTIPLIER",
     "SETTINGS",
+    "TEXT_TEST_TOKENS",
     "VALUE_GATE_INPUTS",
     "VOCABULARIES",
     "Config",

@@ -20,6 +20,8 @@ VOCABULARIES = {
     "o200k_base": 200_019,
     "o200k_harmony": 201_088,
 }
+AS_THERE_IS = -1  # data.test_tokens, unless it is given
+TEXT_TEST_TOKENS = 16_384  # what that comes to where there is text to take them from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,13 @@ class DataConfig:
     )
     train_tokens: int = setting(65_536, "tokens", "the training budget, seen once per epoch", low=2)
     val_tokens: int = setting(16_384, "tokens", "held out for searching and pruning", low=2)
-    test_tokens: int = setting(16_384, "tokens", "sealed until the search is over; 0: none", low=0)
+    test_tokens: int = setting(
+        AS_THERE_IS,
+        "tokens",
+        f"sealed until the search is over; 0: none; -1: {TEXT_TEST_TOKENS:,}, but none of others' "
+        "tokens without a test file (above 0, they are cut off the end of the val file)",
+        low=AS_THERE_IS,
+    )
     curriculum: str = setting(
         "no",
         "",
@@ -71,16 +79,21 @@ class DataConfig:
         """How many different tokens there are, as far as settings tell."""
         return self.vocabulary if self.tokenizer == "bpe" else VOCABULARIES[self.tokenizer]
 
+    @property
+    def text_test_tokens(self) -> int:
+        """Tokens of the test split if `path` holds text."""
+        return TEXT_TEST_TOKENS if self.test_tokens == AS_THERE_IS else self.test_tokens
+
     def problems(self) -> list[str]:
         """What is possible alone but not together."""
-        found = []
+        problems = []
         if self.pool_tokens and self.splits != "stream":
-            found.append("data.pool_tokens: needs data.splits stream; by hash all is read")
+            problems.append("data.pool_tokens: needs data.splits stream; by hash all is read")
         if self.pool_tokens and self.pool_tokens < self.train_tokens:
-            found.append(
+            problems.append(
                 f"data.train_tokens: must be at most data.pool_tokens ({self.pool_tokens:,}), "
                 f"got {self.train_tokens:,}"
             )
         if (self.curriculum == "reference") != bool(self.reference):
-            found.append("data.reference: is what data.curriculum reference needs; give both")
-        return found
+            problems.append("data.reference: is what data.curriculum reference needs; give both")
+        return problems

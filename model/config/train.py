@@ -63,14 +63,14 @@ class TrainConfig:
 
     def problems(self) -> list[str]:
         """What is possible alone but not together."""
-        found = []
+        problems = []
         if self.evaluate == "ema" and not self.ema_epochs:
-            found.append("train.evaluate: ema needs train.ema_epochs above 0")
+            problems.append("train.evaluate: ema needs train.ema_epochs above 0")
         if self.evaluate in ("weights", "probabilities") and not self.average_last:
-            found.append(f"train.evaluate: {self.evaluate} needs train.average_last above 0")
+            problems.append(f"train.evaluate: {self.evaluate} needs train.average_last above 0")
         if self.average_last > self.epochs:
-            found.append(
+            problems.append(
                 f"train.average_last: must be at most train.epochs ({self.epochs}), "
                 f"got {self.average_last}"
             )
-        return found
+        return problems

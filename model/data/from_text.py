@@ -59,6 +59,7 @@ class Ingested:
 
 def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
     """Documents tokenised and split by rule. Raises ConfigError if they cannot be."""
+    data = replace(data, test_tokens=data.text_test_tokens)
     if data.tokenizer == "bpe":
         return _with_bpe(data, work, watch)
     if data.tokenizer == "chars":

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from model.config import ConfigError, DataConfig
+from model.config import AS_THERE_IS, TEXT_TEST_TOKENS, ConfigError, DataConfig
 from model.data.encode import Watch
 from model.data.from_text import Ingested, about_source
 from model.data.overlap import share_of_val_in_train
@@ -23,7 +23,8 @@ TOO_ALIKE = 0.5  # of val's passages; a split that was cut by mistake, not boile
 def from_import(found: Import, data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
     """Tokens that others prepared, as they are. Raises ConfigError if they do not fit `data`.
 
-    Val and train are the first of each file; test is a file of its own, or else val's last tokens.
+    Val and train are the first of each file. Test is the first of a file of its own. Where there is
+    no such file, it is val's last tokens if `data.test_tokens` asks for some, and else empty.
     """
     tokenizer = found.tokenizer or _named(data, found)
     spool = work.tokens(tokenizer.dtype)
@@ -100,23 +101,33 @@ def _limits(
     bounds: Mapping[str, tuple[int, int]], data: DataConfig, found: Import
 ) -> dict[str, tuple[int, int]]:
     """Where each split begins and ends in the spool."""
+    begin, end = bounds["train"]
     val, val_end = bounds["val"]
-    test, test_end = bounds["test"] if found.files.get("test") else bounds["val"]
-    own = found.files.get("test") is not None
-    needed = data.val_tokens + (0 if own else data.test_tokens)
-    if val_end - val < needed or test_end - test < data.test_tokens:
+    first, last = bounds["test"]
+    own = bool(found.files.get("test"))
+    tests = data.test_tokens
+    if tests == AS_THERE_IS:
+        tests = min(TEXT_TEST_TOKENS, last - first)  # none without a file
+    if val_end - val < data.val_tokens + (0 if own else tests):
+        also = f", and data.test_tokens for {tests:,} more" if tests and not own else ""
+        less = "them (data.test_tokens=0: no test split)" if also else "it"
         raise ConfigError(
             [
-                f"data.val_tokens: the val file has {val_end - val:,} tokens, data.val_tokens and "
-                f"data.test_tokens ask for {data.val_tokens:,} and {data.test_tokens:,}; lower "
-                "them (data.test_tokens=0: no test split)"
+                f"data.val_tokens: the val file has {val_end - val:,} tokens, data.val_tokens asks "
+                f"for {data.val_tokens:,}{also}; lower {less}"
             ]
         )
-    begin, end = bounds["train"]
+    if own and last - first < tests:
+        raise ConfigError(
+            [
+                f"data.test_tokens: the test file has {last - first:,} tokens, {tests:,} are asked "
+                "for; lower it, or leave it out to take those there are"
+            ]
+        )
     return {
         "train": (begin, min(end, begin + data.pool_tokens) if data.pool_tokens else end),
         "val": (val, val + data.val_tokens),
-        "test": (test, test + data.test_tokens) if own else (val_end - data.test_tokens, val_end),
+        "test": (first, first + tests) if own else (val_end - tests, val_end),
     }
 
 

@@ -16,7 +16,7 @@ from model.training.train import begin
 def evaluate_on_test(folder: Path) -> Evaluation:
     """Of the weights that `train.evaluate` names, as the run in `folder` ended with them.
 
-    Raises ConfigError if the run has not ended, if its corpus has no test split, or if it is judged
+    Raises ConfigError if the run has not ended, if its data has no test split, or if it is judged
     by averaged probabilities: those of the test split would have had to be kept while it trained.
     """
     with checkpoint.locked(folder):
@@ -33,7 +33,12 @@ def evaluate_on_test(folder: Path) -> Evaluation:
             )
         table = open_table(config.data)
         if not len(table.test):
-            raise ConfigError([f"{folder}: its corpus has no test split: data.test_tokens is 0"])
+            raise ConfigError(
+                [
+                    f"{folder}: its data has no test split, so nothing is sealed; data.test_tokens "
+                    "sets one aside for another sweep"
+                ]
+            )
         run = begin(config, table, folder, state)
         test = HeldOut(table.test, table.token_lengths, config.gpt.context)
 

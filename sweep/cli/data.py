@@ -233,7 +233,7 @@ class Bar:
 
         pool = config.pool_tokens
         self.of_tokens = bool(pool)
-        asked = pool + config.val_tokens + config.test_tokens
+        asked = pool + config.val_tokens + config.text_test_tokens
         self.bar = click.progressbar(
             length=asked if pool else max(1, text_bytes(config)),
             label="tokens" if pool else "text",
@@ -260,6 +260,10 @@ class Bar:
             self.done, self.shown = at, now
 
 
+NOTHING_SEALED = (
+    "there is no test split, so nothing is sealed: what a search chose by is all it can report; "
+    "data.test_tokens sets some aside"
+)
 TEXTS = ("data.path", "data.column", "data.digest")  # settings that may look like numbers
 
 
@@ -285,6 +289,8 @@ def describe_table(path: Path, about: Mapping[str, Any], settings: Mapping[str, 
             f"{name:<12}{tokens:>15,} tokens {documents:>10,} documents  {per_token:<18}"
             f"{about['digests'][name][:16]}"
         )
+    if not about["tokens"]["test"]:
+        lines.append(f"sealed      {NOTHING_SEALED}")
     lines.append(f"choose      val[{first:,}:{last:,}], to choose ensemble members on")
     for name, count in about.get("duplicates", {}).items():
         lines.append(f"duplicates  {name}: {count:,} documents")
@@ -292,6 +298,13 @@ def describe_table(path: Path, about: Mapping[str, Any], settings: Mapping[str, 
         lines.append(f"overlap     {about['val_passages_in_train']:.2%} of val's passages in train")
     lines += ["in a space, or each with --set:", "fixed:"]
     return "\n".join([*lines, *(f"  {_line(*setting)}" for setting in settings.items())])
+
+
+def describe_splits(table: TokenTable) -> str:
+    """The sizes of the splits in a line, and what it means if none is for testing."""
+    sizes = [f"{name} {table.about['tokens'][name]:,}" for name in ("train", "val", "test")]
+    told = f"tokens: {', '.join(sizes)}"
+    return told if len(table.test) else f"{told}; {NOTHING_SEALED}"
 
 
 def _line(name: str, text: str) -> str:

@@ -21,6 +21,7 @@ import click
 
 from model.config import SETTINGS, ConfigError, Setting, Value, did_you_mean
 from model.config.presets import PRESETS, overridden, preset
+from sweep.cli.data import describe_splits
 from sweep.cli.options import json_option, set_option
 from sweep.errors import SweepError
 from sweep.space import SWEEP_SETTINGS, read_overrides, renamed
@@ -83,13 +84,15 @@ def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
 
 
 def _train(config: Config, folder: Path) -> None:
-    click.echo("\n".join(describe(config)), err=True)
-
+    from model.data.batches import open_table
     from model.optim import outline
     from model.training.train import train as train_model
     from sweep.format import table
 
-    groups = outline(config, config.data.token_kinds)
+    tokens = open_table(config.data)
+    lines = [*describe(config, tokens.vocabulary), describe_splits(tokens)]
+    click.echo("\n".join(lines), err=True)
+    groups = outline(config, tokens.vocabulary)
     click.echo(table(group_rows(groups)), err=True)
     shown = columns(config)
     click.echo(heading(shown))
@@ -171,11 +174,14 @@ EVERY_RUN = ("done", "epoch", "train loss", "val loss", "bits/byte")
 AVERAGES = ("ema", "weights", "probabilities")
 
 
-def describe(config: Config) -> list[str]:
-    """The network and the schedule that `config` comes to, a line each."""
+def describe(config: Config, vocabulary: int) -> list[str]:
+    """The network and the schedule that `config` comes to, a line each.
+
+    vocabulary  different tokens; a token table knows, settings only guess
+    """
     shape, optim = scaled(config.gpt), config.optim
     blocks = block_parameters(shape)
-    total = parameters(shape, config.data.token_kinds)
+    total = parameters(shape, vocabulary)
     lines = [
         f"{shape.layers} layers, width {shape.width}, {shape.heads} heads: "
         f"{count(total)} parameters, {count(blocks)} of them in blocks"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tiktoken
 import torch
 import yaml
 from click.testing import CliRunner, Result
@@ -29,7 +30,6 @@ from sweep.cli.data import _settings
 from sweep.cli.main import cli
 from sweep.errors import SweepError
 
-CACHE = Path(__file__).parents[3] / "shared" / "tiktoken_cache"
 SIZES = ("--val-tokens", "600", "--test-tokens", "400", "--train-tokens", "1K")
 
 
@@ -94,6 +94,84 @@ def test_nobodys_word_is_taken_for_what_bare_tokens_mean(tmp_path: Path) -> None
 
     assert "bytes, 257 tokens" in shown
     assert "data.tokenizer says so, the files do not tell" in shown
+
+
+def write_shakespeare_char(folder: Path) -> None:
+    """data/shakespeare_char/prepare.py: nine tenths of the characters, then the rest."""
+    text = "".join(f"LINE {number}: {number * 7919 % 1000} and so on.\n" for number in range(420))
+    characters = sorted(set(text))
+    stoi = {c: i for i, c in enumerate(characters)}
+    cut = int(len(text) * 0.9)
+    for name, part in (("train", text[:cut]), ("val", text[cut:])):
+        np.array([stoi[c] for c in part], dtype=np.uint16).tofile(folder / f"{name}.bin")
+    meta = {"vocab_size": len(characters), "itos": dict(enumerate(characters)), "stoi": stoi}
+    (folder / "meta.pkl").write_bytes(pickle.dumps(meta))
+
+
+def write_slowrun(folder: Path) -> None:
+    """prepare_data.py since #76: the stream and where its documents begin."""
+    random = np.random.default_rng(0)
+    for name, tokens in (("train", 9000), ("val", 1000)):
+        ids = random.integers(0, 50256, tokens)
+        ids[::90] = 50256
+        about = {"tokens": torch.from_numpy(ids.astype(np.uint16)), "bos_id": 50256}
+        about["doc_starts"] = torch.from_numpy(np.flatnonzero(ids == 50256))
+        torch.save({**about, "seq_size": 2049}, folder / f"fineweb_{name}.pt")
+
+
+TINY = {
+    "gpt.layers": 2,
+    "gpt.width": 32,
+    "gpt.head_width": 16,
+    "gpt.context": 32,
+    "gpt.mlp_multiple": 8,
+    "train.batch_tokens": 1024,
+    "train.micro_batch_tokens": 0,
+    "train.epochs": 1,
+    "train.average_last": 1,
+    "train.evals": 1,
+    "train.precision": "fp32",
+    "train.device": "cpu",
+    "optim.cycle_epochs": 1,
+}
+
+
+@pytest.mark.usefixtures("toy_gpt2")
+@pytest.mark.parametrize(
+    ("preset", "write", "sizes"),
+    [
+        ("nanogpt-char-cpu", write_shakespeare_char, (9000, 900)),
+        ("slowrun-tiny", write_slowrun, (2100, 1000)),
+        ("gpt2-124m", write_slowrun, (2100, 1000)),
+    ],
+)
+def test_a_preset_trains_on_its_authors_own_folder_and_says_that_nothing_is_sealed(
+    preset: str, write: Callable[[Path], None], sizes: tuple[int, int], tmp_path: Path
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    write(tmp_path / "theirs")
+    settings = {**TINY, "data.path": tmp_path / "theirs"}
+    settings |= {"data.train_tokens": sizes[0], "data.val_tokens": sizes[1]}
+    options = [word for item in settings.items() for word in ("--set", "=".join(map(str, item)))]
+
+    done = CliRunner().invoke(
+        cli, ["train", "--preset", preset, *options, "--out", str(tmp_path / "run")]
+    )
+
+    assert done.exit_code == 0, done.exception
+    assert "100.0 %" in done.stdout
+    assert f"val {sizes[1]:,}, test 0; there is no test split, so nothing is sealed" in done.stderr
+
+
+def test_a_table_without_a_test_split_says_that_nothing_is_sealed(
+    corpus: Path, tmp_path: Path
+) -> None:
+    write_shakespeare_char(tmp_path)
+
+    shown = sweep("prepare", tmp_path, "--val-tokens", 900).stdout
+
+    assert "sealed      there is no test split, so nothing is sealed" in shown
+    assert "sealed" not in sweep("prepare", corpus, *SIZES).stdout
 
 
 def test_an_altered_table_is_refused_with_both_digests(corpus: Path, tmp_path: Path) -> None:
@@ -187,8 +265,6 @@ TEXTS = [f"Document {i} of the stream, {i * 7919 % 1000}." * (1 + i % 9) for i i
 
 def slowruns_files(folder: Path, val_tokens: int, train_tokens: int) -> dict[str, str]:
     """What Slowrun's prepare_data.py leaves, written from its description."""
-    import tiktoken
-
     encoding, texts = tiktoken.get_encoding("gpt2"), iter(TEXTS)
     digests = {}
     for split, budget, seed in (("val", val_tokens, 42), ("train", train_tokens, 43)):
@@ -211,12 +287,8 @@ def slowruns_files(folder: Path, val_tokens: int, train_tokens: int) -> dict[str
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Server]:
+def hub(gpt2: tiktoken.Encoding, monkeypatch: pytest.MonkeyPatch) -> Server:
     """A hub with a small FineWeb, and a Slowrun whose budgets fit it."""
-    if CACHE.exists():
-        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
-    elif not os.environ.get("TIKTOKEN_CACHE_DIR"):
-        pytest.skip("tiktoken's gpt2 files are not beside this checkout")
     monkeypatch.setattr(fineweb, "TOKENS", {"train": 5000, "val": 1000})
     repository = "HuggingFaceFW/fineweb"
     server = Server({})

@@ -41,14 +41,6 @@ def test_a_bad_space_gives_one_message_and_exit_code_2(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_model_py_where_one_stands_is_not_taken_for_our_package(tmp_path: Path) -> None:
-    (tmp_path / "model.py").write_text("raise RuntimeError('the user has this')")
-
-    done = sweep("check", ROOT / "search_spaces" / "quickstart.yaml", cwd=tmp_path)
-
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,7 +118,8 @@ def test_training_begins_with_a_preset_and_says_what_comes_of_it(
     assert re.fullmatch(r"gpt.scale 2 asks for .*K in blocks: [+-]\d\.\d % off", said[2])
     assert said[3] == "16 steps of 256 tokens in 2 epochs of 2.049K"
     assert re.fullmatch(r"weight decay .* times 0.1: a timescale of 4 epochs .*", said[4])
-    groups = {line.split("  ")[0]: line.split()[-2:] for line in said[6:]}
+    assert re.fullmatch(r"tokens: train [\d,]+, val 1,025, test 1,025", said[5])
+    groups = {line.split("  ")[0]: line.split()[-2:] for line in said[7:]}
     assert groups["embedding"] == ["0.008", f"{0.008 / (0.02 * 8 * 4):.3g}"]
     assert groups["scalars"] == ["0.008", "0"]
     table = [line.split("  ") for line in done.stdout.splitlines()]

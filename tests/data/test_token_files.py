@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from model.config import AS_THERE_IS
 from model.config.config import DataConfig
 from model.config.setting import ConfigError
 from model.data.batches import open_table
@@ -21,17 +23,11 @@ from model.data.prepare import table_path
 from model.data.table import TokenTable
 from model.data.token_files import find_import
 
-CACHE = Path(__file__).parents[3] / "shared" / "tiktoken_cache"
 EOT = 50256
 SIZES = {"train_tokens": 100, "val_tokens": 300, "test_tokens": 200}
 
 
-@pytest.fixture(autouse=True)
-def _gpt2(monkeypatch: pytest.MonkeyPatch) -> None:
-    if CACHE.exists():
-        monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
-    elif not os.environ.get("TIKTOKEN_CACHE_DIR"):
-        pytest.skip("tiktoken's gpt2 files are not beside this checkout")
+pytestmark = pytest.mark.usefixtures("toy_gpt2")
 
 
 def documents(count: int, seed: int) -> list[list[int]]:
@@ -207,6 +203,46 @@ def test_a_test_split_of_its_own_is_used(tmp_path: Path) -> None:
     own.astype(np.uint16).tofile(tmp_path / "test.bin")
 
     assert table_of(tmp_path).test.tolist() == own[:200].tolist()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_without_a_test_file_nothing_is_sealed_unless_it_is_asked_for(
+    kind: str, tmp_path: Path
+) -> None:
+    """As its author left it: val is whole, though it is as long as what is asked of it."""
+    write, joined = WRITERS[kind]
+    write(tmp_path)
+    val = joined(VAL)
+    data = DataConfig(path=str(tmp_path), tokenizer="gpt2", train_tokens=100, val_tokens=len(val))
+
+    table = open_table(data)
+
+    assert table.val.tolist() == val.tolist()
+    assert len(table.test) == 0
+    with pytest.raises(ConfigError, match=r"and data.test_tokens for 7 more; lower them"):
+        open_table(replace(data, test_tokens=7))
+
+
+def test_a_test_file_is_sealed_as_far_as_it_goes(tmp_path: Path) -> None:
+    write_nanogpt(tmp_path)
+    own = trailing(documents(40, 2))
+    own.astype(np.uint16).tofile(tmp_path / "test.bin")
+    data = DataConfig(path=str(tmp_path), tokenizer="gpt2", train_tokens=100, val_tokens=300)
+
+    assert open_table(data).test.tolist() == own.tolist()
+    with pytest.raises(ConfigError, match=r"the test file has .* tokens, 90,000 are asked for"):
+        open_table(replace(data, test_tokens=90_000))
+
+
+def test_a_longer_test_file_gives_as_much_as_text_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.data.from_tokens.TEXT_TEST_TOKENS", 50)
+    write_nanogpt(tmp_path)
+    own = trailing(documents(40, 2))
+    own.astype(np.uint16).tofile(tmp_path / "test.bin")
+
+    assert table_of(tmp_path, test_tokens=AS_THERE_IS).test.tolist() == own[:50].tolist()
 
 
 def test_nanogpts_characters_are_read_from_meta_pkl(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ CHARACTERS: Settings = {  # of Shakespeare
     "data.tokenizer": "bytes",
     "data.train_tokens": 1_003_854,
     "data.val_tokens": 111_540,
+    "data.test_tokens": 0,  # train and val are all of the text
     "gpt.bias": False,
     "optim.lr": 1e-3,
     "optim.beta2": 0.99,
