@@ -16,9 +16,11 @@ from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.points import (
     Key,
     Point,
+    at_share,
     every_point,
     is_number,
     key,
+    share_of,
     snapped,
 )
 
@@ -171,13 +173,14 @@ def neighbours(lines: Sequence[Line], point: Point) -> list[Neighbour]:
 
 def _carried(lines: Sequence[Line], moved: Point, before: Point) -> Point:
     """`moved`, each at the share of its levels where it was, if its levels are others now."""
-    point: dict[str, Value] = {}
-    places = {
-        line.hyperparameter.setting: line.levels.index(before[line.hyperparameter.setting])
-        / len(line.levels)
+    shares = {
+        line.hyperparameter.setting: share_of(
+            Choice(line.levels), before[line.hyperparameter.setting]
+        )
         for line in lines
         if line.hyperparameter.active(before)
     }
+    point: dict[str, Value] = {}
     for line in lines:
         name = line.hyperparameter.setting
         if not line.hyperparameter.active(point):
@@ -185,8 +188,7 @@ def _carried(lines: Sequence[Line], moved: Point, before: Point) -> Point:
         if name in moved and moved[name] in line.levels:
             point[name] = moved[name]
         else:
-            share = places.get(name, 0.5)
-            point[name] = line.levels[round(share * len(line.levels) - 1e-9)]
+            point[name] = at_share(Choice(line.levels), shares.get(name, 0.5))
     return point
 
 

@@ -175,6 +175,34 @@ def test_another_optimizer_takes_its_own_rates_at_the_same_place() -> None:
     assert found["optim.name muon"] == {"optim.name": "muon", "optim.lr": 0.04}
 
 
+@pytest.mark.parametrize(
+    ("adamw", "muon"),
+    [
+        ((0.004, 0.008), (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)),
+        ((0.001, 0.002, 0.004), (0.01,)),
+        ((0.001,), (0.01, 0.02)),
+    ],
+)
+def test_the_ends_of_a_list_are_carried_to_those_of_a_list_of_another_length(
+    adamw: tuple[float, ...], muon: tuple[float, ...]
+) -> None:
+    hyperparameters = (
+        Hyperparameter("optim.name", Choice(("adamw", "muon"))),
+        Hyperparameter("optim.lr", Choice(adamw), (("optim.name", ("adamw",)),)),
+        Hyperparameter("optim.lr", Choice(muon), (("optim.name", ("muon",)),)),
+    )
+    grid = lines_of(hyperparameters, factor=2.0)
+
+    def carried(name: str, rate: float, other: str) -> object:
+        found = {n.step: n.point for n in neighbours(grid, {"optim.name": name, "optim.lr": rate})}
+        return found[f"optim.name {other}"]["optim.lr"]
+
+    longer, shorter = sorted((("adamw", adamw), ("muon", muon)), key=lambda pair: -len(pair[1]))
+    assert carried(longer[0], longer[1][-1], shorter[0]) == shorter[1][-1]
+    assert carried(longer[0], longer[1][0], shorter[0]) == shorter[1][0]
+    assert all(carried(shorter[0], rate, longer[0]) in longer[1] for rate in shorter[1])
+
+
 def test_a_log_range_is_cut_into_steps_of_about_the_factor() -> None:
     (line,) = lines_of((Hyperparameter("optim.lr", Range(0.001, 0.01, log=True)),), factor=2.0)
 

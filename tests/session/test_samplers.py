@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import fakes
 import pytest
-from sweeps import make_space
+from sweeps import finished, make_space
 
 from model.config.config import MULTIPLIER, Config
 from model.config.cost import trial_flops
 from model.config.setting import Value
+from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.records import Role, Trial, TrialEnding
 from sweep.session.ledger import Ledger, open_storage
+from sweep.session.session import Session
 from sweep.space.constraint import read_constraint
 from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.settings import SamplerConfig
@@ -237,3 +240,33 @@ def test_other_samplers_give_no_certificate_and_never_settle(space: Space) -> No
 
     assert ledger.certificate() is None
     assert not ledger.settled()
+
+
+UNLIKE_LISTS = """
+search:
+  optim.name: [adamw, muon]
+  optim.lr:
+    - {when: {optim.name: adamw}, values: [0.004, 0.008]}
+    - {when: {optim.name: muon}, values: [1.0e-3, 2.0e-3, 5.0e-3, 1.0e-2, 2.0e-2, 5.0e-2]}
+budget: {trials: 3}
+sampler: {name: coordinate}
+prune: {rule: none}
+"""
+
+
+def test_coordinate_descent_ends_and_goes_on_where_alternatives_are_lists_of_other_lengths(
+    tmp_path: Path, open_session: Callable[..., Session]
+) -> None:
+    """The last of six rates has its place among two, too."""
+
+    def train(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in fakes.fake_train(config, folder):
+            yield replace(progress, val_loss=4.0 - config.optim.lr)
+
+    first = finished(open_session(make_space(tmp_path, UNLIKE_LISTS)), train, tmp_path)
+    session = open_session(make_space(tmp_path, UNLIKE_LISTS, "budget.trials=8"))
+    finished(session, train, tmp_path)
+
+    assert len(first.searches()) == 3
+    assert session.certificate()[0] == "uncertified: edge in optim.lr"
+    assert "optim.lr=0.05" in session.certificate()[1]
