@@ -3,7 +3,7 @@
 from sweep.search.acquisition import Seen, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
 from sweep.search.forecast import Forecast, Known, correct, predict
-from sweep.search.prior import first_points
+from sweep.search.warm_start import first_points
 
 __all__ = [
     "Certificate",

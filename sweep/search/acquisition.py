@@ -25,7 +25,7 @@ from sweep.search.surrogate import (
 )
 from sweep.space import Choice, Constraint, Point, Space
 from sweep.space.constraint import violations
-from sweep.space.points import Key, drawn, every_point, key, share_of, spread
+from sweep.space.points import Key, drawn, ends, every_point, key, share_of, spread
 
 LISTED = 1024  # spaces of lists with at most so many points are weighed whole
 DRAWN = 320  # candidates from all over the space, where ranges make it endless
@@ -149,8 +149,7 @@ def _is_listed(space: Space) -> bool:
 def _reference(space: Space) -> tuple[Point, ...]:
     """Points that show how far the features reach, the same for every proposal."""
     if _is_listed(space):
-        levels = {hp.parameter: hp.domain.values for hp in space.hyperparameters}  # type: ignore[union-attr]
-        points = list(every_point(space.hyperparameters, levels))
+        points = list(every_point(space.hyperparameters, lambda hp: ends(hp.domain)))
     else:
         points = [
             drawn(space.hyperparameters, share)

@@ -94,7 +94,9 @@ def grid_points(
     levels = {
         line.hyperparameter.parameter: line.levels for line in lines_of(hyperparameters, factor)
     }
-    points = list(islice(every_point(hyperparameters, levels), GRID_LIMIT + 1))
+    points = list(
+        islice(every_point(hyperparameters, lambda hp: levels[hp.parameter]), GRID_LIMIT + 1)
+    )
     if len(points) > GRID_LIMIT:
         raise SweepError(
             f"sampler.name: the grid of this space has more than {GRID_LIMIT:,} points",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from model.config import Value
 from sweep.space.hyperparameter import Choice, Hyperparameter, Range
@@ -96,40 +96,32 @@ def spread(count: int, dimensions: int, seed: int, first: int = 0) -> list[list[
 
 def every_point(
     hyperparameters: Sequence[Hyperparameter],
-    levels: Mapping[str, Sequence[Value]],
-    point: Point | None = None,
+    values: Callable[[Hyperparameter], Sequence[Value]],
+    chosen: Point | None = None,
 ) -> Iterator[Point]:
-    """Every combination of `levels`, by parameter, that the hyperparameters' conditions allow."""
-    chosen = point or {}
-    if not hyperparameters:
-        yield chosen
-        return
-    hp, rest = hyperparameters[0], hyperparameters[1:]
-    if not hp.active(chosen):
-        yield from every_point(rest, levels, chosen)
-        return
-    for value in levels[hp.parameter]:
-        yield from every_point(rest, levels, {**chosen, hp.setting: value})
+    """Every combination of the hyperparameters' `values` that their conditions let meet.
 
-
-def _apart(a: float, b: float) -> float:
-    return abs(math.log(a / b)) if a > 0 and b > 0 else abs(a - b) * 1e3
-
-
-def corners(
-    hyperparameters: Sequence[Hyperparameter], chosen: dict[str, Value] | None = None
-) -> Iterator[dict[str, Value]]:
-    """Combinations of listed values and ends of ranges, as far as conditions let them meet."""
+    The first hyperparameter changes slowest; `chosen` is what is decided already.
+    """
     chosen = chosen or {}
     if not hyperparameters:
         yield chosen
         return
     hp, rest = hyperparameters[0], hyperparameters[1:]
     if not hp.active(chosen):
-        yield from corners(rest, chosen)
+        yield from every_point(rest, values, chosen)
         return
-    for value in ends(hp.domain):
-        yield from corners(rest, {**chosen, hp.setting: value})
+    for value in values(hp):
+        yield from every_point(rest, values, {**chosen, hp.setting: value})
+
+
+def _apart(a: float, b: float) -> float:
+    return abs(math.log(a / b)) if a > 0 and b > 0 else abs(a - b) * 1e3
+
+
+def corners(hyperparameters: Sequence[Hyperparameter]) -> Iterator[Point]:
+    """Combinations of listed values and ends of ranges, as far as conditions let them meet."""
+    return every_point(hyperparameters, lambda hp: ends(hp.domain))
 
 
 def ends(domain: Choice | Range) -> tuple[Value, ...]:
