@@ -41,10 +41,18 @@ class GPTConfig:
         "attention windows by layer, repeated: S short, L whole context; the last layer is L",
     )
     short_window: float = setting(
-        0.5, "of context", "how far back an S layer attends (1904.10509)", above=0, high=1
+        0.5,
+        "of context",
+        "how far back an S layer attends, beside the token itself (1904.10509)",
+        above=0,
+        high=1,
     )
-    key_offset: bool = setting(
-        False, "", "L layers take the unrotated half of keys one token later (slowrun #29)"
+    key_offset: str = setting(
+        "no",
+        "",
+        "L layers take half of each key from the token before: the features that never turn, or "
+        "the second half of all, turning ones among them (the line of slowrun #29)",
+        choices=("no", "unturned", "second_half"),
     )
     head_gates: bool = setting(False, "", "each head's output times a sigmoid gate (slowrun #21)")
     head_mixing: bool = setting(
@@ -72,11 +80,21 @@ class GPTConfig:
     mlp_multiple: int = setting(
         1, "", "hidden units are rounded up to a multiple of this", low=1, high=1 << 17
     )
+    input_init: str = setting(
+        "normal",
+        "",
+        "other matrices start normal or uniform, with deviation width^-0.5, or as GPT-2's: 0.02",
+        choices=("normal", "uniform", "gpt2"),
+    )
     output_init: str = setting(
         "zeros",
         "",
-        "branch outputs start at zero, or normal with deviation width^-0.5 (slowrun #59)",
-        choices=("zeros", "normal"),
+        "branch outputs start at zero, normal with deviation width^-0.5 (slowrun #59), or as "
+        "GPT-2's: 0.02 / (2 x layers)^0.5",
+        choices=("zeros", "normal", "gpt2"),
+    )
+    head_init: float = setting(
+        0.0, "", "deviation of the head's first weights, unless it is tied", low=0, high=1
     )
     x0: bool = setting(False, "", "each layer scales its input and adds scaled x0 (slowrun)")
     residual_init: float = setting(1.0, "", "first input scale of each layer, with gpt.x0", above=0)
@@ -96,7 +114,11 @@ class GPTConfig:
         0.0, "", "probability on the outputs that gpt.dropout_on names (1207.0580)", low=0, high=0.9
     )
     dropout_on: str = setting(
-        "both", "", "branches with dropout", choices=("both", "attention", "mlp")
+        "both",
+        "",
+        "outputs of both branches or of one; all: the embedding and attention weights too "
+        "(nanoGPT)",
+        choices=("both", "attention", "mlp", "all"),
     )
     stochastic_depth: float = setting(
         0.0,
@@ -167,7 +189,7 @@ class GPTConfig:
         return len(self.replayed) > 0 and done >= self.replay_start
 
     def window(self, layer: int) -> int:
-        """How many tokens back `layer` attends, itself included."""
+        """Tokens back that `layer` attends beside the token itself, as FlashAttention counts."""
         short = self.windows[layer % len(self.windows)] == "S" and layer != self.layers - 1
         return max(1, round(self.short_window * self.context)) if short else self.context
 
@@ -182,7 +204,7 @@ class GPTConfig:
             found.append(f"gpt.width: must be a multiple of 4, got {self.width}")
         if not self.windows or set(self.windows) - {"S", "L"}:
             found.append(f"gpt.windows: must be letters S and L, got {self.windows!r}")
-        if self.key_offset and self.positions != "half_rotary":
+        if self.key_offset != "no" and self.positions != "half_rotary":
             found.append("gpt.key_offset: needs gpt.positions half_rotary, whose rest it moves")
         if self.replay_passes and not self.replayed:
             found.append(

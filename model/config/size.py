@@ -57,8 +57,8 @@ def flops_per_token(gpt: GPTConfig, vocabulary: int, done: float = 0.0) -> float
     dense = 2 * width * (width + kv_width) + matrices * width * gpt.hidden
 
     def layer(index: int) -> float:
-        window = gpt.window(index)
-        pairs = window - window * (window - 1) / (2 * gpt.context)  # mean over positions
+        keys = min(gpt.window(index) + 1, gpt.context)
+        pairs = keys - keys * (keys - 1) / (2 * gpt.context)  # mean over positions
         projected = gpt.value_residual == "projection" and gpt.has_value_residual(index)
         return 2 * dense + 2 * projected * width * kv_width + 4 * width * pairs
 

@@ -27,8 +27,9 @@ class Attention(nn.Module):
         width, self.heads, self.kv_heads = config.width, config.heads, config.kv_heads
         self.qk_norm, self.exclusive, self.manual = config.qk_norm, config.exclusive, manual
         self.dropout = 0.0 if config.dropout_on == "mlp" else config.dropout
+        self.weight_dropout = config.dropout if config.dropout_on == "all" else 0.0
         self.window = config.window(layer)
-        self.key_offset = config.key_offset and self.window == config.context
+        self.key_offset = config.key_offset if self.window == config.context else "no"
         self.query, self.out = (nn.Linear(width, width, bias=config.bias) for _ in range(2))
         self.key, self.value = (nn.Linear(width, config.kv_width, bias=config.bias) for _ in "kv")
         if config.head_gates:
@@ -65,9 +66,10 @@ class Attention(nn.Module):
             q_BHTK, k_BGTK = rotate(q_BHTK, cos_TK, sin_TK), rotate(k_BGTK, cos_TK, sin_TK)
         if self.qk_norm:  # bounds the logits, so high rates cannot blow them up
             q_BHTK, k_BGTK = rms_norm(q_BHTK), rms_norm(k_BGTK)
-        if self.key_offset:
-            k_BGTK = offset_unrotated(k_BGTK)
-        y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK.type_as(q_BHTK), self.window, self.manual)
+        if self.key_offset != "no":
+            k_BGTK = offset(k_BGTK, self.key_offset)
+        dropout = self.weight_dropout if self.training else 0.0
+        y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK.type_as(q_BHTK), self.window, self.manual, dropout)
         if self.exclusive != "no":
             v_BHTK = v_BGTK.repeat_interleave(self.heads // self.kv_heads, dim=1)
             along_BHTK = F.normalize(v_BHTK, dim=-1, eps=TINY)
@@ -91,33 +93,43 @@ class Attention(nn.Module):
         return F.linear(x_BTD, weight, bias).view(B, T, heads, -1).transpose(1, 2)
 
 
-def attend(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, window: int, manual: bool) -> Tensor:
-    """Attention output (B, H, T, K) over at most `window` tokens back, the token itself included.
+def attend(
+    q_BHTK: Tensor,
+    k_BGTK: Tensor,
+    v_BGTK: Tensor,
+    window: int,
+    manual: bool,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention output (B, H, T, K) of each token over itself and at most `window` tokens back.
 
-    Query head h reads key head h // (H / G). `manual` computes the same by plain products.
+    dropout  of attention weights
+    manual   compute the same by plain products
+
+    Query head h reads key head h // (H / G).
     """
     T, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
-    whole = window >= T
+    whole = window >= T - 1
     if not manual and whole:
         return F.scaled_dot_product_attention(
-            q_BHTK, k_BGTK, v_BGTK, is_causal=True, enable_gqa=grouped
+            q_BHTK, k_BGTK, v_BGTK, dropout_p=dropout, is_causal=True, enable_gqa=grouped
         )
     if grouped:  # with a mask, no fused kernel for GPUs takes groups
         shared = q_BHTK.shape[1] // k_BGTK.shape[1]
         k_BGTK, v_BGTK = (x.repeat_interleave(shared, dim=1) for x in (k_BGTK, v_BGTK))
     if not manual:
         mask_TT = visible(T, window, q_BHTK.device)
-        return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask_TT)
+        return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask_TT, dropout)
     scores_BHTT = (q_BHTK / math.sqrt(q_BHTK.shape[-1])) @ k_BGTK.mT
     hidden_TT = ~visible(T, window, q_BHTK.device)
     weights_BHTT = F.softmax(scores_BHTT.masked_fill(hidden_TT, -torch.inf), dim=-1)
-    return weights_BHTT.type_as(v_BGTK) @ v_BGTK
+    return F.dropout(weights_BHTT, dropout).type_as(v_BGTK) @ v_BGTK
 
 
 def visible(T: int, window: int, device: torch.device) -> Tensor:
     """(T, T) mask: which keys (columns) each query (row) may read."""
     back_TT = torch.arange(T, device=device)[:, None] - torch.arange(T, device=device)
-    return (back_TT >= 0) & (back_TT < window)
+    return (back_TT >= 0) & (back_TT <= window)
 
 
 def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
@@ -144,13 +156,26 @@ def rotate(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
     return (x_BHTK * cos_TK + partner_BHTK * sin_TK).type_as(x_BHTK)
 
 
-def offset_unrotated(k_BGTK: Tensor) -> Tensor:
-    """Half-rotary keys whose unrotated features come from the token before (slowrun #29).
+# Which quarters of a half-rotary key come from the token before. Of each half of the features, the
+# first part turns, with its partner in the other half, and the second never does.
+OFFSET = {
+    "unturned": (False, True, False, True),
+    "second_half": (False, False, True, True),
+}
 
-    A query then finds by content the token that followed a match: an induction head in one layer.
+
+def offset(k_BGTK: Tensor, features: str) -> Tensor:
+    """Half-rotary keys of which some features come from the token before.
+
+    With those that never turn a query finds by content the token that followed a match: an
+    induction head in one layer, as modded-nanogpt has it, where they are the second half of a head.
+    Slowrun (#29) took its line over into another layout, in which the second half is half of the
+    turning and half of the still ones; its records were made with that.
     """
-    turning_a, still_a, turning_b, still_b = k_BGTK.chunk(4, dim=-1)
-    before_a, before_b = (
-        torch.cat([still[:, :, :1], still[:, :, :-1]], dim=2) for still in (still_a, still_b)
+    return torch.cat(
+        [
+            torch.cat([part[:, :, :1], part[:, :, :-1]], dim=2) if moved else part
+            for part, moved in zip(k_BGTK.chunk(4, dim=-1), OFFSET[features], strict=True)
+        ],
+        dim=-1,
     )
-    return torch.cat([turning_a, before_a, turning_b, before_b], dim=-1)

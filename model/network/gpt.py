@@ -69,20 +69,30 @@ class GPT(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Untied, the first loss is ln(vocabulary) exactly: the head starts at zero.
+        """Untied, the first loss is ln(vocabulary) exactly, unless the head does not start at zero.
 
         Gains, scales and mixes of heads stay as they were built.
         """
-        width, plain = self.config.width, self.config.tied_head or not self.config.embedding_norm
-        zeros = ["head", "head_gate", "value_gate"]
-        zeros += ["out", "project"] if self.config.output_init == "zeros" else []
+        config = self.config
+        width, plain = config.width, config.tied_head or not config.embedding_norm
+        kinds = {"head": "zeros", "head_gate": "zeros", "value_gate": "zeros"}
+        kinds |= {"out": config.output_init, "project": config.output_init}
         for name, module in self.named_modules():
             kind = name.rpartition(".")[2]
             if isinstance(module, nn.Linear):
-                if kind in zeros:
-                    nn.init.zeros_(module.weight)
-                else:
-                    nn.init.normal_(module.weight, std=width**-0.5)
+                match kinds.get(kind, config.input_init):
+                    case "zeros":
+                        nn.init.zeros_(module.weight)
+                    case "normal":
+                        nn.init.normal_(module.weight, std=width**-0.5)
+                    case "uniform":
+                        bound = (3 / width) ** 0.5  # of deviation width^-0.5
+                        nn.init.uniform_(module.weight, -bound, bound)
+                    case "gpt2":
+                        into = (2 * config.layers) ** -0.5 if kind in kinds else 1.0
+                        nn.init.normal_(module.weight, std=SMALL_INIT * into)
+                if kind == "head" and config.head_init:
+                    nn.init.normal_(module.weight, std=config.head_init)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding) and "value_tables" in name:
@@ -143,7 +153,10 @@ class GPT(nn.Module):
         x_BTD: Tensor = self.embedding(tokens_BT)
         if self.config.positions == "learned":
             x_BTD = x_BTD + self.positions.weight[first : first + tokens_BT.shape[1]]
-        return rms_norm(x_BTD) if self.config.embedding_norm else x_BTD
+        x_BTD = rms_norm(x_BTD) if self.config.embedding_norm else x_BTD
+        if self.config.dropout_on == "all":
+            x_BTD = F.dropout(x_BTD, self.config.dropout, self.training)
+        return x_BTD
 
     def _layer(
         self,

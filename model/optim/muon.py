@@ -28,7 +28,9 @@ POLAR_EXPRESS: Coefficients = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-POLAR_MARGIN = 1.02  # keeps singular values below one, where its polynomials hold
+# Polar Express divides by this times the norm, plus that, as slowrun and modded-nanogpt do:
+# singular values stay below one, where its polynomials hold, and tiny gradients make small updates.
+POLAR_MARGIN, POLAR_EPS = 1.02, 1e-6
 SECOND_BETA = 0.95  # of NorMuon's mean square
 TINY = 1e-7
 
@@ -117,8 +119,9 @@ def orthogonalise(x_NRC: Tensor, coefficients: Coefficients = QUINTIC) -> Tensor
     tall = x_NRC.shape[-2] > x_NRC.shape[-1]
     y = x_NRC.mT if tall else x_NRC
     y = y.float() if y.device.type == "cpu" else y.bfloat16()
-    margin = POLAR_MARGIN if coefficients is POLAR_EXPRESS else 1.0
-    y = y / (margin * y.norm(dim=(-2, -1), keepdim=True)).clamp(min=TINY)
+    norm = y.norm(dim=(-2, -1), keepdim=True)
+    polar = coefficients is POLAR_EXPRESS
+    y = y / (POLAR_MARGIN * norm + POLAR_EPS if polar else norm.clamp(min=TINY))
     for a, b, c in coefficients:
         gram = y @ y.mT
         y = a * y + (b * gram + c * gram @ gram) @ y

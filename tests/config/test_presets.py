@@ -23,17 +23,20 @@ from model.config.size import block_parameters, parameters, scaled
 from model.network.gpt import GPT, VOCABULARY_MULTIPLE
 from model.optim.schedule import decay
 
-# Names, not counts: GPT-2 medium and Marin's Llamas are called by a round size near theirs.
-ROUND_NAMES = {"gpt2-350m", "kim-150m", "kim-300m", "kim-600m", "kim-1.4b"}
+# Names, not counts: Marin's Llamas are called by a round size near theirs, as GPT-2 medium is; and
+# GPT-2 XL by its size with biases, which nanoGPT trains without.
+ROUND_NAMES = {"gpt2-350m", "gpt2-1.5b", "kim-150m", "kim-300m", "kim-600m", "kim-1.4b"}
 # Counted by nanoGPT, which leaves learned positions out.
 WITHOUT_POSITIONS = {"nanogpt-char", "nanogpt-char-cpu", "picogpt"}
-# Counted elsewhere to the last parameter: GPT-2 as Hugging Face has it; Marin's Llamas by the sum
-# in its experiments/llama.py, whose norms have two gains a layer that ours have not.
+# Counted elsewhere to the last parameter: GPT-2 as Hugging Face has it, without its biases;
+# Marin's Llamas by the sum in its experiments/llama.py, whose norms have two gains a layer that
+# ours have not.
+BIASES = 3 + 1 + 4 + 1 + 2  # widths a layer: queries to values, out, MLP in and out, two norms
 EXACT = {
-    "gpt2-124m": 124_439_808,
-    "gpt2-350m": 354_823_168,
-    "gpt2-774m": 774_030_080,
-    "gpt2-1.5b": 1_557_611_200,
+    "gpt2-124m": 124_439_808 - BIASES * 12 * 768 - 768,
+    "gpt2-350m": 354_823_168 - BIASES * 24 * 1024 - 1024,
+    "gpt2-774m": 774_030_080 - BIASES * 36 * 1280 - 1280,
+    "gpt2-1.5b": 1_557_611_200 - BIASES * 48 * 1600 - 1600,
     "kim-150m": 154_146_816 - 6 * 2 * 512,
     "kim-300m": 299_649_024 - 12 * 2 * 768,
     "kim-600m": 602_456_064 - 24 * 2 * 1024,
@@ -90,7 +93,7 @@ VARIANTS = [
     {"norm": "layer", "bias": True},
     {"bias": True, "mlp": "swiglu"},
     {"positions": "learned"},
-    {"positions": "half_rotary", "key_offset": True},
+    {"positions": "half_rotary", "key_offset": "second_half"},
     {"qk_norm": False, "embedding_norm": False},
     {"queries_per_kv": 2},
     {"queries_per_kv": 4, "bias": True},

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.config.config import GPTConfig
 from model.config.size import block_parameters, flops_per_token, parameters
-from model.network.attention import Attention, offset_unrotated
+from model.network.attention import Attention, attend, offset
 from model.network.block import MLP, Block
 from model.network.gpt import GPT
 from model.network.loss import cross_entropy, offset_weights
@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no QK-norm": {"qk_norm": False},
     "grouped heads": {"queries_per_kv": 2},
     "windows": {"windows": "SSL", "short_window": 0.25},
-    "shifted keys": {"positions": "half_rotary", "key_offset": True},
+    "shifted keys": {"positions": "half_rotary", "key_offset": "unturned"},
     "head gates": {"head_gates": True},
     "head mixing": {"head_mixing": True},
     "fixed exclusion": {"exclusive": "fixed"},
@@ -198,15 +198,17 @@ def test_half_rotary_leaves_half_of_each_head_unturned() -> None:
 def test_long_layers_take_unturned_halves_of_keys_one_token_later() -> None:
     """Each key is normalised as a whole first, then halves of two tokens are joined (slowrun)."""
     gpt = build({**VARIANTS["shifted keys"], "windows": "SSL"})
-    offset = [block.attention.key_offset for block in gpt.blocks]  # type: ignore[union-attr]
-    assert offset == [False, False, True, True]
+    offsets = [block.attention.key_offset for block in gpt.blocks]  # type: ignore[union-attr]
+    assert offsets == ["no", "no", "unturned", "unturned"]
     keys_BGTK = torch.arange(3.0)[:, None] + torch.zeros(1, 1, 3, 8)
 
-    shifted_BGTK = offset_unrotated(keys_BGTK)
+    shifted_BGTK = offset(keys_BGTK, "unturned")
 
     assert shifted_BGTK[0, 0, 2].tolist() == [2, 2, 1, 1, 2, 2, 1, 1]
     assert shifted_BGTK[0, 0, 0].tolist() == [0] * 8
-    layer, plain = (attention({**VARIANTS["half rotary"], "key_offset": on}, 3) for on in (1, 0))
+    layer, plain = (
+        attention({**VARIANTS["half rotary"], "key_offset": on}, 3) for on in ("unturned", "no")
+    )
     x_BTD = rms_norm(torch.randn(1, 12, 32)) * torch.linspace(0.1, 3, 12)[:, None]
     x_BTD[0, 0] *= 100  # normalised, a key is as long whatever came before it
     seen: list[Tensor] = []
@@ -219,7 +221,24 @@ def test_long_layers_take_unturned_halves_of_keys_one_token_later() -> None:
         patch.setattr("model.network.attention.attend", watched)
         for each in (plain, layer):
             each(x_BTD, gpt.cos_TK, gpt.sin_TK, None)
-    assert torch.allclose(seen[1], offset_unrotated(seen[0]), atol=1e-6)
+    assert torch.allclose(seen[1], offset(seen[0], "unturned"), atol=1e-6)
+
+
+def test_a_key_offset_is_the_sources() -> None:
+    """Slowrun's line shifts the second half of its half-split layout; modded-nanogpt's the same
+    words in an interleaved one, whose second half are the features that never turn."""
+    torch.manual_seed(0)
+    keys_BGTK = torch.randn(2, 3, 5, 8)
+    gpt = build({"positions": "half_rotary"})
+    still_K = (gpt.sin_TK == 0).all(dim=0)
+
+    for features, moved in (
+        ("second_half", [4, 5, 6, 7]),
+        ("unturned", still_K.nonzero().flatten().tolist()),
+    ):
+        expected = keys_BGTK.clone()
+        expected[:, :, 1:, moved] = keys_BGTK[:, :, :-1, moved]
+        assert torch.equal(offset(keys_BGTK, features), expected)
 
 
 def attention(change: dict[str, Any], layer: int = 0) -> Attention:
@@ -240,9 +259,9 @@ def x_BTD() -> Tensor:
     return rms_norm(torch.randn(2, 12, 32))
 
 
-@pytest.mark.parametrize(("layer", "reach"), [(0, 3), (1, 3), (2, 12), (3, 12)])
+@pytest.mark.parametrize(("layer", "reach"), [(0, 4), (1, 4), (2, 12), (3, 12)])
 def test_a_short_window_reaches_no_further_back(layer: int, reach: int) -> None:
-    """SSL, repeated, and the last layer sees all."""
+    """SSL, repeated, and the last layer sees all. FlashAttention's window of 3 has 4 keys."""
     layer_attention = attention(VARIANTS["windows"], layer)
     x_BTD = torch.randn(1, 12, 32, requires_grad=True)
 
@@ -250,6 +269,20 @@ def test_a_short_window_reaches_no_further_back(layer: int, reach: int) -> None:
 
     assert x_BTD.grad is not None
     assert (x_BTD.grad[0].abs().sum(-1) > 0).tolist() == [False] * (12 - reach) + [True] * reach
+
+
+@pytest.mark.parametrize("window", [1, 4, 10, 11, 12])
+def test_a_window_is_flash_attentions(window: int) -> None:
+    """Its (w, 0): query i reads the keys j with i - w <= j <= i, so w + 1 of them."""
+    expected = [[i - window <= j <= i for j in range(12)] for i in range(12)]
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 1, 2, 12, 8)
+    scores = (q @ k.mT / 8**0.5).masked_fill(~torch.tensor(expected), -math.inf)
+
+    for manual in (False, True):
+        assert torch.allclose(
+            attend(q, k, v, window, manual), scores.softmax(dim=-1) @ v, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("change", [{}, {"exclusive": "fixed"}, VARIANTS["windows"]])
@@ -381,6 +414,27 @@ def test_branch_outputs_start_at_zero_or_as_asked() -> None:
             assert out.weight.std().item() == pytest.approx(deviation, rel=0.1)  # type: ignore[union-attr]
 
 
+def test_matrices_start_as_asked() -> None:
+    """Uniform within (3 / width)^0.5 as slowrun; GPT-2's 0.02, and less by depth on the way out."""
+
+    def first(**change: Any) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        gpt = GPT(replace(TINY, mlp="swiglu", head_gates=True, **change), 50)
+        return {name.rpartition(".weight")[0]: p.detach() for name, p in gpt.named_parameters()}
+
+    uniform, gpt2 = first(input_init="uniform"), first(input_init="gpt2", output_init="gpt2")
+    for name in ("attention.query", "attention.value", "mlp.expand", "mlp.gate"):
+        assert uniform[f"blocks.0.{name}"].abs().max() < (3 / 32) ** 0.5
+        assert uniform[f"blocks.0.{name}"].std().item() == pytest.approx(32**-0.5, rel=0.1)
+        assert gpt2[f"blocks.0.{name}"].std().item() == pytest.approx(0.02, rel=0.1)
+    for name in ("attention.out", "mlp.project"):
+        assert gpt2[f"blocks.0.{name}"].std().item() == pytest.approx(0.02 / 8**0.5, rel=0.1)
+    for name, weight in gpt2.items():
+        assert "_gate" not in name or not weight.any()
+    assert first(head_init=0.001)["head"].std().item() == pytest.approx(0.001, rel=0.1)
+    assert not gpt2["head"].any()
+
+
 def test_x0_reaches_every_layer(tokens: Tensor) -> None:
     gpt = build({"x0": True}).eval()
     with torch.no_grad():
@@ -456,7 +510,7 @@ def test_a_tied_head_is_the_embedding() -> None:
     assert gpt.groups()["head"] == []
 
 
-@pytest.mark.parametrize("on", ["attention", "mlp", "both"])
+@pytest.mark.parametrize("on", ["attention", "mlp", "both", "all"])
 def test_dropout_acts_on_the_branches_it_names(on: str, x_BTD: Tensor) -> None:
     gpt = build({"dropout": 0.5, "dropout_on": on})
     block = gpt.blocks[0]
@@ -468,6 +522,34 @@ def test_dropout_acts_on_the_branches_it_names(on: str, x_BTD: Tensor) -> None:
     mlp, attention_out = block.mlp(x_BTD), attended(block.attention, x_BTD)
     assert zeros(attention_out) == pytest.approx(0.5 if on != "mlp" else 0, abs=0.1)
     assert zeros(mlp) == pytest.approx(0.5 if on != "attention" else 0, abs=0.1)
+
+
+@pytest.mark.parametrize("manual", [False, True])
+@pytest.mark.parametrize("window", [12, 3])
+def test_dropout_on_all_reaches_attention_weights_as_in_nanogpt(manual: bool, window: int) -> None:
+    """Of equal weights 1 / n each is dropped or scaled by 1 / (1 - p)."""
+    torch.manual_seed(0)
+    zero, each = torch.zeros(400, 1, 12, 12), torch.eye(12).expand(400, 1, 12, 12)
+
+    weights = attend(zero, zero, each, window, manual, dropout=0.25)[:, 0, 11, -4:]
+
+    count = min(12, window + 1)
+    dropped = weights == 0
+    assert dropped.float().mean().item() == pytest.approx(0.25, abs=0.05)
+    assert torch.allclose(weights[~dropped], torch.tensor(1 / 0.75 / count))
+
+
+def test_dropout_on_all_reaches_the_embedding_and_training_alone(tokens: Tensor) -> None:
+    gpt = build({"dropout": 0.25, "dropout_on": "all", "embedding_norm": False})
+    plain = gpt.embedding(tokens)
+
+    dropped = gpt._embed(tokens)
+
+    zeros = dropped == 0
+    assert zeros.float().mean().item() == pytest.approx(0.25, abs=0.08)
+    assert torch.allclose(dropped[~zeros], plain[~zeros] / 0.75)
+    assert torch.equal(gpt.eval()._embed(tokens), plain)
+    assert torch.equal(gpt(tokens), build({"embedding_norm": False}).eval()(tokens))
 
 
 def test_stochastic_depth_skips_later_layers_more_often_by_step_alone(tokens: Tensor) -> None:

@@ -149,28 +149,27 @@ PRESETS: dict[str, Preset] = {
         source="nanoGPT, config/train_gpt2.py",
         settings=nanogpt.gpt2(12, 768, 6e-4),
         published="124M",
-        notes=INITIAL,
     ),
     "gpt2-350m": Preset(
         reproduces="GPT-2 medium",
         source="nanoGPT, model.py",
         settings=nanogpt.gpt2(24, 1024, 3e-4),
         published="350M",
-        notes=f"{RATE} {INITIAL}",
+        notes=RATE,
     ),
     "gpt2-774m": Preset(
         reproduces="GPT-2 large",
         source="nanoGPT, model.py",
         settings=nanogpt.gpt2(36, 1280, 2.5e-4),
         published="774M",
-        notes=f"{RATE} {INITIAL}",
+        notes=RATE,
     ),
     "gpt2-1.5b": Preset(
         reproduces="GPT-2 XL",
         source="nanoGPT, model.py",
         settings=nanogpt.gpt2(48, 1600, 2e-4),
         published="1558M",
-        notes=f"{RATE} {INITIAL}",
+        notes=RATE,
     ),
     **{
         name: Preset(
@@ -194,7 +193,7 @@ PRESETS: dict[str, Preset] = {
         settings=nanogpt.CHARACTERS_GPU,
         vocabulary=65,
         published="10.65M",
-        notes=f"{BYTES} That count leaves out positions. {INITIAL}",
+        notes=f"{BYTES} That count leaves out positions.",
     ),
     "nanogpt-char-cpu": Preset(
         reproduces="the same on a CPU",
@@ -202,8 +201,7 @@ PRESETS: dict[str, Preset] = {
         settings=nanogpt.CHARACTERS_CPU,
         vocabulary=65,
         published="0.80M",
-        notes=f"{BYTES} That count leaves out positions. Whole epochs: 2,614 steps, not 2,000. "
-        f"{INITIAL}",
+        notes=f"{BYTES} That count leaves out positions. Whole epochs: 2,614 steps, not 2,000.",
     ),
     "picogpt": Preset(
         reproduces="PicoGPT's network",

@@ -14,13 +14,16 @@ Settings = Mapping[str, Value]
 NETWORK: Settings = {
     "gpt.embedding_norm": False,
     "gpt.norm": "layer",
-    "gpt.bias": True,
+    "gpt.bias": False,  # as train.py has it; GPT-2's own weights have biases
     "gpt.positions": "learned",
     "gpt.qk_norm": False,
     "gpt.mlp": "gelu",
     "gpt.mlp_expansion": 4.0,
     "gpt.tied_head": True,
     "gpt.dropout": 0.0,
+    "gpt.dropout_on": "all",
+    "gpt.input_init": "gpt2",
+    "gpt.output_init": "gpt2",
 }
 ADAMW: Settings = {
     "optim.name": "adamw",
@@ -60,7 +63,6 @@ CHARACTERS: Settings = {  # of Shakespeare
     "data.train_tokens": 1_003_854,
     "data.val_tokens": 111_540,
     "data.test_tokens": 0,  # train and val are all of the text
-    "gpt.bias": False,
     "optim.lr": 1e-3,
     "optim.beta2": 0.99,
 }
@@ -88,6 +90,9 @@ CHARACTERS_CPU: Settings = {
 }
 PICO: Settings = {
     **NETWORK,
+    "gpt.bias": True,
+    "gpt.input_init": "normal",
+    "gpt.output_init": "zeros",
     "data.tokenizer": "bytes",
     "gpt.layers": 8,
     "gpt.width": 256,
