@@ -20,8 +20,9 @@ class TrainConfig:
     shuffle: str = setting(
         "sequences",
         "",
-        "redrawn each epoch: order of sequences, or documents too (slowrun #7, #76)",
-        choices=("no", "sequences", "documents"),
+        "redrawn each epoch: order of sequences, or documents too (slowrun #7, #76); offsets: "
+        "each sequence begins anywhere, drawn with replacement (nanoGPT)",
+        choices=("no", "sequences", "documents", "offsets"),
     )
     evals: int = setting(8, "", "evaluations, at equal fractions of the schedule", low=1, high=1000)
     evaluate: str = setting(

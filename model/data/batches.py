@@ -13,6 +13,7 @@ from model.data.order import (
     Stream,
     easiest_first,
     epoch_order,
+    random_starts,
     shuffled_documents,
 )
 from model.data.prepare import is_table, prepare
@@ -63,7 +64,8 @@ def batch(config: Config, table: TokenTable, done_steps: int) -> tuple[np.ndarra
 
     Each epoch reads the first `data.train_tokens` at most once. `train.shuffle` says how: as they
     lie; their sequences in another order; or their documents (slowrun #76), which are joined and
-    cut into sequences anew, in another order too. A curriculum comes first.
+    cut into sequences anew, in another order too. With offsets an epoch reads as many tokens, but
+    its sequences begin anywhere: some tokens are read twice, some not. A curriculum comes first.
     """
     data, context, seed = config.data, config.gpt.context, config.train.data_seed
     tokens, shuffle = data.train_tokens, config.train.shuffle
@@ -73,6 +75,9 @@ def batch(config: Config, table: TokenTable, done_steps: int) -> tuple[np.ndarra
     if data.curriculum != "no" and epoch < data.curriculum_epochs:
         stream = easiest_first(table, tokens, data.curriculum, data.reference)
         return _of_stream(table.train, stream, sequences_B * context, context)
+    if shuffle == "offsets":
+        starts_B = random_starts(tokens - context, size, seed, done_steps)
+        return windows(table.train, starts_B, context)
     if shuffle != "no":
         sequences_B = epoch_order((tokens - 1) // context, seed, epoch)[sequences_B]
     if shuffle == "documents":

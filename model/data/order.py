@@ -1,6 +1,6 @@
 """Which tokens a step reads: the order of an epoch is a pure function of (seed, epoch).
 
-B sequences, T tokens each.
+B sequences, T tokens each; N documents.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from model.config import ConfigError
 from model.data.table import TokenTable
 
-DOCUMENTS = 1  # keeps the draws for documents apart from those for sequences
+# Keep the draws for documents and for offsets apart from those for sequences.
+DOCUMENTS, OFFSETS = 1, 2
 
 
 @lru_cache(maxsize=1)
@@ -28,16 +29,26 @@ def epoch_order(sequences: int, seed: int, epoch: int) -> np.ndarray:
     return order
 
 
+def random_starts(places: int, size: int, seed: int, step: int) -> np.ndarray:
+    """Where the sequences of a step begin: (size,) draws from range(places), with replacement.
+
+    So nanoGPT's get_batch draws them. The step, counted from 0, is part of the seed: a run that is
+    continued reads what it would have read.
+    """
+    return np.random.default_rng([seed, step, OFFSETS]).integers(places, size=size)
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Documents of a split, joined in another order than the file's; no token is copied."""
 
-    starts: np.ndarray  # (N,) where each document begins in the split
-    bounds: np.ndarray  # (N + 1,) where it begins in the stream; last, the stream's length
+    starts: np.ndarray  # (N,) int64, where in the split each document begins, in stream order
+    bounds: np.ndarray  # (N + 1,) int64, where in the stream it begins; last, the stream's length
 
     def positions(self, first_B: np.ndarray, length: int) -> np.ndarray:
-        """Where in the split the stretches of `length` lie that begin at `first_B`: (B, length).
+        """Where in the split each token of some stretches of the stream lies: (B, length) int64.
 
+        first_B  where in the stream each stretch begins
         A stretch is made of as many segments as it touches documents; all are found at once.
         """
         last_B = first_B + length

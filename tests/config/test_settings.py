@@ -129,6 +129,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("train.batch_tokens", 512, {}),
     ("train.shuffle", "no", {}),
     ("train.shuffle", "documents", {}),
+    ("train.shuffle", "offsets", {}),
     ("train.evals", 2, {}),
     ("train.evaluate", "ema", {"train.ema_epochs": 0.5}),
     ("train.evaluate", "probabilities", AVERAGED),

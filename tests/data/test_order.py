@@ -66,6 +66,32 @@ def test_without_shuffling_every_epoch_is_the_file() -> None:
         assert read_epoch(config, TABLE, epoch)[:, :-1].ravel().tolist() == list(range(BUDGET - 1))
 
 
+def test_random_offsets_reach_every_place_equally_often_and_no_further() -> None:
+    """As nanoGPT's get_batch promises: randint(len(data) - block_size), targets one further."""
+    places = 7 * CONTEXT
+    config = config_of(places + CONTEXT, "offsets")
+
+    steps = [batch(config, TABLE, step) for step in range(20 * places)]
+
+    assert all(np.array_equal(x_BT + 1, y_BT) for x_BT, y_BT in steps)  # token n is n
+    starts = np.concatenate([x_BT[:, 0] for x_BT, _ in steps])
+    counts = np.bincount(starts, minlength=places)
+    assert len(counts) == places
+    expected = len(starts) / places  # 80 draws of each place
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert abs(chi_square - places) < 5 * np.sqrt(2 * places)  # mean and deviation of chi square
+
+
+def test_random_offsets_depend_on_seed_and_step_alone() -> None:
+    """By the formula that is promised, in whatever order steps are asked for."""
+    config = config_of(BUDGET, "offsets", seed=7)
+
+    for step in (5, 0, 5):
+        x_BT, _ = batch(config, TABLE, step)
+        drawn_B = np.random.default_rng([7, step, 2]).integers(BUDGET - CONTEXT, size=4)
+        assert x_BT[:, 0].tolist() == drawn_B.tolist()
+
+
 def test_shuffled_sequences_are_the_files_windows() -> None:
     """Bit for bit what every run before this setting read."""
     config = config_of(BUDGET, "sequences", seed=7)

@@ -96,6 +96,10 @@ MIXES = "Gates are trained by AdamW, not Muon, and mixes of heads at the rate of
 INITIAL = "Initialised as ours, not as GPT-2."
 RATE = "The rate is GPT-3's at this size (2005.14165); nanoGPT gives none."
 BYTES = "Trained on bytes, not on the characters that the parameters are counted for."
+CHARACTERS = (
+    "Reads text as bytes; characters, for which parameters are counted, where nanoGPT's meta.pkl "
+    "lies beside its tokens."
+)
 LLAMA = (
     "Trained on GPT-2's tokens, not on the 128,256 of Llama 3 that the parameters are counted for; "
     "RMSNorm without gains."
@@ -193,7 +197,7 @@ PRESETS: dict[str, Preset] = {
         settings=nanogpt.CHARACTERS_GPU,
         vocabulary=65,
         published="10.65M",
-        notes=f"{BYTES} That count leaves out positions.",
+        notes=f"{CHARACTERS} That count leaves out positions.",
     ),
     "nanogpt-char-cpu": Preset(
         reproduces="the same on a CPU",
@@ -201,7 +205,8 @@ PRESETS: dict[str, Preset] = {
         settings=nanogpt.CHARACTERS_CPU,
         vocabulary=65,
         published="0.80M",
-        notes=f"{BYTES} That count leaves out positions. Whole epochs: 2,614 steps, not 2,000.",
+        notes=f"{CHARACTERS} That count leaves out positions. Whole epochs: 2,614 steps, not "
+        "2,000.",
     ),
     "picogpt": Preset(
         reproduces="PicoGPT's network",

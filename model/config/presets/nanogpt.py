@@ -50,6 +50,7 @@ def gpt2(layers: int, width: int, lr: float) -> Settings:
         "optim.lr": lr,
         "optim.beta2": 0.95,
         "optim.warmup": 2000 / 600_000,
+        "train.shuffle": "offsets",
         "train.epochs": 33,
         "train.batch_tokens": 491_520,
         "train.micro_batch_tokens": 12_288,
@@ -65,6 +66,7 @@ CHARACTERS: Settings = {  # of Shakespeare
     "data.test_tokens": 0,  # train and val are all of the text
     "optim.lr": 1e-3,
     "optim.beta2": 0.99,
+    "train.shuffle": "offsets",
 }
 CHARACTERS_GPU: Settings = {
     **CHARACTERS,
