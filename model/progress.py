@@ -23,7 +23,7 @@ class Progress:
     train_loss: float  # mean since the last evaluation, with dropout
     val_loss: float  # of what train.evaluate names; of the last weights until that exists
     val_loss_error: float  # its standard error over validation windows
-    bits_per_byte: float  # of val_loss
+    bits_per_byte: float  # of the same weights, on text: separators are left out
     raw_loss: float  # on validation, of the last weights
     ema_loss: float | None = None  # of their exponential moving average
     weights_loss: float | None = None  # of the averaged weights of epoch ends

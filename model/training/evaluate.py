@@ -31,7 +31,7 @@ class HeldOut:
 class Evaluation:
     loss: float  # nats per token
     standard_error: float  # of the loss, over windows
-    bits_per_byte: float
+    bits_per_byte: float  # of the text: what separators cost is left out, as they stand for none
     log_probs_N: np.ndarray  # of every target in its order, nats, float32
 
 
@@ -71,17 +71,17 @@ def evaluate(
 def score(log_probs_N: np.ndarray, held_out: HeldOut) -> Evaluation:
     """What predictions of the targets of `held_out` are worth, however they came about.
 
-    Bits per byte divide by the text the targets stand for; a document separator has none.
+    Bits per byte leave out targets that stand for no text, separators above all, as Slowrun's and
+    nanochat's evaluate_bpb do; the loss counts every target.
     """
     losses_N = -log_probs_N.astype(np.float64)
-    loss, text_bytes = (
-        float(losses_N.mean()),
-        int(held_out.token_lengths[held_out.tokens[1:]].sum()),
-    )
+    bytes_N = held_out.token_lengths[held_out.tokens[1:]]
+    loss = float(losses_N.mean())
+    nats_of_text = float(losses_N[bytes_N > 0].sum())
     return Evaluation(
         loss=loss,
         standard_error=_standard_error(losses_N, held_out.context) if math.isfinite(loss) else loss,
-        bits_per_byte=float(losses_N.sum()) / (math.log(2) * max(1, text_bytes)),
+        bits_per_byte=nats_of_text / (math.log(2) * max(1, int(bytes_N.sum()))),
         log_probs_N=log_probs_N,
     )
 

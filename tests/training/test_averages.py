@@ -168,8 +168,9 @@ def test_the_validation_loss_is_of_what_evaluate_names(
     kept_N = predictions.read(tmp_path)[predictions.FINAL]
     assert -kept_N.astype(np.float64).mean() == pytest.approx(last.val_loss, abs=1e-12)
     table = open_table(Config.from_settings(settings).data)
-    text = table.token_lengths[table.val[1:]].sum()
-    assert last.bits_per_byte == pytest.approx(last.val_loss * len(kept_N) / math.log(2) / text)
+    bytes_N = table.token_lengths[table.val[1:]]
+    bits = -kept_N[bytes_N > 0].astype(np.float64).sum() / math.log(2)
+    assert last.bits_per_byte == pytest.approx(bits / bytes_N.sum())
 
 
 def test_of_schedule_free_its_own_average_is_evaluated_and_followed(

@@ -92,8 +92,8 @@ def test_the_last_window_predicts_with_all_the_text_before_it() -> None:
     np.testing.assert_allclose(found.log_probs_N[-4:], -direct.numpy(), rtol=1e-5)
 
 
-def test_bits_per_byte_leave_the_separator_without_text() -> None:
-    """A head of zeros guesses uniformly: ln 257 nats for each token, 255/256 of them with text."""
+def test_bits_per_byte_leave_out_the_separator_and_the_loss_does_not() -> None:
+    """A head of zeros guesses uniformly: ln 257 nats for each token, each with text one byte."""
     gpt = GPT(Config().gpt, vocabulary=257)
     tokens = np.full(257, 65, dtype=np.uint16)
     tokens[100] = 256
@@ -101,7 +101,18 @@ def test_bits_per_byte_leave_the_separator_without_text() -> None:
     result = evaluate(gpt, HeldOut(tokens, np.array([1] * 256 + [0]), 64), CPU)
 
     assert result.loss == pytest.approx(math.log(257), rel=1e-6)
-    assert result.bits_per_byte == pytest.approx(math.log2(257) * 256 / 255, rel=1e-6)
+    assert result.bits_per_byte == pytest.approx(math.log2(257), rel=1e-6)
+
+
+def test_bits_per_byte_are_the_nats_of_text_over_its_bytes() -> None:
+    """By hand: three bytes cost 1, five cost 2, the separators' 7 and 9 are nobody's."""
+    tokens = np.array([0, 1, 0, 2, 0], dtype=np.uint16)
+    held_out = HeldOut(tokens, np.array([0, 3, 5]), context=8)
+
+    result = score(-np.array([1, 7, 2, 9], dtype=np.float32), held_out)
+
+    assert result.bits_per_byte == pytest.approx((1 + 2) / math.log(2) / (3 + 5))
+    assert result.loss == (1 + 7 + 2 + 9) / 4
 
 
 def test_validation_is_without_dropout() -> None:
