@@ -46,11 +46,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Features of points as numbers: ordered ones scaled to about [-1, 1], others 0 or 1."""
+    """Features of N points as numbers."""
 
-    x: Array
-    kinds: Array
-    rise: Array  # nats above the best that the field's knowledge expects
+    x: Array  # (N, F): features with an order, scaled to about [-1, 1]
+    kinds: Array  # (N, K): 1 where a value without order is that of the column, else 0
+    rise: Array  # (N,): nats above the best that the field's knowledge expects
 
 
 def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Point | None:
@@ -59,20 +59,20 @@ def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Poi
     A share of proposals, `sampler.explore`, is random, drawn in inverse proportion to cost.
     """
     sampler = space.sampler
-    reference = _reference(space)
-    candidates = _candidates(space, reference, seen, rng)
+    landmarks = _landmarks(space)
+    candidates = _candidates(space, landmarks, seen, rng)
     if not candidates:
         return None
     flops = np.array([_flops(space, point) for point in candidates])
     cost = (flops / flops.min()) ** sampler.cost_weight
     if rng.random() < sampler.explore:
         return candidates[rng.choice(len(candidates), p=(1 / cost) / (1 / cost).sum())]
-    known = [s for s in seen if _flops(space, s.point) > 0]
-    points = [*(s.point for s in known), *candidates]
-    at = _coordinates(space, reference, points)
-    if not known:  # the middle of the cheap
+    trials = [s for s in seen if _flops(space, s.point) > 0]
+    points = [*(s.point for s in trials), *candidates]
+    at = _coordinates(space, landmarks, points)
+    if not trials:  # the middle of the cheap
         return candidates[int(np.argmin((1 + np.abs(at.x).sum(axis=1)) * cost))]
-    gain = expected_gain(_surface(known, at))
+    gain = expected_gain(_surface(trials, at))
     return candidates[int(np.argmax(gain / cost))]
 
 
@@ -98,26 +98,26 @@ def _surface(seen: Sequence[Seen], at: Coordinates) -> Surface:
 
 def _fit(at: Coordinates, ended: Sequence[int], losses: Array, to: Sequence[int]) -> Surface:
     """The surface at the points `to` after `losses` at the points `ended`."""
-    known, wanted = list(ended), list(to)
+    trials, candidates = list(ended), list(to)
     return fit(
-        at.x[known],
-        at.kinds[known],
+        at.x[trials],
+        at.kinds[trials],
         losses,
-        at.x[wanted],
-        at.kinds[wanted],
-        at.rise[known],
-        at.rise[wanted],
+        at.x[candidates],
+        at.kinds[candidates],
+        at.rise[trials],
+        at.rise[candidates],
     )
 
 
 def _candidates(
-    space: Space, reference: Sequence[Point], seen: Sequence[Seen], rng: np.random.Generator
+    space: Space, landmarks: Sequence[Point], seen: Sequence[Seen], rng: np.random.Generator
 ) -> list[Point]:
     """Points that can be trained and were not: all of a small grid, or draws and near the best."""
     tried = {key(s.point) for s in seen}
     if _is_listed(space):
-        fresh = [point for point in reference if key(point) not in tried]
-        return fresh or list(reference)
+        fresh = [point for point in landmarks if key(point) not in tried]
+        return fresh or list(landmarks)
     count = len(space.hyperparameters)
     shares = spread(DRAWN, count, seed=int(rng.integers(1 << 30)))
     finished = sorted((s for s in seen if s.loss is not None), key=lambda s: s.loss or 0.0)
@@ -130,7 +130,7 @@ def _candidates(
         )
         width = rng.choice([0.03, 0.1, 0.25], size=(NEAR, 1))
         moved = centre + width * rng.standard_normal((NEAR, count))
-        # An hyperparameter in four stays, and of a list most: a step of its share is another value.
+        # A hyperparameter in four stays, and of a list most: a step of its share is another value.
         keep = rng.random((NEAR, count)) < 0.25
         shares += np.clip(np.where(keep, centre, moved), 0, 1 - 1e-9).tolist()
     points = {key(p): p for p in (drawn(space.hyperparameters, share) for share in shares)}
@@ -146,7 +146,7 @@ def _is_listed(space: Space) -> bool:
     return combinations <= LISTED
 
 
-def _reference(space: Space) -> tuple[Point, ...]:
+def _landmarks(space: Space) -> tuple[Point, ...]:
     """Points that show how far the features reach, the same for every proposal."""
     if _is_listed(space):
         points = list(every_point(space.hyperparameters, lambda hp: ends(hp.domain)))
@@ -158,42 +158,45 @@ def _reference(space: Space) -> tuple[Point, ...]:
     return tuple(point for point in points if _flops(space, point) > 0)
 
 
-def _coordinates(space: Space, reference: Sequence[Point], points: Sequence[Point]) -> Coordinates:
-    """Coordinates of `points`, on scales that the reference points span."""
+def _coordinates(space: Space, landmarks: Sequence[Point], points: Sequence[Point]) -> Coordinates:
+    """Coordinates of `points`, on scales that the landmarks span."""
     searched = space.searched
-    base = [features({**space.fixed, **p}, searched) for p in reference]
-    found = [features({**space.fixed, **p}, searched) for p in points]
-    names = list(dict.fromkeys(name for about in base for name in about))
+    spanned = [features({**space.fixed, **point}, searched) for point in landmarks]
+    placed = [features({**space.fixed, **point}, searched) for point in points]
+    names = list(dict.fromkeys(name for at in spanned for name in at))
     kinds = [name for name in names if is_kind(name)]
     columns = []
     for name in (name for name in names if not is_kind(name)):
-        centres = _centres(base, name)
-        spans = [abs(_off(about, name, centres)) for about in base]
+        centres = _centres(spanned, name)
+        spans = [abs(_off(at, name, centres)) for at in spanned]
         if max(spans) > 0:
             half = max(*spans, NARROW / 2 if in_octaves(name) else 0.0)
-            columns.append([_off(about, name, centres) / half for about in found])
-    x = np.array(columns, dtype=float).reshape(len(columns), len(points)).T
-    told = [[about.get(kind, 0.0) for kind in kinds] for about in found]
-    rise = np.array(expected_rise(space, points)) if space.sampler.expect else np.zeros(len(points))
-    return Coordinates(x, np.array(told, dtype=float).reshape(len(points), len(kinds)), rise)
+            columns.append([_off(at, name, centres) / half for at in placed])
+    indicators = [[at.get(kind, 0.0) for kind in kinds] for at in placed]
+    rise = expected_rise(space, points) if space.sampler.expect else [0.0] * len(points)
+    return Coordinates(
+        x=np.array(columns, dtype=float).reshape(len(columns), len(points)).T,
+        kinds=np.array(indicators, dtype=float).reshape(len(points), len(kinds)),
+        rise=np.array(rise, dtype=float),
+    )
 
 
-def _centres(base: Sequence[Mapping[str, float]], name: str) -> dict[str, float]:
+def _centres(spanned: Sequence[Mapping[str, float]], name: str) -> dict[str, float]:
     """The middle of a feature; of the rate by optimizer, whose ranges are the user's knowledge."""
     groups: dict[str, list[float]] = {}
-    for about in base:
-        groups.setdefault(_group(about, name), []).append(about[name])
-    return {group: (min(found) + max(found)) / 2 for group, found in groups.items()}
+    for at in spanned:
+        groups.setdefault(_group(at, name), []).append(at[name])
+    return {group: (min(numbers) + max(numbers)) / 2 for group, numbers in groups.items()}
 
 
-def _off(about: Mapping[str, float], name: str, centres: Mapping[str, float]) -> float:
-    return about[name] - centres.get(_group(about, name), about[name])
+def _off(at: Mapping[str, float], name: str, centres: Mapping[str, float]) -> float:
+    return at[name] - centres.get(_group(at, name), at[name])
 
 
-def _group(about: Mapping[str, float], name: str) -> str:
+def _group(at: Mapping[str, float], name: str) -> str:
     if name != RATE:
         return ""
-    return next((kind for kind in about if kind.startswith("optim.name=")), "")
+    return next((kind for kind in at if kind.startswith("optim.name=")), "")
 
 
 def _flops(space: Space, point: Point) -> float:

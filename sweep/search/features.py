@@ -15,6 +15,7 @@ from functools import lru_cache
 
 from model.config import MULTIPLIER, SETTINGS, Config, Value, block_parameters, scaled
 from model.config.presets import TIMESCALE
+from sweep.space import is_number
 
 FORGETS_NOTHING = 16  # runs: weights that remember longer are as if they had no decay
 RATE = "rate"  # log2 of optim.lr x width
@@ -52,7 +53,7 @@ def _features(
     longest = FORGETS_NOTHING * config.train.epochs
     timescale = min(optim.decay_timescale or longest, longest)
     by_matrix = optim.name == "muon" and optim.muon_scale == "shape"
-    found = {
+    coordinates = {
         RATE: math.log2(optim.lr * (1 if by_matrix else gpt.width)),
         TAU: math.log2(timescale),
         EPOCHS: math.log2(config.train.epochs),
@@ -63,8 +64,8 @@ def _features(
         if name not in COVERED:
             part, _, field = name.partition(".")
             key, number = _feature(name, getattr(getattr(config, part), field))
-            found[key] = number
-    return found
+            coordinates[key] = number
+    return coordinates
 
 
 _scaled = lru_cache(maxsize=1 << 12)(scaled)  # its search for a shape takes longest
@@ -81,12 +82,12 @@ def in_octaves(feature: str) -> bool:
 
 
 def _only_above_0(name: str) -> bool:
-    about = SETTINGS[name]
-    return about.above == 0 or (about.low or 0) > 0
+    setting = SETTINGS[name]
+    return setting.above == 0 or (setting.low or 0) > 0
 
 
 def _feature(name: str, value: Value) -> tuple[str, float]:
     """The coordinate of a setting that is like no other."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return f"{name}={value}", 1.0
     return name, math.log2(value) if _only_above_0(name) else float(value)

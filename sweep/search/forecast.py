@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Value
+from sweep.space import is_number
 
 Array = NDArray[np.float64]
 PENALTIES = (0.03, 0.3, 3.0, 30.0, 300.0)  # on standardised terms; the best at leaving one out
@@ -58,17 +59,17 @@ def predict(trial: Known, finished: Sequence[Known]) -> Forecast:
 
 def _forecast(trial: Known, finished: Sequence[Known], quadratic: bool) -> Forecast:
     """Raises ValueError with fewer than two finished trials."""
-    usable = [known for known in finished if math.isfinite(known.now + known.final)]
+    usable = [peer for peer in finished if math.isfinite(peer.now + peer.final)]
     if len(usable) < 2:
         raise ValueError(f"a forecast needs two finished trials, got {len(usable)}")
     if not math.isfinite(trial.now):
         return Forecast(math.inf, 0.0)
     everyone = [*usable, trial]
-    terms = _cached(tuple(_Frozen(known.settings) for known in everyone), quadratic)
+    terms = _cached(tuple(_Frozen(one.settings) for one in everyone), quadratic)
     if quadratic:
-        now = np.array([[known.now] for known in everyone])
+        now = np.array([[one.now] for one in everyone])
         terms = np.hstack([terms, now])
-    drops = np.array([known.final - known.now for known in usable])
+    drops = np.array([peer.final - peer.now for peer in usable])
     mean, error = ridge(terms[:-1], drops, terms[-1])
     return Forecast(trial.now + mean, error)
 
@@ -96,9 +97,10 @@ def _cached(everyone: tuple[_Frozen, ...], quadratic: bool) -> Array:
 
 
 def coordinates(settings: Sequence[Mapping[str, Value]], quadratic: bool) -> Array:
-    """Settings as a matrix (trials, terms): numbers by logarithm, other values by indicator.
+    """Settings of N trials as (N, K) terms: numbers by logarithm, other values by indicator.
 
-    `quadratic` adds squares and products of the numbers, scaled to unit variance.
+    Settings equal in all trials have no term. Logarithms have mean 0 and variance 1; `quadratic`
+    adds their squares and products.
     """
     names = sorted({name for one in settings for name in one})
     numbers, indicators = [], []
@@ -106,8 +108,8 @@ def coordinates(settings: Sequence[Mapping[str, Value]], quadratic: bool) -> Arr
         values = [one.get(name) for one in settings]
         if len(set(values)) == 1:
             continue
-        if all(_is_number(value) for value in values if value is not None):
-            numbers.append(_logarithms(values))
+        if all(value is None or is_number(value) for value in values):
+            numbers.append(_logarithms([float(v) if is_number(v) else None for v in values]))
         else:
             indicators += [
                 [float(v == level) for v in values] for level in sorted(set(values), key=str)
@@ -120,16 +122,12 @@ def coordinates(settings: Sequence[Mapping[str, Value]], quadratic: bool) -> Arr
     return np.hstack(columns)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _logarithms(values: Sequence[object]) -> list[float]:
+def _logarithms(values: Sequence[float | None]) -> list[float]:
     """Logarithms; 0 as half the least above it; what a condition left out as the mean."""
-    given = [float(v) for v in values if v is not None]  # type: ignore[arg-type]
-    least = min((v for v in given if v > 0), default=1.0)
-    logs = [None if v is None else math.log(max(float(v), least / 2)) for v in values]  # type: ignore[arg-type]
-    mean = math.fsum(v for v in logs if v is not None) / len(given)
+    numbers = [v for v in values if v is not None]
+    least = min((v for v in numbers if v > 0), default=1.0)
+    logs = [None if v is None else math.log(max(v, least / 2)) for v in values]
+    mean = math.fsum(v for v in logs if v is not None) / len(numbers)
     return [mean if v is None else v for v in logs]
 
 

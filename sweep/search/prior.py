@@ -30,11 +30,11 @@ def expected_rise(space: Space, points: Sequence[Point]) -> list[float]:
 
     0 where there are more tokens per parameter than in any published optimum of this regime.
     """
-    found = []
+    rises = []
     for point in points:
         at = features({**space.fixed, **point})
-        known = at[TOKENS] - at[PARAMETERS] <= math.log2(MOST_TOKENS)
+        scarce = at[TOKENS] - at[PARAMETERS] <= math.log2(MOST_TOKENS)
         decay = min(abs(at[TAU] - BEST_TIMESCALE), FARTHEST)
         short = min(max(0.0, ENOUGH_EPOCHS - at[EPOCHS]), FARTHEST)
-        found.append(STEEPNESS * (decay**2 + short**2) if known else 0.0)
-    return found
+        rises.append(STEEPNESS * (decay**2 + short**2) if scarce else 0.0)
+    return rises

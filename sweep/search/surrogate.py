@@ -108,21 +108,25 @@ def fit(
     )
 
 
-def _covariance(scales: Scales, x: Array, y: Array, kinds_x: Array, kinds_y: Array) -> Array:
-    return scales.height**2 * kernel(x, y, kinds_x, kinds_y, scales.residual, scales.reach)
+def _covariance(
+    scales: Scales, x_AD: Array, y_BD: Array, kinds_AK: Array, kinds_BK: Array
+) -> Array:
+    """Prior covariance (A, B) in nats squared."""
+    unit = kernel(x_AD, y_BD, kinds_AK, kinds_BK, scales.residual, scales.reach)
+    return scales.height**2 * unit
 
 
 def _likeliest(x_ND: Array, kinds_NK: Array, target_N: Array, doubts_N: Array) -> Scales:
     """The scales under which the losses are the least surprising (largest marginal likelihood)."""
-    found: list[tuple[float, Scales]] = []
+    tried: list[tuple[float, Scales]] = []
     for residual, reach in product(RESIDUALS, REACHES):
         unit = kernel(x_ND, x_ND, kinds_NK, kinds_NK, residual, reach)
         for height, noise in product(HEIGHTS, NOISES):
             lower = np.linalg.cholesky(height**2 * unit + np.diag(noise**2 + doubts_N))
             white = np.linalg.solve(lower, target_N)
             evidence = -0.5 * white @ white - np.log(np.diag(lower)).sum()
-            found.append((float(evidence), Scales(height, residual, reach, noise)))
-    return max(found, key=lambda pair: pair[0])[1]
+            tried.append((float(evidence), Scales(height, residual, reach, noise)))
+    return max(tried, key=lambda pair: pair[0])[1]
 
 
 def expected_gain(surface: Surface) -> Array:
@@ -132,11 +136,13 @@ def expected_gain(surface: Surface) -> Array:
     gradient, that what it teaches moves the expected best elsewhere (Frazier et al. 2009). The
     second lets a cheap trial be worth running though it cannot win.
     """
+    from scipy.special import ndtr  # not before a trial is proposed: it takes a while to import
+
     variance = np.maximum(np.diag(surface.covariance), 1e-10)
     sd = np.sqrt(variance)
     better = (surface.best - surface.mean) / sd
     density = np.exp(-(better**2) / 2) / math.sqrt(2 * math.pi)
-    improvement = sd * (better * _below(better) + density)
+    improvement = sd * (better * ndtr(better) + density)
     # (C, C): how far the mean at each row moves with a surprise of one sd at the column.
     moves = surface.covariance / np.sqrt(variance + surface.noise**2)
     lowest = surface.mean.min()
@@ -144,8 +150,3 @@ def expected_gain(surface: Surface) -> Array:
     for surprise, weight in zip(SURPRISES, WEIGHTS, strict=True):
         learned += weight * (lowest - (surface.mean[:, None] + surprise * moves).min(axis=0))
     return np.asarray(improvement + np.maximum(learned, 0.0))
-
-
-def _below(z: Array) -> Array:
-    """The normal distribution's share below z."""
-    return np.array([0.5 * math.erfc(-number / math.sqrt(2)) for number in z])

@@ -28,7 +28,7 @@ from sweep.space import Hyperparameter, Point, SamplerConfig, Space
 from sweep.space.grid import (
     is_through,
     least_tried,
-    lines_of,
+    make_grid,
     on_grid,
 )
 from sweep.space.points import drawn, key, spread
@@ -165,7 +165,7 @@ def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:
 def _step(config: SamplerConfig, space: Space, seen: Sequence[Seen]) -> Point | None:
     """The next step on the grid. Asked for more than a certificate, one anywhere: None."""
     finished = _ended(seen)
-    lines = lines_of(space.hyperparameters, config.step)
+    lines = make_grid(space.hyperparameters, config.step)
     if not seen and config.seed:  # seed 0 begins in the middle, others elsewhere
         return on_grid(
             lines,
@@ -216,7 +216,7 @@ def descent(study: Study, space: Space) -> tuple[bool, Certificate | None]:
     config = space.sampler
     if config.name != "coordinate":
         return False, None
-    seen, lines = _seen(study, None, space), lines_of(space.hyperparameters, config.step)
+    seen, lines = _seen(study, None, space), make_grid(space.hyperparameters, config.step)
     finished, running = _ended(seen), [s.point for s in seen if s.running]
     over = bool(finished) and next_point(lines, finished, running, config.margin) is None
     return over, certificate(lines, finished, config.margin)

@@ -12,13 +12,12 @@ from itertools import islice
 
 from model.config import MULTIPLIER, SETTINGS, Value
 from sweep.errors import SweepError
-from sweep.space.hyperparameter import Choice, Hyperparameter
+from sweep.space.hyperparameter import Choice, Hyperparameter, as_number, is_number
 from sweep.space.points import (
     Key,
     Point,
     at_share,
     every_point,
-    is_number,
     key,
     share_of,
     snapped,
@@ -40,12 +39,12 @@ class Line:
 
     def open_end(self, value: Value) -> bool:
         """Whether `value` is at an end beyond which the setting could go on."""
-        about = SETTINGS.get(self.hyperparameter.setting)
-        if not self.ordered or len(self.levels) < 2 or about is None:
+        setting = SETTINGS.get(self.hyperparameter.setting)
+        if not self.ordered or len(self.levels) < 2 or setting is None:
             return False
         lowest, highest = self.levels[0], self.levels[-1]
-        return (value == lowest and lowest not in (about.low, about.above)) or (
-            value == highest and highest != about.high
+        return (value == lowest and lowest not in (setting.low, setting.above)) or (
+            value == highest and highest != setting.high
         )
 
 
@@ -57,7 +56,7 @@ class Neighbour:
     point: Point
 
 
-def lines_of(hyperparameters: Sequence[Hyperparameter], factor: float) -> tuple[Line, ...]:
+def make_grid(hyperparameters: Sequence[Hyperparameter], factor: float) -> tuple[Line, ...]:
     """The grid of a space: log ranges in steps of about `factor`, both ends among them."""
     return tuple(_line(hp, factor) for hp in hyperparameters)
 
@@ -65,9 +64,9 @@ def lines_of(hyperparameters: Sequence[Hyperparameter], factor: float) -> tuple[
 def _line(hp: Hyperparameter, factor: float) -> Line:
     domain = hp.domain
     if isinstance(domain, Choice):
-        ordered = all(map(is_number, domain.values))
-        values = tuple(sorted(domain.values)) if ordered else domain.values
-        return Line(hp, values, ordered)
+        numbers = tuple(sorted(v for v in domain.values if is_number(v)))
+        ordered = len(numbers) == len(domain.values)
+        return Line(hp, numbers if ordered else domain.values, ordered)
     ratio = domain.high / domain.low if domain.log else FACTORS_IN_LINEAR
     count = max(1, round(math.log(ratio) / math.log(factor)))
     inner: list[float] = [
@@ -76,11 +75,8 @@ def _line(hp: Hyperparameter, factor: float) -> Line:
         else domain.low + (domain.high - domain.low) * n / count
         for n in range(1, count)
     ]
-    kept = [level for level in (snapped(domain, number) for number in inner) if level is not None]
-    levels = sorted({domain.low, *kept, domain.high})
-    if domain.whole:
-        levels = [int(level) for level in levels]  # type: ignore[arg-type]
-    return Line(hp, tuple(levels), ordered=True)
+    levels = sorted({domain.low, *(as_number(snapped(domain, n)) for n in inner), domain.high})
+    return Line(hp, tuple(map(int, levels) if domain.whole else levels), ordered=True)
 
 
 @lru_cache(maxsize=4)
@@ -92,7 +88,7 @@ def grid_points(
     Raises SweepError if they are more than any sweep gets through.
     """
     levels = {
-        line.hyperparameter.parameter: line.levels for line in lines_of(hyperparameters, factor)
+        line.hyperparameter.parameter: line.levels for line in make_grid(hyperparameters, factor)
     }
     points = list(
         islice(every_point(hyperparameters, lambda hp: levels[hp.parameter]), GRID_LIMIT + 1)
@@ -127,7 +123,7 @@ def is_through(
 def _times(
     hyperparameters: tuple[Hyperparameter, ...], factor: float, tried: Sequence[Point]
 ) -> Counter[Key]:
-    lines = lines_of(hyperparameters, factor)
+    lines = make_grid(hyperparameters, factor)
     return Counter(key(on_grid(lines, point)) for point in tried)
 
 
@@ -152,7 +148,7 @@ def neighbours(lines: Sequence[Line], point: Point) -> list[Neighbour]:
     Rate and decay share a valley along their product, which steps along either would cross
     only to climb out of again. At the end of decay's levels the rate moves alone.
     """
-    found = []
+    steps = []
     active = {
         line.hyperparameter.setting: line for line in lines if line.hyperparameter.active(point)
     }
@@ -160,17 +156,21 @@ def neighbours(lines: Sequence[Line], point: Point) -> list[Neighbour]:
         value = point[name]
         if line.ordered:
             at = line.levels.index(value)
-            others = [(s, line.levels[at + s]) for s in (-1, 1) if 0 <= at + s < len(line.levels)]
-            steps = [(f"{name} {'up' if s > 0 else 'down'}", level) for s, level in others]
+            others = [
+                (f"{name} {way}", line.levels[at + step])
+                for way, step in (("down", -1), ("up", 1))
+                if 0 <= at + step < len(line.levels)
+            ]
         else:
-            steps = [(f"{name} {other}", other) for other in line.levels if other != value]
-        for step, other in steps:
-            moved = {**point, name: other}
-            decay = _decay_to_match(active, point, other) if name == RATE else None
+            others = [(f"{name} {level}", level) for level in line.levels if level != value]
+        for step_taken, level in others:
+            moved = {**point, name: level}
+            decay = _decay_to_match(active, point, level) if name == RATE else None
             if decay is not None:
-                moved, step = {**moved, MULTIPLIER: decay}, f"{step} at equal decay timescale"
-            found.append(Neighbour(step, _carried(lines, moved, point)))
-    return found
+                moved = {**moved, MULTIPLIER: decay}
+                step_taken = f"{step_taken} at equal decay timescale"
+            steps.append(Neighbour(step_taken, _carried(lines, moved, point)))
+    return steps
 
 
 def _carried(lines: Sequence[Line], moved: Point, before: Point) -> Point:
@@ -196,12 +196,13 @@ def _carried(lines: Sequence[Line], moved: Point, before: Point) -> Point:
 
 def _decay_to_match(active: Mapping[str, Line], point: Point, rate: Value) -> Value | None:
     """The decay level that keeps the timescale at another rate; None where no level comes near."""
-    line, decay = active.get(MULTIPLIER), point.get(MULTIPLIER)
-    if line is None or not line.ordered or not decay:
+    line = active.get(MULTIPLIER)
+    if line is None or not line.ordered or not point.get(MULTIPLIER):
         return None
-    wanted = float(decay) * float(point[RATE]) / float(rate)  # type: ignore[arg-type]
+    decay = as_number(point[MULTIPLIER])
+    wanted = decay * as_number(point[RATE]) / as_number(rate)
     level = snapped(Choice(line.levels), wanted)
     if not level or level == decay:
         return None
-    near = abs(math.log2(float(level) / wanted)) <= NEAREST_STEP  # type: ignore[arg-type]
+    near = abs(math.log2(as_number(level) / wanted)) <= NEAREST_STEP
     return level if near else None

@@ -5,12 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from model.config import Value
 
 
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether `value` has an order and a size, which true and false have not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def as_number(value: object) -> float:
+    """`value` of a setting that is a number. Raises TypeError for what is none."""
+    if not is_number(value):
+        raise TypeError(f"expected a number, got {value!r}")
+    return float(value)
+
+
 @dataclass(frozen=True)
 class Choice:
+    """Listed values, all of one setting."""
+
     values: tuple[Value, ...]
 
     def has(self, value: object) -> bool:
@@ -22,6 +37,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Range:
+    """Numbers from `low` to `high`, both included."""
+
     low: float
     high: float
     log: bool = False
@@ -30,7 +47,7 @@ class Range:
 
     def has(self, value: object) -> bool:
         """Whether `value` is a number of the range, on its steps."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)

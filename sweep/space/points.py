@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from model.config import Value
-from sweep.space.hyperparameter import Choice, Hyperparameter, Range
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range, as_number, is_number
 
 Point = Mapping[str, Value]  # by setting; only hyperparameters whose condition holds
 Key = tuple[tuple[str, Value], ...]
@@ -22,16 +22,12 @@ def snapped(domain: Choice | Range, value: Value) -> Value | None:
     """The domain's value nearest to `value`; None where values have no order and it is not one."""
     if domain.has(value):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return None
     if isinstance(domain, Range):
         return _on_steps(domain, min(max(value, domain.low), domain.high))
     numbers = [v for v in domain.values if is_number(v)]
-    return min(numbers, key=lambda v: _apart(float(v), float(value)), default=None)  # type: ignore[arg-type]
-
-
-def is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return min(numbers, key=lambda v: _apart(float(v), float(value)), default=None)
 
 
 def drawn(hyperparameters: Sequence[Hyperparameter], shares: Sequence[float]) -> Point:
@@ -70,7 +66,7 @@ def share_of(domain: Choice | Range, value: Value) -> float:
     if isinstance(domain, Choice):
         return (domain.values.index(value) + 0.5) / len(domain.values)
     half = 0.5 if domain.whole else 0.0
-    low, high, number = domain.low - half, domain.high + half, float(value)  # type: ignore[arg-type]
+    low, high, number = domain.low - half, domain.high + half, as_number(value)
     if domain.log:
         return math.log(number / low) / math.log(high / low)
     return (number - low) / (high - low)
@@ -128,9 +124,9 @@ def ends(domain: Choice | Range) -> tuple[Value, ...]:
     """The values of a list; the ends of a range, and of one with steps the first step too."""
     if isinstance(domain, Choice):
         return domain.values
-    inner = (domain.low + domain.step,) if domain.step else ()
-    found = (domain.low, *inner, domain.high)
-    return tuple(map(int, found)) if domain.whole else found
+    first_step = (domain.low + domain.step,) if domain.step else ()
+    numbers = (domain.low, *first_step, domain.high)
+    return tuple(map(int, numbers)) if domain.whole else numbers
 
 
 def draws(
@@ -138,17 +134,18 @@ def draws(
 ) -> list[dict[str, Value]]:
     """`count` points, each hyperparameter drawn on its own: evenly, or evenly in the logarithm."""
     source = random.Random(seed)
-    found = []
+    points = []
     for _ in range(count):
-        chosen: dict[str, Value] = {}
+        point: dict[str, Value] = {}
         for hp in hyperparameters:
-            if hp.active(chosen):
-                chosen[hp.setting] = _draw(hp.domain, source)
-        found.append(chosen)
-    return found
+            if hp.active(point):
+                point[hp.setting] = _draw(hp.domain, source)
+        points.append(point)
+    return points
 
 
 def _draw(domain: Choice | Range, source: random.Random) -> Value:
+    """A value of the domain, each step as likely; at a share of it the ends would be half so."""
     if isinstance(domain, Choice):
         return source.choice(domain.values)
     low, high = domain.low, domain.high

@@ -12,8 +12,8 @@ from sweep.search.coordinate_descent import (
     certificate,
     next_point,
 )
-from sweep.space.grid import Line, lines_of, neighbours
-from sweep.space.hyperparameter import Choice, Hyperparameter, Range
+from sweep.space.grid import Line, make_grid, neighbours
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range, as_number
 from sweep.space.points import Point, key
 
 Loss = Callable[[Point], float]
@@ -22,12 +22,12 @@ HYPERPARAMETERS = (
     Hyperparameter("gpt.scale", Range(0.25, 4.0, log=True)),
     Hyperparameter("optim.name", Choice(("adamw", "muon"))),
 )
-GRID = lines_of(HYPERPARAMETERS, factor=2.0)
+GRID = make_grid(HYPERPARAMETERS, factor=2.0)
 
 
 def bowl(point: Point) -> float:
     """Best at 4 epochs, scale 1 and Muon; convex in the logarithms."""
-    epochs, scale = (math.log2(float(point[n])) for n in ("train.epochs", "gpt.scale"))  # type: ignore[arg-type]
+    epochs, scale = (math.log2(as_number(point[n])) for n in ("train.epochs", "gpt.scale"))
     return 3.0 + 0.1 * (epochs - 2) ** 2 + 0.1 * scale**2 + 0.05 * (point["optim.name"] == "adamw")
 
 
@@ -83,7 +83,7 @@ def test_workers_are_given_different_points_and_go_on_while_neighbours_run() -> 
 
 def test_an_optimum_at_the_edge_gets_no_certificate() -> None:
     def downhill(point: Point) -> float:
-        return 3.0 - 0.1 * math.log2(float(point["gpt.scale"]))  # type: ignore[arg-type]
+        return 3.0 - 0.1 * math.log2(as_number(point["gpt.scale"]))
 
     found = certified(GRID, descend(GRID, downhill, START))
 
@@ -95,16 +95,19 @@ def test_an_optimum_at_the_edge_gets_no_certificate() -> None:
 
 def test_an_edge_that_the_setting_itself_has_is_none() -> None:
     """Fewer than one epoch cannot be trained: nothing lies beyond it."""
-    grid = lines_of((Hyperparameter("train.epochs", Choice((1, 2, 4))),), factor=2.0)
+    grid = make_grid((Hyperparameter("train.epochs", Choice((1, 2, 4))),), factor=2.0)
 
-    found = certified(grid, descend(grid, lambda p: float(p["train.epochs"]), {"train.epochs": 4}))  # type: ignore[arg-type]
+    def epochs(point: Point) -> float:
+        return as_number(point["train.epochs"])
+
+    found = certified(grid, descend(grid, epochs, {"train.epochs": 4}))
 
     assert found.centre == {"train.epochs": 1}
     assert found.certified
 
 
 def test_a_neighbour_better_by_less_than_the_margin_does_not_move_the_centre() -> None:
-    grid = lines_of((Hyperparameter("gpt.scale", Range(0.25, 4.0, log=True)),), factor=2.0)
+    grid = make_grid((Hyperparameter("gpt.scale", Range(0.25, 4.0, log=True)),), factor=2.0)
     losses = {0.25: 3.5, 0.5: 3.2, 1.0: 3.001, 2.0: 3.0, 4.0: 9.0}
     finished: list[Finished] = [({"gpt.scale": s}, losses[s]) for s in (0.5, 1.0, 2.0)]
 
@@ -117,7 +120,7 @@ def test_a_neighbour_better_by_less_than_the_margin_does_not_move_the_centre() -
 
 
 def test_what_was_stopped_early_is_no_better() -> None:
-    grid = lines_of((Hyperparameter("train.epochs", Choice((2, 4, 8))),), factor=2.0)
+    grid = make_grid((Hyperparameter("train.epochs", Choice((2, 4, 8))),), factor=2.0)
     finished: list[Finished] = [
         ({"train.epochs": 2}, math.inf),
         ({"train.epochs": 4}, 3.0),
@@ -138,7 +141,7 @@ def test_a_certificate_is_not_given_while_neighbours_are_missing() -> None:
 
 
 def test_a_step_of_the_rate_keeps_the_decay_timescale() -> None:
-    grid = lines_of(
+    grid = make_grid(
         (
             Hyperparameter("optim.lr", Range(0.001, 0.016, log=True)),
             Hyperparameter(MULTIPLIER, Range(1.0, 16.0, log=True)),
@@ -168,7 +171,7 @@ def test_another_optimizer_takes_its_own_rates_at_the_same_place() -> None:
         Hyperparameter("optim.lr", Choice((0.001, 0.002, 0.004)), (("optim.name", ("adamw",)),)),
         Hyperparameter("optim.lr", Choice((0.01, 0.02, 0.04)), (("optim.name", ("muon",)),)),
     )
-    grid = lines_of(hyperparameters, factor=2.0)
+    grid = make_grid(hyperparameters, factor=2.0)
 
     found = {n.step: n.point for n in neighbours(grid, {"optim.name": "adamw", "optim.lr": 0.004})}
 
@@ -191,7 +194,7 @@ def test_the_ends_of_a_list_are_carried_to_those_of_a_list_of_another_length(
         Hyperparameter("optim.lr", Choice(adamw), (("optim.name", ("adamw",)),)),
         Hyperparameter("optim.lr", Choice(muon), (("optim.name", ("muon",)),)),
     )
-    grid = lines_of(hyperparameters, factor=2.0)
+    grid = make_grid(hyperparameters, factor=2.0)
 
     def carried(name: str, rate: float, other: str) -> object:
         found = {n.step: n.point for n in neighbours(grid, {"optim.name": name, "optim.lr": rate})}
@@ -204,7 +207,7 @@ def test_the_ends_of_a_list_are_carried_to_those_of_a_list_of_another_length(
 
 
 def test_a_log_range_is_cut_into_steps_of_about_the_factor() -> None:
-    (line,) = lines_of((Hyperparameter("optim.lr", Range(0.001, 0.01, log=True)),), factor=2.0)
+    (line,) = make_grid((Hyperparameter("optim.lr", Range(0.001, 0.01, log=True)),), factor=2.0)
 
     assert line.levels[0] == 0.001
     assert line.levels[-1] == 0.01

@@ -9,7 +9,7 @@ from model.config.config import MULTIPLIER, Config
 from model.config.presets import TIMESCALE
 from sweep.search import warm_start
 from sweep.search.warm_start import LOOKED_AT, PUBLISHED, first_points
-from sweep.space.hyperparameter import Choice, Hyperparameter, Range
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range, as_number
 from sweep.space.space import Space
 
 HYPERPARAMETERS = (
@@ -62,7 +62,7 @@ def test_decay_searched_as_timescale_is_taken_over_as_such() -> None:
     points = first_points(replace(SPACE, hyperparameters=hyperparameters))
 
     assert points
-    assert all(0.19 < float(point[TIMESCALE]) < 0.53 for point in points)  # type: ignore[arg-type]
+    assert all(0.19 < as_number(point[TIMESCALE]) < 0.53 for point in points)
 
 
 def test_text_in_plenty_has_no_prior_from_scarce_text() -> None:
