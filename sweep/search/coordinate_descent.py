@@ -43,10 +43,11 @@ class Certificate:
     @property
     def tied(self) -> list[Neighbour]:
         """Neighbours within the margin, which one run each cannot tell from the centre."""
-        return [n for n, loss in self.neighbours if loss is not None and loss <= self._least]
+        return [n for n, loss in self.neighbours if loss is not None and loss <= self._highest_tie]
 
     @property
-    def _least(self) -> float:
+    def _highest_tie(self) -> float:
+        """The loss up to which a neighbour counts as equal, in nats per token."""
         return self.loss + self.margin
 
     @property
@@ -55,19 +56,19 @@ class Certificate:
 
     def lines(self) -> list[str]:
         """The certificate as people read it."""
-        about = " ".join(f"{name}={short(value)}" for name, value in self.centre.items())
+        settings = " ".join(f"{name}={short(value)}" for name, value in self.centre.items())
         if self.certified:
             head = f"certified: no neighbour is better by more than {self.margin:g}"
         else:
             edges = [f"edge in {name}" for name in self.edges]
             missing = [f"{self.missing} neighbours not run"] if self.missing else []
             head = f"uncertified: {', '.join(edges + missing)}"
-        found = [head, f"  {self.loss:.4f}  {about}"]
+        lines = [head, f"  {self.loss:.4f}  {settings}"]
         for neighbour, loss in sorted(self.neighbours, key=lambda pair: pair[1] or math.inf):
-            told = "not run" if loss is None else f"{loss:.4f}" if loss < math.inf else "stopped"
+            state = "not run" if loss is None else f"{loss:.4f}" if loss < math.inf else "stopped"
             tied = "  tied" if neighbour in self.tied else ""
-            found.append(f"  {told}  {neighbour.step}{tied}")
-        return found
+            lines.append(f"  {state}  {neighbour.step}{tied}")
+        return lines
 
 
 def next_point(

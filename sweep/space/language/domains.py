@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 
 from model.config import SETTINGS, Value, did_you_mean, read_number, suggestion
 from sweep.space import Choice, Hyperparameter, Range
+from sweep.space.language.wandb import INSTEAD, Blame, flattened, in_our_words
 from sweep.space.language.yaml_nodes import (
     Problems,
     as_text,
@@ -34,7 +35,6 @@ NOT_SEARCHABLE = {
     "train.evals",
     "train.device",
 }
-NESTED = "parameters"
 When = tuple[tuple[str, tuple[Value, ...]], ...]
 
 
@@ -44,36 +44,20 @@ def read_leaves(
     """The hyperparameters and the constants under `node`, each setting checked."""
     hyperparameters: list[Hyperparameter] = []
     constants: dict[str, Value] = {}
-    for name, line, value in _flat(node, where, problems):
+    for name, line, value in flattened(node, where, problems):
         if name not in SETTINGS:
             problems.add(line, name, f"no such setting{suggestion(name, SETTINGS)}")
             continue
         if isinstance(value, yaml.MappingNode) and is_constant(plain(value)):
             leaf = _leaf(name, value, problems)
-            found = constant(name, line_of(value), leaf, problems)
-            if found is not None:
-                constants[name] = found
+            only = constant(name, line_of(value), leaf, problems)
+            if only is not None:
+                constants[name] = only
         elif name in NOT_SEARCHABLE:
             problems.add(line, name, "trials that differ in it cannot be compared; fix it")
         else:
             hyperparameters += _hyperparameters(name, line, value, problems)
     return hyperparameters, constants
-
-
-def _flat(
-    node: yaml.Node, where: str, problems: Problems, prefix: str = ""
-) -> Iterator[tuple[str, int, yaml.Node]]:
-    """(dotted name, line, node) of every leaf; nested `parameters:` become dots in the name."""
-    for key, line, value in entries(node, where, problems):
-        name = f"{prefix}{key}"
-        if isinstance(value, yaml.MappingNode) and NESTED in map(str, plain(value)):
-            for inner, inner_line, below in entries(value, name, problems):
-                if inner == NESTED:
-                    yield from _flat(below, name, problems, f"{name}.")
-                else:
-                    problems.add(inner_line, name, f"{inner} cannot stand beside {NESTED}")
-        else:
-            yield name, line, value
 
 
 def _hyperparameters(
@@ -84,11 +68,13 @@ def _hyperparameters(
     if isinstance(node, yaml.SequenceNode):
         mappings = any(isinstance(item, yaml.MappingNode) for item in node.value)
         alternatives = node.value if mappings else [node]
-    read = [_axis(name, line, leaf, problems) for leaf in alternatives]
+    read = [_hyperparameter(name, line, leaf, problems) for leaf in alternatives]
     return [hp for hp in read if hp is not None]
 
 
-def _axis(name: str, line: int, node: yaml.Node, problems: Problems) -> Hyperparameter | None:
+def _hyperparameter(
+    name: str, line: int, node: yaml.Node, problems: Problems
+) -> Hyperparameter | None:
     if isinstance(node, yaml.SequenceNode):
         choice = read_choice(name, line, plain(node), problems)
         return Hyperparameter(name, choice, line=line) if choice else None
@@ -120,12 +106,12 @@ def _leaf(name: str, node: yaml.Node, problems: Problems) -> dict[str, Any]:
     return leaf
 
 
-def _when(name: str, line: int, found: object, problems: Problems) -> When:
-    if not isinstance(found, dict):
-        problems.add(line, name, f"when: expected `setting: value`, got {found!r}")
+def _when(name: str, line: int, parents: object, problems: Problems) -> When:
+    if not isinstance(parents, dict):
+        problems.add(line, name, f"when: expected `setting: value`, got {parents!r}")
         return ()
     conditions = []
-    for parent, values in found.items():
+    for parent, values in parents.items():
         listed = values if isinstance(values, list) else [values]
         read = [checked(SETTINGS, str(parent), line, value, problems) for value in listed]
         if not listed:
@@ -142,34 +128,7 @@ LISTED_ONLY = {
     "train.batch_tokens",
     "train.micro_batch_tokens",
 }
-EXPONENTS = "log_uniform"  # of W&B: its min and max are natural logarithms
-# Distributions by their names in W&B, and what they are here.
-DISTRIBUTIONS: Mapping[str, str] = {
-    "constant": "value",
-    "categorical": "values",
-    "uniform": "min and max",
-    "int_uniform": "min and max, whole numbers",
-    "q_uniform": "min, max and step",
-    "log_uniform_values": "min, max and log: true",
-    "q_log_uniform_values": "min, max and log: true, of a whole number",
-    EXPONENTS: "min and max are natural logarithms",
-}
-BOUNDED = "proposals need bounds: give min and max, such as mu - 2 sigma and mu + 2 sigma"
-BOUNDED_LOG = f"{BOUNDED} of the logarithm, with log: true"
-INSTEAD: Mapping[str, str] = {
-    "normal": BOUNDED,
-    "q_normal": BOUNDED,
-    "log_normal": BOUNDED_LOG,
-    "q_log_normal": BOUNDED_LOG,
-    "beta": "give the part of [0, 1] that matters as min and max",
-    "q_beta": "give the part of [0, 1] that matters as min, max and step",
-    "inv_log_uniform": "give min, max and log: true, of the setting itself",
-    "inv_log_uniform_values": "give min, max and log: true, of the setting itself",
-    "q_log_uniform": "use q_log_uniform_values, whose min and max are the values themselves",
-    "categorical_w_probabilities": "values are equally likely at first; the sampler learns",
-}
 KEYS = ("values", "value", "min", "max", "log", "step", "distribution", "q", "when")
-Blame = Callable[[str], None]  # notes a problem of the leaf at hand
 
 
 def read_domain(
@@ -178,16 +137,16 @@ def read_domain(
     """The domain that the keys of `leaf` describe; None, with problems noted, if they do not."""
     blame = partial(problems.add, line, name)
     if leaf:  # what is empty here was already wrong in the words of W&B
-        leaf = _in_our_words(name, leaf, blame)
+        leaf = in_our_words(name, leaf, blame)
         if not leaf:
             return None
-    given = set(leaf) - {"when"}
-    if given == {"values"}:
+    keys = set(leaf) - {"when"}
+    if keys == {"values"}:
         return read_choice(name, line, leaf["values"], problems)
-    if given == {"value"}:
+    if keys == {"value"}:
         value = checked(SETTINGS, name, line, leaf["value"], problems)
         return None if value is None else Choice((as_text(value),))
-    if {"min", "max"} <= given and not given & {"values", "value"}:
+    if {"min", "max"} <= keys and not keys & {"values", "value"}:
         return _range(name, line, leaf, problems)
     blame("expected either values, or both min and max, or one value")
     return None
@@ -203,61 +162,6 @@ def read_choice(name: str, line: int, values: object, problems: Problems) -> Cho
     if len(set(listed)) < len(listed):
         problems.add(line, name, f"lists a value twice: {values}")
     return Choice(tuple(listed))
-
-
-def _in_our_words(name: str, leaf: dict[str, Any], blame: Blame) -> dict[str, Any]:
-    """The leaf without `distribution` and `q`; empty, with a problem noted, if it cannot be."""
-    leaf = dict(leaf)
-    distribution, q = leaf.pop("distribution", None), leaf.pop("q", None)
-    if distribution is None:
-        if q is not None:
-            blame("q goes with distribution: q_uniform; write step")
-        return leaf
-    if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
-        if isinstance(distribution, str) and distribution in INSTEAD:
-            blame(f"{distribution} is not searched: {INSTEAD[distribution]}")
-        else:
-            hint = did_you_mean(str(distribution), DISTRIBUTIONS)
-            known = ", ".join(DISTRIBUTIONS)
-            blame(f"no such distribution as {distribution!r}{hint}; there are {known}")
-        return {}
-    if {"log", "step"} & set(leaf):
-        blame("distribution says it all; leave out log and step")
-        return {}
-    wanted = {"constant": {"value"}, "categorical": {"values"}}.get(distribution, {"min", "max"})
-    if set(leaf) - {"when"} != wanted:
-        blame(f"{distribution} needs {DISTRIBUTIONS[distribution]}")
-        return {}
-    return _with_scale(name, leaf, distribution, q, blame)
-
-
-def _with_scale(
-    name: str, leaf: dict[str, Any], distribution: str, q: Any, blame: Blame
-) -> dict[str, Any]:
-    """Add the `log` and `step` that a W&B distribution stands for."""
-    about = SETTINGS[name]
-    if q is not None and not distribution.startswith("q_"):
-        blame(f"q goes with q_uniform, not with {distribution}")
-        return {}
-    if distribution == "q_uniform" or (distribution == "int_uniform" and about.kind is float):
-        leaf["step"] = 1 if q is None else q
-    elif distribution == "q_log_uniform_values":
-        if about.kind is not int or q not in (None, 1):
-            blame("steps on a log scale have no even width: use log_uniform_values, or list values")
-            return {}
-        leaf["log"] = True
-    elif distribution == "log_uniform_values":
-        leaf["log"] = True
-    elif distribution == EXPONENTS:
-        try:
-            low, high = (math.exp(read_number(str(leaf[key]))) for key in ("min", "max"))
-        except (ValueError, OverflowError):
-            blame(f"log_uniform takes logarithms, got [{leaf['min']}, {leaf['max']}]")
-            return {}
-        if about.kind is int:
-            low, high = math.ceil(low), math.floor(high)
-        leaf |= {"min": low, "max": high, "log": True}
-    return leaf
 
 
 def _range(name: str, line: int, leaf: Mapping[str, object], problems: Problems) -> Range | None:
@@ -285,14 +189,14 @@ def _range(name: str, line: int, leaf: Mapping[str, object], problems: Problems)
     return None if step is None else Range(low, high, log, kind is int, step)
 
 
-def _step(given: object, low: float, high: float, whole: bool, blame: Blame) -> float | None:
+def _step(value: object, low: float, high: float, whole: bool, blame: Blame) -> float | None:
     """The distance between values, which must lead from one end to the other."""
     try:
-        step = read_number(str(given))
+        step = read_number(str(value))
     except ValueError:
         step = math.nan
-    if isinstance(given, bool) or not 0 < step < math.inf or (whole and step != int(step)):
-        blame(f"step must be a {'whole ' if whole else ''}number above 0, got {given!r}")
+    if isinstance(value, bool) or not 0 < step < math.inf or (whole and step != int(step)):
+        blame(f"step must be a {'whole ' if whole else ''}number above 0, got {value!r}")
         return None
     steps = (high - low) / step
     if steps < 0.5 or not math.isclose(steps, round(steps), rel_tol=1e-9):

@@ -26,14 +26,14 @@ from sweep.space import (
 )
 from sweep.space.baseline import as_entries, read_entries
 from sweep.space.constraint import read_constraint
-from sweep.space.language import wandb as wandb_keys
+from sweep.space.language import wandb
 from sweep.space.language.checks import (
     check_alternatives,
     check_fixed,
     check_together,
     ordered,
 )
-from sweep.space.language.domains import NESTED, read_leaves
+from sweep.space.language.domains import read_leaves
 from sweep.space.language.first_points import read_points
 from sweep.space.language.yaml_nodes import (
     Problems,
@@ -45,8 +45,8 @@ from sweep.space.language.yaml_nodes import (
     plain,
 )
 
-OWN = ("name", "preset", "search", NESTED, "fixed", "points", "constraints", "repeat")
-KNOWN = (*OWN, *SECTIONS, *wandb_keys.KEYS)
+OWN = ("name", "preset", "search", wandb.NESTED, "fixed", "points", "constraints", "repeat")
+KEYS = (*OWN, *SECTIONS, *wandb.KEYS)
 MOST_SEEDS = 100  # of one proposal
 Nodes = dict[str, tuple[int, yaml.Node]]  # line and value by key
 
@@ -84,8 +84,8 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
 def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
     parts: Nodes = {key: (line, node) for key, line, node in entries(root, "the file", problems)}
     for key, (line, _) in parts.items():
-        if key not in KNOWN:
-            hint = did_you_mean(key, KNOWN)
+        if key not in KEYS:
+            hint = did_you_mean(key, KEYS)
             hint = f"; under search, {suggestion(key, SETTINGS)[2:]}" if key in SETTINGS else hint
             problems.add(line, key, renamed(key) or f"no such section{hint}")
     hyperparameters, fixed = _settings(parts, problems)
@@ -117,7 +117,7 @@ def _settings(parts: Nodes, problems: Problems) -> tuple[list[Hyperparameter], d
             value = checked(SETTINGS, name, line, plain(node), problems)
             if value is not None:
                 fixed[name] = as_text(value)
-    for part in ("search", NESTED):
+    for part in ("search", wandb.NESTED):
         if part not in parts:
             continue
         line, node = parts[part]
@@ -147,7 +147,7 @@ def _sections(
         if part in parts
     }
     nodes = {key: node for key, (_, node) in parts.items()}
-    foreign, notes = wandb_keys.read_wandb_keys(nodes, problems)
+    foreign, notes = wandb.read_wandb_keys(nodes, problems)
     for part, values in foreign.items():
         for key, value in values.items():
             if key in given.setdefault(part, {}):

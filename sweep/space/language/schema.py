@@ -12,9 +12,9 @@ from model.config import SETTINGS, Setting
 from model.config.presets import PRESETS
 from sweep.space import SECTIONS, SWEEP_SETTINGS
 from sweep.space.constraint import QUANTITIES
-from sweep.space.language.domains import DISTRIBUTIONS, LISTED_ONLY, NESTED, NOT_SEARCHABLE
+from sweep.space.language.domains import LISTED_ONLY, NOT_SEARCHABLE
 from sweep.space.language.reader import MOST_SEEDS
-from sweep.space.language.wandb import METHODS, UNUSED
+from sweep.space.language.wandb import DISTRIBUTIONS, METHODS, NESTED, UNUSED
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -56,50 +56,52 @@ def space_schema() -> Schema:
         "$defs": {
             "number": {"anyOf": [{"type": "number"}, {"type": "string", "pattern": NUMBER}]},
             "when": _closed({n: _one_or_list(ref) for n, ref in fixed.items()}, "only where"),
-            **{name: _value(about) for name, about in SETTINGS.items()},
-            **{f"domain.{name}": _domain(about) for name, about in SETTINGS.items()},
-            **{f"leaf.{name}": _leaf(about) for name, about in SETTINGS.items()},
+            **{name: _value(setting) for name, setting in SETTINGS.items()},
+            **{f"domain.{name}": _domain(setting) for name, setting in SETTINGS.items()},
+            **{f"leaf.{name}": _leaf(setting) for name, setting in SETTINGS.items()},
         },
     }
 
 
-def _value(about: Setting) -> Schema:
+def _value(setting: Setting) -> Schema:
     """What one value of a setting may be."""
-    unit = f" [{about.unit}]" if about.unit else ""
-    default = list(about.default) if isinstance(about.default, tuple) else about.default
-    said: Schema = {"description": f"{about.meaning}{unit}", "default": default}
-    if about.choices:
+    unit = f" [{setting.unit}]" if setting.unit else ""
+    default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+    said: Schema = {"description": f"{setting.meaning}{unit}", "default": default}
+    if setting.choices:
         # YAML 1.1 reads yes and no as true and false, and so do we.
         words = {"yes": True, "no": False}
-        return said | {"enum": [*about.choices, *(words[c] for c in about.choices if c in words)]}
-    if about.kind is bool:
+        return said | {
+            "enum": [*setting.choices, *(words[c] for c in setting.choices if c in words)]
+        }
+    if setting.kind is bool:
         return said | {"type": "boolean"}
-    if about.kind is str:
+    if setting.kind is str:
         return said | {"type": "string"}
-    if about.kind is tuple:
+    if setting.kind is tuple:
         return said | {"anyOf": [{"type": "string"}, {"type": "array"}, {"type": "number"}]}
-    bounds = {"minimum": about.low, "exclusiveMinimum": about.above, "maximum": about.high}
-    number: Schema = {"type": "integer" if about.kind is int else "number"}
+    bounds = {"minimum": setting.low, "exclusiveMinimum": setting.above, "maximum": setting.high}
+    number: Schema = {"type": "integer" if setting.kind is int else "number"}
     number |= {key: bound for key, bound in bounds.items() if bound is not None}
     return said | {"anyOf": [number, {"type": "string", "pattern": NUMBER}]}
 
 
-def _leaf(about: Setting) -> Schema:
+def _leaf(setting: Setting) -> Schema:
     """How one setting is searched, or held constant."""
-    value = {"$ref": f"#/$defs/{about.name}"}
+    value = {"$ref": f"#/$defs/{setting.name}"}
     words = {"value": value, "distribution": {"const": "constant"}}
     constant = _closed(words) | {"required": ["value"]}
-    if about.name in NOT_SEARCHABLE:
-        return {"description": f"{about.meaning}; cannot be searched", **constant}
+    if setting.name in NOT_SEARCHABLE:
+        return {"description": f"{setting.meaning}; cannot be searched", **constant}
     listed = {"type": "array", "items": value, "minItems": 1}
-    domain = {"$ref": f"#/$defs/domain.{about.name}"}
+    domain = {"$ref": f"#/$defs/domain.{setting.name}"}
     alternatives = {"type": "array", "items": domain, "minItems": 1}
-    return {"description": about.meaning, "anyOf": [listed, domain, alternatives]}
+    return {"description": setting.meaning, "anyOf": [listed, domain, alternatives]}
 
 
-def _domain(about: Setting) -> Schema:
+def _domain(setting: Setting) -> Schema:
     """A mapping that says what is searched: values, or a range."""
-    value = {"$ref": f"#/$defs/{about.name}"}
+    value = {"$ref": f"#/$defs/{setting.name}"}
     listed = {"type": "array", "items": value, "minItems": 1}
     keys: Schema = {
         "values": listed,
@@ -107,7 +109,7 @@ def _domain(about: Setting) -> Schema:
         "when": {"$ref": "#/$defs/when"},
         "distribution": {"enum": list(DISTRIBUTIONS)},
     }
-    if about.kind in (int, float):
+    if setting.kind in (int, float):
         number = {"$ref": "#/$defs/number"}
         keys |= {
             "min": number,  # of log_uniform it is a logarithm, so the setting's bounds do not hold
@@ -117,10 +119,10 @@ def _domain(about: Setting) -> Schema:
             "q": number | {"description": "step, as W&B calls it"},
         }
     needs: list[Schema] = [{"required": ["values"]}, {"required": ["value"]}]
-    if about.kind in (int, float):
+    if setting.kind in (int, float):
         stepped = {"anyOf": [{"required": ["step"]}, {"required": ["q"]}]}
         range_: Schema = {"required": ["min", "max"]}
-        needs.append(range_ | stepped if about.name in LISTED_ONLY else range_)
+        needs.append(range_ | stepped if setting.name in LISTED_ONLY else range_)
     return _closed(keys) | {"anyOf": needs}
 
 
