@@ -47,6 +47,9 @@ class GPTConfig:
         above=0,
         high=1,
     )
+    document_mask: bool = setting(
+        False, "", "no token attends to another document; separators tell where one begins"
+    )
     key_offset: str = setting(
         "no",
         "",

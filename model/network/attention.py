@@ -47,11 +47,18 @@ class Attention(nn.Module):
             )
 
     def forward(
-        self, x_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, residual_BTV: Tensor | None
+        self,
+        x_BTD: Tensor,
+        cos_TK: Tensor,
+        sin_TK: Tensor,
+        residual_BTV: Tensor | None,
+        document_BT: Tensor | None = None,
     ) -> Tensor:
         """Output (B, T, D) for normalised input (B, T, D).
 
-        Tables are (T, K). `residual_BTV` is what a value residual adds, if this layer has one.
+        cos_TK, sin_TK  rotary tables, (T, K)
+        residual_BTV    what a value residual adds, if this layer has one
+        document_BT     which document each token is of, if none is to see another
         """
         B, T, D = x_BTD.shape
         q_BHTK = self._heads(x_BTD, self.query, "mix_query", self.heads)
@@ -67,9 +74,11 @@ class Attention(nn.Module):
         if self.qk_norm:  # bounds the logits, so high rates cannot blow them up
             q_BHTK, k_BGTK = rms_norm(q_BHTK), rms_norm(k_BGTK)
         if self.key_offset != "no":
-            k_BGTK = offset(k_BGTK, self.key_offset)
-        dropout = self.weight_dropout if self.training else 0.0
-        y_BHTK = attend(q_BHTK, k_BGTK, v_BGTK.type_as(q_BHTK), self.window, self.manual, dropout)
+            k_BGTK = offset(k_BGTK, self.key_offset, document_BT)
+        v_like_q_BGTK, dropout = v_BGTK.type_as(q_BHTK), self.weight_dropout * self.training
+        y_BHTK = attend(
+            q_BHTK, k_BGTK, v_like_q_BGTK, self.window, self.manual, dropout, document_BT
+        )
         if self.exclusive != "no":
             v_BHTK = v_BGTK.repeat_interleave(self.heads // self.kv_heads, dim=1)
             along_BHTK = F.normalize(v_BHTK, dim=-1, eps=TINY)
@@ -100,16 +109,18 @@ def attend(
     window: int,
     manual: bool,
     dropout: float = 0.0,
+    document_BT: Tensor | None = None,
 ) -> Tensor:
     """Attention output (B, H, T, K) of each token over itself and at most `window` tokens back.
 
-    dropout  of attention weights
-    manual   compute the same by plain products
+    manual       compute the same by plain products
+    dropout      of attention weights
+    document_BT  which document each token is of, if none is to see another
 
     Query head h reads key head h // (H / G).
     """
     T, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
-    whole = window >= T - 1
+    whole = window >= T - 1 and document_BT is None
     if not manual and whole:
         return F.scaled_dot_product_attention(
             q_BHTK, k_BGTK, v_BGTK, dropout_p=dropout, is_causal=True, enable_gqa=grouped
@@ -118,18 +129,22 @@ def attend(
         shared = q_BHTK.shape[1] // k_BGTK.shape[1]
         k_BGTK, v_BGTK = (x.repeat_interleave(shared, dim=1) for x in (k_BGTK, v_BGTK))
     if not manual:
-        mask_TT = visible(T, window, q_BHTK.device)
-        return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask_TT, dropout)
+        mask = visible(T, window, q_BHTK.device, document_BT)
+        return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask, dropout)
     scores_BHTT = (q_BHTK / math.sqrt(q_BHTK.shape[-1])) @ k_BGTK.mT
-    hidden_TT = ~visible(T, window, q_BHTK.device)
-    weights_BHTT = F.softmax(scores_BHTT.masked_fill(hidden_TT, -torch.inf), dim=-1)
+    hidden = ~visible(T, window, q_BHTK.device, document_BT)
+    weights_BHTT = F.softmax(scores_BHTT.masked_fill(hidden, -torch.inf), dim=-1)
     return F.dropout(weights_BHTT, dropout).type_as(v_BGTK) @ v_BGTK
 
 
-def visible(T: int, window: int, device: torch.device) -> Tensor:
-    """(T, T) mask: which keys (columns) each query (row) may read."""
+def visible(T: int, window: int, device: torch.device, document_BT: Tensor | None = None) -> Tensor:
+    """Which keys (columns) each query (row) may read: (T, T), or (B, 1, T, T) with documents."""
     back_TT = torch.arange(T, device=device)[:, None] - torch.arange(T, device=device)
-    return (back_TT >= 0) & (back_TT <= window)
+    near_TT = (back_TT >= 0) & (back_TT <= window)
+    if document_BT is None:
+        return near_TT
+    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    return (near_TT & same_BTT)[:, None]
 
 
 def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
@@ -164,18 +179,20 @@ OFFSET = {
 }
 
 
-def offset(k_BGTK: Tensor, features: str) -> Tensor:
+def offset(k_BGTK: Tensor, features: str, document_BT: Tensor | None = None) -> Tensor:
     """Half-rotary keys of which some features come from the token before.
+
+    The first token keeps its own; with `document_BT`, that of each document does.
 
     With those that never turn a query finds by content the token that followed a match: an
     induction head in one layer, as modded-nanogpt has it, where they are the second half of a head.
     Slowrun (#29) took its line over into another layout, in which the second half is half of the
-    turning and half of the still ones; its records were made with that.
+    turning and half of the still ones; its records were made with that. Turned features of two
+    tokens make no pair, so that scores then depend on absolute positions too.
     """
-    return torch.cat(
-        [
-            torch.cat([part[:, :, :1], part[:, :, :-1]], dim=2) if moved else part
-            for part, moved in zip(k_BGTK.chunk(4, dim=-1), OFFSET[features], strict=True)
-        ],
-        dim=-1,
-    )
+    before_BGTK = torch.cat([k_BGTK[:, :, :1], k_BGTK[:, :, :-1]], dim=2)
+    if document_BT is not None:
+        first_BT = F.pad(document_BT[:, 1:] != document_BT[:, :-1], (1, 0), value=True)
+        before_BGTK = torch.where(first_BT[:, None, :, None], k_BGTK, before_BGTK)
+    quarters = zip(k_BGTK.chunk(4, -1), before_BGTK.chunk(4, -1), OFFSET[features], strict=True)
+    return torch.cat([before if moved else own for own, before, moved in quarters], dim=-1)

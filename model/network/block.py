@@ -62,15 +62,21 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, residual_BTV: Tensor | None = None
+        self,
+        x_BTD: Tensor,
+        cos_TK: Tensor,
+        sin_TK: Tensor,
+        residual_BTV: Tensor | None = None,
+        document_BT: Tensor | None = None,
     ) -> Tensor:
         """The stream (B, T, D) after this layer, for that before it.
 
         cos_TK, sin_TK  rotary tables, (T, K); empty with learned positions
         residual_BTV    what a value residual adds to the values, if this layer has one
+        document_BT     which document each token is of, if none is to see another
         """
         normed_BTD = self.attention_norm(x_BTD)
-        x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV)
+        x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV, document_BT)
         x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
         return x_BTD
 
@@ -87,9 +93,17 @@ class NextButOne(nn.Module):
         self.norm = Norm(config)
 
     def forward(
-        self, hidden_BTD: Tensor, next_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor
+        self,
+        hidden_BTD: Tensor,
+        next_BTD: Tensor,
+        cos_TK: Tensor,
+        sin_TK: Tensor,
+        document_BT: Tensor | None = None,
     ) -> Tensor:
-        """Normalised states (B, T, D), for those of the stack and embeddings of the next tokens."""
+        """Normalised states (B, T, D), for those of the stack and embeddings of the next tokens.
+
+        document_BT  which document each state is of, if none is to see another
+        """
         x_BTD = self.join(torch.cat([hidden_BTD, next_BTD], dim=-1))
-        result_BTD: Tensor = self.norm(self.block(x_BTD, cos_TK, sin_TK))
+        result_BTD: Tensor = self.norm(self.block(x_BTD, cos_TK, sin_TK, None, document_BT))
         return result_BTD

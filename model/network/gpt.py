@@ -25,12 +25,21 @@ X0_INIT = 0.1  # first weight of the embedding in each layer's input (slowrun)
 
 
 class GPT(nn.Module):
-    """Token ids to next-token logits."""
+    """Token ids to next-token logits.
 
-    def __init__(self, config: GPTConfig, vocabulary: int, manual_attention: bool = False) -> None:
+    separator  the token that begins each document; needed to compute with gpt.document_mask
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        vocabulary: int,
+        manual_attention: bool = False,
+        separator: int | None = None,
+    ) -> None:
         super().__init__()
         self.config = config = scaled(config)
-        self.vocabulary = vocabulary
+        self.vocabulary, self.separator = vocabulary, separator
         padded = math.ceil(vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
         self.embedding = nn.Embedding(padded, config.width)
         if config.positions == "learned":
@@ -125,11 +134,12 @@ class GPT(nn.Module):
         """Normalised output of the last layer, (B, T, D)."""
         config, depth = self.config, len(self.blocks)
         x0_BTD = x_BTD = self._embed(tokens_BT)
+        document_BT = self._documents(tokens_BT)
         outputs: dict[int, Tensor] = {}  # of the first half of the layers, for U-Net skips
 
         def through(x_BTD: Tensor, layers: range) -> Tensor:
             for layer in layers:
-                x_BTD = self._layer(layer, x_BTD, x0_BTD, tokens_BT, outputs)
+                x_BTD = self._layer(layer, x_BTD, x0_BTD, tokens_BT, outputs, document_BT)
             return x_BTD
 
         if not self.replaying:
@@ -148,6 +158,13 @@ class GPT(nn.Module):
         normed_BTD: Tensor = self.norm(x_BTD)
         return normed_BTD
 
+    def _documents(self, tokens_BT: Tensor) -> Tensor | None:
+        """Which document of its sequence each token is of, (B, T), if they must not mix."""
+        if not self.config.document_mask:
+            return None
+        assert self.separator is not None, "gpt.document_mask needs to know the separator"
+        return (tokens_BT == self.separator).cumsum(dim=1)
+
     def _embed(self, tokens_BT: Tensor, first: int = 0) -> Tensor:
         """(B, T, D), the first token being at position `first`."""
         x_BTD: Tensor = self.embedding(tokens_BT)
@@ -165,6 +182,7 @@ class GPT(nn.Module):
         x0_BTD: Tensor,
         tokens_BT: Tensor,
         outputs: dict[int, Tensor],
+        document_BT: Tensor | None = None,
     ) -> Tensor:
         """One block, with what reaches it from elsewhere: x0, a U-Net skip, a value residual."""
         config, T = self.config, tokens_BT.shape[1]
@@ -182,7 +200,7 @@ class GPT(nn.Module):
                 if config.value_residual == "table"
                 else block.attention.value_residual(x0_BTD)
             )
-        y_BTD: Tensor = block(x_BTD, self.cos_TK[:T], self.sin_TK[:T], residual_BTV)
+        y_BTD: Tensor = block(x_BTD, self.cos_TK[:T], self.sin_TK[:T], residual_BTV, document_BT)
         if self.training and config.stochastic_depth:
             y_BTD = torch.lerp(x_BTD, y_BTD, self.keep_L[layer].type_as(y_BTD))
         if config.unet and layer < config.layers // 2:
@@ -212,11 +230,11 @@ class GPT(nn.Module):
                 later = cross_entropy(logits_BTV[:, :-offset], targets_BT[:, offset:])
                 total = total + self.offset_weights_O[offset - 1] * later.mean()
         if config.mtp == "block":
-            known = targets_BT[:, :-1]  # the token after next is predicted knowing the next
-            next_BTD = self._embed(known, first=1)
-            joined_BTD = self.next_but_one(
-                hidden_BTD[:, :-1], next_BTD, self.cos_TK[: T - 1], self.sin_TK[: T - 1]
-            )
+            # The token after next is predicted knowing the next.
+            next_BTD = self._embed(targets_BT[:, :-1], first=1)
+            tables = self.cos_TK[: T - 1], self.sin_TK[: T - 1]
+            document_BT = self._documents(tokens_BT[:, :-1])
+            joined_BTD = self.next_but_one(hidden_BTD[:, :-1], next_BTD, *tables, document_BT)
             later = cross_entropy(self.logits(joined_BTD), targets_BT[:, 1:])
             total = total + config.mtp_weight * later.mean()
         return total, plain

@@ -18,7 +18,7 @@ from model.network import GPT
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.device import CPU
-from model.training.run import make_run
+from model.training.run import NO_SEPARATOR, make_run
 
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -61,14 +61,16 @@ def load(folder: Path) -> Trained:
         names = file.keys()
         weights = {name: file.get_tensor(name) for name in names}
     config = Config.from_settings(about["settings"])
-    gpt = GPT(config.gpt, about["vocabulary"])
+    kept = json.loads((folder / TOKENIZER).read_text())
+    pieces = [base64.b64decode(piece) for piece in kept["pieces"]]
+    tokenizer = from_data(kept["about"], pieces)
+    separator = NO_SEPARATOR if tokenizer.separator is None else tokenizer.separator
+    gpt = GPT(config.gpt, about["vocabulary"], separator=separator)
     gpt.load_state_dict(weights)
     gpt.eval()
     last = max(0, about["step"] - 1)  # layer replay depends on where the run is
     gpt.enter(last / config.steps, config.train.seed, last)
-    kept = json.loads((folder / TOKENIZER).read_text())
-    pieces = [base64.b64decode(piece) for piece in kept["pieces"]]
-    return Trained(config, gpt, from_data(kept["about"], pieces))
+    return Trained(config, gpt, tokenizer)
 
 
 def _tokenizer_as_data(table: TokenTable) -> dict[str, object]:

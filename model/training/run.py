@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from model.config import Config
-from model.data.table import TokenTable
+from model.config import Config, ConfigError
+from model.data.table import SPLITS, TokenTable
 from model.files import cache_folder
 from model.network import GPT
 from model.optim import load_state_tree, make_optimizers, state_tree
@@ -22,6 +22,8 @@ from model.training.averages import Averages
 from model.training.checkpoint import Tree
 from model.training.device import Runtime, keep_freed_memory, share_compiled_code
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
+
+NO_SEPARATOR = -1  # of no token
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,15 @@ class Run:
 
 
 def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
-    """The run as it starts. Sets torch's random state from `train.seed`."""
+    """The run as it starts. Sets torch's random state from `train.seed`.
+
+    Raises ConfigError if documents must not mix and the tokens do not tell where one begins.
+    """
     if where.device.type == "cpu":
         keep_freed_memory()
     torch.manual_seed(config.train.seed)
-    gpt = GPT(config.gpt, table.vocabulary, where.manual_attention).to(where.device)
+    separator = _separator(table) if config.gpt.document_mask else None
+    gpt = GPT(config.gpt, table.vocabulary, where.manual_attention, separator).to(where.device)
     optimizers = make_optimizers(gpt, config.optim)
     averages = Averages(gpt, config.train, config.steps_per_epoch)
     if where.compile:
@@ -84,6 +90,22 @@ def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
         gpt.objective = torch.compile(gpt.objective)  # type: ignore[method-assign]
         gpt.losses = torch.compile(gpt.losses)  # type: ignore[method-assign]
     return Run(config, table, where, gpt, optimizers, averages)
+
+
+def _separator(table: TokenTable) -> int:
+    """The token that begins each document; one that never comes if splits are of one document."""
+    separator: int | None = table.about["tokenizer"]["separator"]
+    if separator is not None:
+        return separator
+    documents = max(len(table.documents[split]) - 1 for split in SPLITS)
+    if documents > 1:
+        raise ConfigError(
+            [
+                f"gpt.document_mask: the table's {documents:,} documents have no separator between "
+                "them, so a network cannot tell where one begins; set it to false"
+            ]
+        )
+    return NO_SEPARATOR
 
 
 def add_gradients(run: Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:

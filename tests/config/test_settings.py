@@ -59,6 +59,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("gpt.queries_per_kv", 2, {}),
     ("gpt.windows", "SL", {}),
     ("gpt.short_window", 0.2, {"gpt.windows": "SL"}),
+    ("gpt.document_mask", True, {}),
     ("gpt.key_offset", "unturned", {"gpt.positions": "half_rotary"}),
     ("gpt.key_offset", "second_half", {"gpt.positions": "half_rotary"}),
     ("gpt.head_gates", True, {}),

@@ -25,6 +25,7 @@ COMMON: Settings = {
     "gpt.mlp": "swiglu",
     "gpt.mlp_expansion": 3.5,
     "gpt.tied_head": False,
+    "gpt.document_mask": True,
     "gpt.dropout": 0.0,
     "optim.name": "adamw",
     "optim.beta1": 0.9,
