@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Read when torch, numpy or mlflow are imported, here and in every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny matrices gain from no more, and tests share the cores
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # a test needs no network
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a job that a script started with &. What a test starts and interrupts would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from mlflow_server import wait_until
+from sweeps import without_tracking
 
+from sweep.cli.main import cli
+from sweep.errors import SweepError
 from sweep.journal import NAME, read_events
 
 REAL = """
@@ -34,22 +37,24 @@ prune: {rule: none}
 
 @pytest.mark.slow
 def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
-    corpus: Path, tmp_path: Path
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(REAL)
     runs = ["--runs", str(tmp_path / "runs"), "--here", "--plain"]
     journal = tmp_path / "runs" / "tiny" / NAME
-    found = sweep("run", str(tmp_path / "tiny.yaml"), "--set", f"data.path={corpus}", *runs)
-    output = found.communicate()[0]
-    assert found.returncode == 0, output
     asked = ["confirm", "--top", "2", "--seeds", "3", *runs]
-    for after in (5, 20):
-        driver = sweep(*asked)
+    with monkeypatch.context() as patch:
+        without_tracking(patch)
+        sweep_run = ["run", str(tmp_path / "tiny.yaml"), "--set", f"data.path={corpus}", *runs]
+        searched = CliRunner().invoke(cli, sweep_run)
+    assert searched.exit_code == 0, searched.output
+    for after in (3, 10):
+        driver = start(*asked)
         wait_for(journal, after, driver)
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
 
-    last = sweep(*asked)
+    last = start(*asked)
     output = last.communicate()[0]
 
     assert last.returncode == 0, output
@@ -62,15 +67,16 @@ def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
     assert "Noise floor of this setup" in output
     assert "●" in output
     assert "Test split: " in output
-    refused = sweep(*asked, "--test")
-    assert "was looked at before" in refused.communicate()[0]
-    assert refused.returncode == 4
+    refused = CliRunner().invoke(cli, [*asked, "--test"]).exception
+    assert isinstance(refused, SweepError)
+    assert "was looked at before" in str(refused)
+    assert refused.code == 4
 
 
-def sweep(*words: str) -> subprocess.Popen[str]:
+def start(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "sweep", *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -79,10 +85,11 @@ def sweep(*words: str) -> subprocess.Popen[str]:
 
 def wait_for(journal: Path, count: int, driver: subprocess.Popen[str]) -> None:
     """Return once confirming runs have made `count` observations; fails if the driver ends."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and driver.poll() is None:
+
+    def enough() -> bool:
+        if driver.poll() is not None:
+            raise AssertionError(driver.communicate()[0])
         events = [event for event, _ in read_events(journal)]
-        if sum(e["event"] == "observation" and "-s" in e["trial"] for e in events) >= count:
-            return
-        select.select([], [], [], 0.02)  # there is no event to wait for
-    raise AssertionError(driver.communicate()[0])
+        return sum(e["event"] == "observation" and "-s" in e["trial"] for e in events) >= count
+
+    wait_until(enough, f"{count} observations")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sweep.session.ledger import Ledger
 from sweep.session.session import Session
 from sweep.space.language.reader import read_space
 from sweep.space.space import Space
+from sweep.tracking import process as publisher
 
 WANDB_FILE = """
 program: train.py
@@ -48,6 +50,16 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
         make_space(folder, text, *overrides)
     assert caught.value.code == 2
     return [line.strip() for line in str(caught.value).splitlines()[1:-1]]
+
+
+def without_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give drivers in this process a publisher that takes everything at once and says nothing."""
+
+    def start(folder: Path, uri: str = "", how: str = publisher.FOLLOW) -> subprocess.Popen[bytes]:
+        # It ends when its driver closes the pipe, as the publisher does.
+        return subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+    monkeypatch.setattr(publisher, "start", start)
 
 
 def session_in(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
+from mlflow_process import MLflowProcess
 
-pytestmark = pytest.mark.slow
-# In a process of its own: importing mlflow here would slow every test.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 CODE = """
-import sys
 from mlflow import MlflowClient
 from sweep.results.external_reader import ExternalRun
 from sweep.tracking.external import publish_external
 
-client = MlflowClient(tracking_uri=sys.argv[1])
+client = MlflowClient(tracking_uri=uri)
 experiment = client.create_experiment("fake")
 client.create_run(experiment, 1, {"sweep.id": "7", "sweep.trial": "0000", "sweep.role": "search"})
 curve = [(step, 4.0 - step / 1000) for step in range(1500)]
@@ -39,12 +37,7 @@ assert len(ours) == 1
 """
 
 
-def test_imported_runs_are_marked_and_published_once(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, f"sqlite:///{tmp_path}/mlflow.db"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
+def test_imported_runs_are_marked_and_published_once(
+    tmp_path: Path, mlflow_process: MLflowProcess, empty_store: Path
+) -> None:
+    mlflow_process.run(CODE, uri=f"sqlite:///{shutil.copy(empty_store, tmp_path)}")

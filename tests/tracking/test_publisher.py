@@ -8,19 +8,20 @@ import re
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from fakes import diverging_train, failing_train, fake_train
+from mlflow_process import MLflowProcess
+from mlflow_server import SECONDS_TO_START, free_port
 from sweeps import make_space, session_in
 
 from sweep.journal import NAME, Journal, read_view
@@ -28,20 +29,10 @@ from sweep.records import End, Ending
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
-from sweep.session.session import Session
 from sweep.space.space import Space
 from sweep.tracking import process as publisher
 
-pytestmark = pytest.mark.slow
-Open = Callable[..., Session]
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as MLflow makes it, which takes seconds: made once, copied for each test."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    Store(f"sqlite:///{path}")
-    return path
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 
 
 @pytest.fixture
@@ -61,49 +52,48 @@ def drive(
     session.close(End(Ending.TRIALS_SPENT))
 
 
-def publish(folder: Path) -> None:
+def publish_in_a_process(folder: Path) -> None:
     """Start the publisher as a driver does, and end it as a driver does."""
-    assert publisher.finish(publisher.start(folder)), (folder / "tracking.log").read_text()
+    process = publisher.start(folder)
+    assert publisher.finish(process, seconds=None), (folder / "tracking.log").read_text()
 
 
+@dataclass(frozen=True)
 class Store:
-    """What MLflow holds, asked in a process of its own: importing it here would slow every test."""
+    """What MLflow holds: runs by the trial they show, and how many runs there are."""
 
-    def __init__(self, uri: str) -> None:
-        code = """
-import json, sys
-from mlflow import MlflowClient
-client = MlflowClient(sys.argv[1])
-experiments = client.search_experiments(filter_string="name = 'fake'")
-found = []
-for run in client.search_runs([e.experiment_id for e in experiments], max_results=1000):
-    curves = {k: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, k)]
-              for k in run.data.metrics}
-    found.append(dict(id=run.info.run_id, name=run.info.run_name, status=run.info.status,
-                      tags=run.data.tags, params=run.data.params, curves=curves,
-                      datasets=[[i.dataset.name, i.dataset.digest, {t.key: t.value for t in i.tags}]
-                                for i in run.inputs.dataset_inputs]))
-json.dump(found, sys.stdout)
-"""
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, uri],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        self.runs = {run["tags"]["sweep.trial"]: run for run in json.loads(done.stdout)}
-        self.count = len(json.loads(done.stdout))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.runs)
+    runs: dict[str, dict[str, Any]]
+    count: int
 
 
-def test_a_sweep_becomes_a_parent_and_a_child_per_trial(folder: Path, space: Space) -> None:
+class MLflow:
+    """Publishes run folders to the store beside them, and reads it."""
+
+    def __init__(self, process: MLflowProcess) -> None:
+        self.process = process
+
+    def publish(self, folder: Path) -> None:
+        uri = publisher.store_uri(folder.parent)
+        self.process.publish(folder, uri, publisher.artifact_root(folder.parent, uri))
+
+    def store(self, folder: Path) -> Store:
+        runs = self.process.runs(publisher.store_uri(folder.parent))
+        return Store({run["tags"]["sweep.trial"]: run for run in runs}, len(runs))
+
+
+@pytest.fixture
+def mlflow(mlflow_process: MLflowProcess) -> MLflow:
+    return MLflow(mlflow_process)
+
+
+def test_a_sweep_becomes_a_parent_and_a_child_per_trial(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
     drive(folder, space, fake_train)
 
-    publish(folder)
+    mlflow.publish(folder)
 
-    store = Store(publisher.store_uri(folder.parent))
+    store = mlflow.store(folder)
     parent = store.runs["sweep"]
     children = [run for name, run in store.runs.items() if name != "sweep"]
     assert parent["status"] == "FINISHED"
@@ -114,13 +104,13 @@ def test_a_sweep_becomes_a_parent_and_a_child_per_trial(folder: Path, space: Spa
 
 
 def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
-    folder: Path, space: Space
+    folder: Path, space: Space, mlflow: MLflow
 ) -> None:
     drive(folder, space, fake_train)
 
-    publish(folder)
+    mlflow.publish(folder)
 
-    run = Store(publisher.store_uri(folder.parent)).runs["0000"]
+    run = mlflow.store(folder).runs["0000"]
     curves = run["curves"]
     compared = ("train_loss", "val_loss", "raw_loss", "ema_loss", "gap", "data_efficiency")
     assert {f"curves/{name}" for name in compared} | {"tokens", "epoch"} <= set(curves)
@@ -142,13 +132,13 @@ def test_every_trial_has_its_curves_and_only_searched_settings_as_params(
 
 
 def test_what_the_table_is_sorted_by_is_there_once_for_each_trial(
-    folder: Path, space: Space
+    folder: Path, space: Space, mlflow: MLflow
 ) -> None:
     drive(folder, space, fake_train)
 
-    publish(folder)
+    mlflow.publish(folder)
 
-    store = Store(publisher.store_uri(folder.parent))
+    store = mlflow.store(folder)
     for run in (run for name, run in store.runs.items() if name != "sweep"):
         has = {name for name in run["curves"] if name.startswith(("final/", "best/", "ema/"))}
         assert has >= {"best/val_loss", "best/epoch", "ema/val_loss"}
@@ -163,12 +153,14 @@ def test_what_the_table_is_sorted_by_is_there_once_for_each_trial(
     assert re.fullmatch(r"0000 (adamw|muon) wd=\S+ [124]ep lr=\S+", store.runs["0000"]["name"])
 
 
-def test_the_parent_shows_the_best_so_far_by_cost_and_by_trials(folder: Path, space: Space) -> None:
+def test_the_parent_shows_the_best_so_far_by_cost_and_by_trials(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
     drive(folder, space, fake_train)
 
-    publish(folder)
+    mlflow.publish(folder)
 
-    parent = Store(publisher.store_uri(folder.parent)).runs["sweep"]
+    parent = mlflow.store(folder).runs["sweep"]
     assert parent["params"] == {}
     by_trials = parent["curves"]["sweep/best_val_loss_by_ended_trials"]
     by_cost = parent["curves"]["sweep/best_val_loss_by_device_seconds"]
@@ -184,7 +176,7 @@ def test_the_parent_shows_the_best_so_far_by_cost_and_by_trials(folder: Path, sp
 
 
 def test_what_a_later_version_writes_into_the_journal_is_passed_over(
-    folder: Path, space: Space
+    folder: Path, space: Space, mlflow: MLflow
 ) -> None:
     drive(folder, space, fake_train)
     journal = Journal(folder / NAME)
@@ -192,23 +184,23 @@ def test_what_a_later_version_writes_into_the_journal_is_passed_over(
     journal.append("weather", sun=True)
     journal.close()
 
-    publish(folder)
+    mlflow.publish(folder)
 
-    assert Store(publisher.store_uri(folder.parent)).count == 15
+    assert mlflow.store(folder).count == 15
 
 
 def test_the_best_network_is_a_model_that_writes_text_and_gives_losses(
-    folder: Path, tmp_path: Path, small: dict[str, object]
+    folder: Path, mlflow: MLflow, tmp_path: Path, small: dict[str, object]
 ) -> None:
     """Loaded in a process that has only what was logged, and no pickle among it."""
     fixed = {name: value for name, value in small.items() if name != "train.epochs"}
     text = yaml.safe_dump({"name": "fake", "search": {"train.epochs": [2, 3]}, "fixed": fixed})
     drive(folder, make_space(tmp_path, text, "budget.trials=2"), local_runner.shared_trainer)
 
-    publish(folder)
+    mlflow.publish(folder)
 
     uri = publisher.store_uri(folder.parent)
-    model = Store(uri).runs["sweep"]["tags"]["sweep.model"]
+    model = mlflow.store(folder).runs["sweep"]["tags"]["sweep.model"]
     code = """
 import json, sys, mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
@@ -235,25 +227,27 @@ print(json.dumps([said["continuation"].tolist(), costs["loss"].isna().tolist(), 
 
 
 def test_publishing_twice_or_after_losing_the_cursor_leaves_one_copy(
-    folder: Path, space: Space
+    folder: Path, space: Space, mlflow: MLflow
 ) -> None:
     drive(folder, space, fake_train)
-    publish(folder)
-    once = Store(publisher.store_uri(folder.parent)).runs
+    mlflow.publish(folder)
+    once = mlflow.store(folder).runs
 
-    publish(folder)
+    mlflow.publish(folder)
     (folder / publisher.CURSOR).unlink()
-    publish(folder)
+    mlflow.publish(folder)
 
-    again = Store(publisher.store_uri(folder.parent))
+    again = mlflow.store(folder)
     assert again.count == len(once)
     assert again.runs == once
 
 
-def test_failed_trials_are_failed_and_diverged_ones_killed(folder: Path, space: Space) -> None:
+def test_failed_trials_are_failed_and_diverged_ones_killed(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
     drive(folder, space, failing_train)
-    publish(folder)
-    runs = Store(publisher.store_uri(folder.parent)).runs.values()
+    mlflow.publish(folder)
+    runs = mlflow.store(folder).runs.values()
     failed = [run for run in runs if run["tags"].get("sweep.state") == "failed"]
 
     assert failed
@@ -263,30 +257,32 @@ def test_failed_trials_are_failed_and_diverged_ones_killed(folder: Path, space: 
     other = folder.parent / "other"
     other.mkdir()
     drive(other, space, diverging_train)
-    publish(other)
-    runs = Store(publisher.store_uri(folder.parent)).runs.values()
+    mlflow.publish(other)
+    runs = mlflow.store(folder).runs.values()
     diverged = [r for r in runs if "diverged at step" in r["tags"].get("sweep.reason", "")]
     assert diverged
     assert {run["status"] for run in diverged} == {"KILLED"}
 
 
-def test_an_interrupted_sweep_is_killed_until_it_goes_on(folder: Path, space: Space) -> None:
+def test_an_interrupted_sweep_is_killed_until_it_goes_on(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
     journal = Journal(folder / NAME)
     header = {"id": "7", "name": "fake", "trials": 1, "fixed": {}, "data": "0"}
     trial = {"trial": "0000", "role": "search", "searched": {}, "settings": {}}
     journal.append("sweep", train_tokens=1, **header)
     journal.append("trial", **trial)
-    publish(folder)  # its driver ends without a word, as after SIGKILL
-    killed = Store(publisher.store_uri(folder.parent)).runs
+    mlflow.publish(folder)  # its driver ends without a word, as after SIGKILL
+    killed = mlflow.store(folder).runs
 
     journal.append("sweep", train_tokens=1, **header)
     journal.append("trial", **trial)
     journal.append("outcome", trial="0000", outcome="pruned", reason="diverged")
     journal.append("end", reason="budget spent")
     journal.close()
-    publish(folder)
+    mlflow.publish(folder)
 
-    gone_on = Store(publisher.store_uri(folder.parent)).runs
+    gone_on = mlflow.store(folder).runs
     assert [killed[name]["status"] for name in ("sweep", "0000")] == ["KILLED", "KILLED"]
     assert killed["0000"]["tags"]["sweep.state"] == "interrupted"
     assert gone_on["sweep"]["status"] == "FINISHED"
@@ -295,19 +291,19 @@ def test_an_interrupted_sweep_is_killed_until_it_goes_on(folder: Path, space: Sp
 
 
 def test_a_store_that_is_away_costs_the_points_nothing(
-    folder: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+    folder: Path, space: Space, mlflow: MLflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing listens there: the publisher says so, and a later one sends everything."""
     drive(folder, space, fake_train)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
 
-    assert not publisher.finish(publisher.start(folder))
+    assert not publisher.finish(publisher.start(folder), seconds=None)
     assert "did not take it" in (folder / "tracking.log").read_text()
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    publish(folder)
-    assert Store(publisher.store_uri(folder.parent)).count == 15
+    mlflow.publish(folder)
+    assert mlflow.store(folder).count == 15
 
 
 def test_two_sweeps_that_begin_together_share_a_fresh_store(folder: Path, space: Space) -> None:
@@ -319,25 +315,25 @@ def test_two_sweeps_that_begin_together_share_a_fresh_store(folder: Path, space:
 
     both = [publisher.start(each) for each in (folder, other)]
 
-    assert [publisher.finish(process) for process in both] == [True, True]
+    assert [publisher.finish(process, seconds=None) for process in both] == [True, True]
 
 
-def test_runs_that_somebody_deleted_are_made_again(folder: Path, space: Space) -> None:
+def test_runs_that_somebody_deleted_are_made_again(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
     drive(folder, space, fake_train)
-    publish(folder)
-    uri = publisher.store_uri(folder.parent)
-    before = Store(uri)
-    delete = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).delete_run(sys.argv[2])"
+    mlflow.publish(folder)
+    before = mlflow.store(folder)
     gone = [before.runs["sweep"]["id"], before.runs["0003"]["id"]]
-    for run in gone:
-        subprocess.run([sys.executable, "-W", "ignore", "-c", delete, uri, run], check=True)
+    delete = "import mlflow; [mlflow.MlflowClient(uri).delete_run(run) for run in runs]"
+    mlflow.process.run(delete, uri=publisher.store_uri(folder.parent), runs=gone)
 
     journal = Journal(folder / NAME)
     journal.append("end", reason="budget spent")
     journal.close()
-    publish(folder)
+    mlflow.publish(folder)
 
-    after = Store(uri)
+    after = mlflow.store(folder)
     assert set(after.runs) == set(before.runs)
     assert after.runs["0003"]["curves"] == before.runs["0003"]["curves"]
     assert not {run["id"] for run in after.runs.values()} & set(gone)
@@ -346,11 +342,11 @@ def test_runs_that_somebody_deleted_are_made_again(folder: Path, space: Space) -
 
 
 def test_a_journal_put_back_from_a_copy_is_sent_from_its_beginning(
-    folder: Path, space: Space
+    folder: Path, space: Space, mlflow: MLflow
 ) -> None:
     """The cursor is of a longer one: what is new lies before it."""
     drive(folder, space, fake_train)
-    publish(folder)
+    mlflow.publish(folder)
     path = folder / NAME
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: lines.index(next(x for x in lines if b'"0000"' in x)) + 3]))
@@ -359,16 +355,16 @@ def test_a_journal_put_back_from_a_copy_is_sent_from_its_beginning(
     journal.append("end", reason="budget spent")
     journal.close()
 
-    publish(folder)
+    mlflow.publish(folder)
 
-    run = Store(publisher.store_uri(folder.parent)).runs["0000"]
+    run = mlflow.store(folder).runs["0000"]
     assert (run["status"], run["tags"]["sweep.reason"]) == ("KILLED", "put back")
 
 
 def test_without_a_place_for_artifacts_nothing_is_shown_as_running_that_is_not(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, mlflow: MLflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "5")
+    monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
     (folder.parent / "mlartifacts").write_text("in the way")
     (folder / "space.yaml").write_text("name: fake\n")
     journal = Journal(folder / NAME)
@@ -378,46 +374,56 @@ def test_without_a_place_for_artifacts_nothing_is_shown_as_running_that_is_not(
     journal.close()
 
     for how in (publisher.FOLLOW, publisher.ONCE):
-        assert not publisher.finish(publisher.start(folder, how=how))
+        assert not publisher.finish(publisher.start(folder, how=how), seconds=None)
 
-        runs = Store(publisher.store_uri(folder.parent)).runs.values()
+        runs = mlflow.store(folder).runs.values()
         assert {run["status"] for run in runs} == {"KILLED"}
 
 
-def test_a_database_that_cannot_be_opened_is_asked_again(folder: Path, space: Space) -> None:
+def test_a_database_that_cannot_be_opened_is_asked_again(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
     """MLflow raises SQLAlchemy's own error there, after a minute and a half of attempts."""
     drive(folder, space, fake_train)
     code = """
-import sys
+import logging
 from pathlib import Path
+from unittest.mock import patch
 from mlflow.store.db import utils
 from sweep.tracking.__main__ import Follower
-utils.MAX_RETRY_COUNT = 1
-follower = Follower(Path(sys.argv[1]), f"sqlite:///{sys.argv[1]}", None)
-print(follower.look(), follower.seconds_to_next_look)
+follower, said = Follower(Path(folder), f"sqlite:///{folder}", None), logging.Handler()
+messages = []
+said.emit = lambda record: messages.append(record.getMessage())
+logging.getLogger().addHandler(said)
+with patch.object(utils, "MAX_RETRY_COUNT", 1):
+    answer = [follower.look(), follower.seconds_to_next_look, messages]
+logging.getLogger().removeHandler(said)
 """
-    command = [sys.executable, "-W", "ignore", "-c", code, folder]
 
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    complete, seconds_to_next_look, messages = mlflow.process.run(code, folder=str(folder))
 
-    assert done.stdout.split() == ["False", "2.0"]
-    assert "did not take it: " in done.stderr
+    assert (complete, seconds_to_next_look) == (False, 2.0)
+    assert any("did not take it: " in message for message in messages)
 
 
 def test_modules_where_the_user_happens_to_be_are_not_ours(
-    folder: Path, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, space: Space, mlflow: MLflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a checkout of nanoGPT, which has a model.py."""
     drive(folder, space, fake_train)
     (tmp_path / "model.py").write_text("raise SystemExit(3)\n")
     monkeypatch.chdir(tmp_path)
 
-    publish(folder)
+    publish_in_a_process(folder)
+
+    assert mlflow.store(folder).count == 15
 
 
-def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space) -> None:
+def test_the_server_shows_the_sweep_on_loopback_only(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
     drive(folder, space, fake_train)
-    publish(folder)
+    mlflow.publish(folder)
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "sweep", "ui", "--runs", folder.parent, "--port", str(port)],
@@ -441,15 +447,9 @@ def test_the_server_shows_the_sweep_on_loopback_only(folder: Path, space: Space)
     assert listening == {"0100007F"}  # 127.0.0.1, as the kernel writes it
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def answer(url: str, server: subprocess.Popen[str]) -> dict[str, Any]:
     """The server's answer about experiment `fake`, as soon as it gives one."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline and server.poll() is None:
         try:
             with urllib.request.urlopen(f"{url}?experiment_name=fake", timeout=10) as response:

@@ -14,7 +14,8 @@ import pytest
 from model.config.setting import Value
 from sweep.tracking import process as publisher
 
-pytestmark = pytest.mark.slow  # importing mlflow takes seconds
+# Importing mlflow takes seconds.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 HEADER = {"id": "abcdef0123", "name": "look", "time": 1}
 
 

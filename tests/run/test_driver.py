@@ -1,0 +1,100 @@
+"""One run folder and those who drive it: `sweep run` in this process, with the fake trainer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from fakes import fake_train
+from sweeps import without_tracking
+
+from model.config.config import Config
+from model.progress import Progress
+from sweep.cli.main import cli
+from sweep.errors import SweepError
+
+SPACE = """
+name: tiny
+search:
+  optim.lr: {min: 1e-3, max: 1e-2, log: true}
+  train.epochs: [1, 2]
+fixed:
+  data.train_tokens: 4097
+  data.val_tokens: 1025
+  data.test_tokens: 1025
+  gpt.layers: 1
+  gpt.width: 16
+  train.batch_tokens: 256
+  train.evals: 4
+budget: {trials: 3}
+baseline: {multiples: [1, 2]}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_tracking(monkeypatch)
+
+
+@pytest.fixture
+def sweep_run(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "cache"))  # baseline runs of its own
+
+    def run(text: str = SPACE) -> Result:
+        (tmp_path / "tiny.yaml").write_text(text)
+        words = ["run", str(tmp_path / "tiny.yaml"), "--here", "--plain"]
+        return CliRunner().invoke(
+            cli, [*words, "--runs", str(tmp_path / "runs"), "--set", f"data.path={corpus}"]
+        )
+
+    return run
+
+
+def test_two_drivers_do_not_share_a_run_folder(
+    sweep_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first is in the middle of a trial."""
+    second: list[Result] = []
+
+    def train(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in fake_train(config, folder):
+            yield progress
+            if not second:
+                second.append(sweep_run())
+
+    monkeypatch.setattr("sweep.run.driver.shared_trainer", train)
+
+    first = sweep_run()
+
+    assert first.exit_code == 0
+    error = second[0].exception
+    assert isinstance(error, SweepError)
+    assert "is being run by another process" in str(error)
+    assert error.code == 4
+
+
+def test_a_finished_sweep_is_kept_as_it_is(
+    sweep_run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells where it came from, is not run again, and another space cannot take its folder."""
+    monkeypatch.setattr("sweep.run.driver.shared_trainer", fake_train)
+    first, second = sweep_run().output, sweep_run().output
+    other = sweep_run(SPACE.replace("gpt.width: 16", "gpt.width: 32")).exception
+    folder = tmp_path / "runs" / "tiny"
+
+    assert "3/3 trials" in first
+    assert "starts" in first
+    assert "starts" not in second
+    assert first.split("3/3 trials")[1] == second.split("3/3 trials")[-1]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert {"python", "packages", "commit", "cores"} <= environment.keys()
+    assert {path.name for path in (folder / "trials").iterdir()} >= {"0000", "baseline-1x"}
+    assert isinstance(other, SweepError)
+    assert other.code == 4
+    assert "fixed: gpt.width was 16, is 32" in str(other)
+    assert (folder / "space.yaml").read_text() == SPACE
