@@ -14,7 +14,8 @@ from model.config.config import SETTINGS
 from sweep.errors import SweepError
 from sweep.space.constraint import QUANTITIES
 from sweep.space.language.domains import KEYS as LEAF_KEYS
-from sweep.space.language.reader import KEYS, read_space
+from sweep.space.language.reader import KEYS as FILE_KEYS
+from sweep.space.language.reader import read_space
 from sweep.space.language.wandb import DISTRIBUTIONS, INSTEAD
 from sweep.space.settings import SWEEP_SETTINGS
 from sweep.space.space import Space
@@ -33,7 +34,7 @@ SCALARS = st.one_of(
     st.sampled_from([*SETTINGS, *DISTRIBUTIONS, *INSTEAD, *(f"{q} <= 3M" for q in QUANTITIES)]),
 )
 KEYS = st.one_of(
-    st.sampled_from([*KEYS, *LEAF_KEYS, *SETTINGS]),
+    st.sampled_from([*FILE_KEYS, *LEAF_KEYS, *SETTINGS]),
     st.sampled_from([name.partition(".")[2] for name in SWEEP_SETTINGS]),
     SCALARS.filter(lambda key: not isinstance(key, bytes)),
 )
@@ -56,7 +57,7 @@ SPACES = st.fixed_dictionaries(
         "search": st.dictionaries(st.sampled_from(sorted(SETTINGS)), LEAVES, max_size=4),
         "parameters": st.dictionaries(KEYS, LEAVES, max_size=2),
         "points": st.lists(st.dictionaries(st.sampled_from(sorted(SETTINGS)), SCALARS, max_size=2)),
-        **{key: VALUES for key in KEYS if key not in ("search", "parameters", "points")},
+        **{key: VALUES for key in FILE_KEYS if key not in ("search", "parameters", "points")},
     },
 )
 PIECES = [
