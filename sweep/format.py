@@ -25,9 +25,9 @@ def count(number: float) -> str:
     return f"{number:g}"
 
 
-def finite(value: float) -> float | None:
-    """JSON has no word for infinity."""
-    return value if math.isfinite(value) else None
+def finite(value: float | None) -> float | None:
+    """A number as JSON has it, which has no word for infinity or for what is no number."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def size(amount: float) -> str:

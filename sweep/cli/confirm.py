@@ -94,7 +94,7 @@ def confirm(
     from sweep.folder import run_folder
     from sweep.journal import NAME, read_view
     from sweep.records import Ending
-    from sweep.results.confirmation_report import as_data, confirmation
+    from sweep.results.confirmation_report import confirmation_data, confirmation_text
     from sweep.run import Options, Request
     from sweep.run import confirm as run_confirmation
 
@@ -110,9 +110,9 @@ def confirm(
         same = shlex.join(["sweep", *sys.argv[1:]])
         click.echo(f"stopped; state saved. Continue: {same}", err=True)
     elif as_json:
-        click.echo(json.dumps(as_data(view), indent=2, allow_nan=False))
+        click.echo(json.dumps(confirmation_data(view), indent=2, allow_nan=False))
     else:
-        click.echo(confirmation(view) or "nothing was confirmed")
+        click.echo(confirmation_text(view) or "nothing was confirmed")
         if view.end and view.end.ending is not Ending.CONFIRMED:
             click.echo(f"\nIt ended before its plan was through: {view.end}.")
         if not view.sealed:

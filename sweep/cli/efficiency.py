@@ -32,19 +32,19 @@ def efficiency(folder: Path | None, runs: Path, as_json: bool, plot: Path | None
       sweep efficiency runs/quickstart --plot efficiency.svg
     """
     from sweep.folder import begun
-    from sweep.results import efficiency_report
+    from sweep.results.efficiency_report import efficiency_data, efficiency_text, figures_of
 
     folder, view = begun(folder, runs)
-    found = efficiency_report.figures(view)
+    figures = figures_of(view)
     if as_json:
-        click.echo(json.dumps(efficiency_report.as_data(found), indent=2, allow_nan=False))
+        click.echo(json.dumps(efficiency_data(figures), indent=2, allow_nan=False))
     else:
-        click.echo(efficiency_report.as_text(found))
+        click.echo(efficiency_text(figures))
     if plot is not None:
         from sweep.results.efficiency_plot import draw_figures
 
         try:
-            draw_figures(found, plot)
+            draw_figures(figures, plot)
         except OSError as error:
             raise SweepError(f"cannot write {plot}: {error.strerror or error}") from None
         click.echo(f"drawn: {plot}", err=True)

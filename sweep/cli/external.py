@@ -34,34 +34,36 @@ def import_(
     """
     from sweep.folder import run_folder
     from sweep.journal import NAME, read_view
-    from sweep.results import external
+    from sweep.results.external import external_data, external_text, keep
     from sweep.results.external_reader import read_external
-    from sweep.tracking import process as publisher
+    from sweep.tracking.process import CURSOR
 
     folder = run_folder(into, runs)
     columns = [column.strip() for column in params.split(",") if column.strip()]
-    found = read_external(file, loss, columns, name)
-    new = external.keep(folder, found.runs)
-    if found.left_out:
-        click.echo(f"left out, not over: {', '.join(found.left_out)}", err=True)
-    click.echo(f"{len(found.runs)} runs in {file}, {len(new)} of them new in {folder}", err=True)
+    export = read_external(file, loss, columns, name)
+    new = keep(folder, export.runs)
+    if export.left_out:
+        click.echo(f"left out, not over: {', '.join(export.left_out)}", err=True)
+    click.echo(f"{len(export.runs)} runs in {file}, {len(new)} of them new in {folder}", err=True)
     header = read_view(folder / NAME).header
-    if (folder / publisher.CURSOR).exists() and header:
+    if (folder / CURSOR).exists() and header:
         _publish(folder, header["id"])
-    text = json.dumps(external.as_data(folder), indent=2) if as_json else external.as_text(folder)
-    click.echo(text)
+    if as_json:
+        click.echo(json.dumps(external_data(folder), indent=2))
+    else:
+        click.echo(external_text(folder))
 
 
 def _publish(folder: Path, sweep: str) -> None:
     """Show them in the store that has the sweep; what fails is said, the folder has them."""
-    from sweep.results import external
-    from sweep.tracking import process as publisher
+    from sweep.results.external import read_kept
     from sweep.tracking.external import publish_kept
+    from sweep.tracking.process import store_uri
 
-    reason = publish_kept(folder, sweep, external.read_kept(folder))
+    reason = publish_kept(folder, sweep, read_kept(folder))
     if reason:
         click.echo(
-            f"MLflow at {publisher.store_uri(folder.parent)} did not take them: {reason}; "
+            f"MLflow at {store_uri(folder.parent)} did not take them: {reason}; "
             "the same command tries again.",
             err=True,
         )

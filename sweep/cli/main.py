@@ -93,7 +93,8 @@ def run(
     _say_notes(checked)
 
     from sweep.journal import NAME, read_view
-    from sweep.results import external, report
+    from sweep.results import report
+    from sweep.results.external import external_text
     from sweep.run import Options
     from sweep.run import run as run_sweep
 
@@ -105,7 +106,7 @@ def run(
         click.echo(f"stopped; state saved. Continue: {_same_command()}", err=True)
     else:
         click.echo(report.result(view, folder))
-        if others := external.as_text(folder):
+        if others := external_text(folder):
             click.echo(f"\n{others}")
     sys.exit(code)
 
@@ -137,12 +138,14 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep status runs/quickstart --json
     """
     from sweep.folder import begun, is_driven
-    from sweep.results import external, report
+    from sweep.results import report
+    from sweep.results.confirmation_report import confirmation_text
+    from sweep.results.external import external_data, external_text
 
     folder, view = begun(folder, runs)
     driven = is_driven(folder)
     if as_json:
-        about = {**report.as_data(view, driven), "external": external.as_data(folder)}
+        about = {**report.sweep_data(view, driven), "external": external_data(folder)}
         click.echo(json.dumps(about, indent=2, allow_nan=False))
         return
     click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
@@ -150,8 +153,9 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
         last = trial.last
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
         click.echo(f"  {trial.name}  {at}")
-    click.echo("\n\n".join(filter(None, [report.confirmation(view), report.leaderboard(view)])))
-    if others := external.as_text(folder):
+    parts = [confirmation_text(view), report.leaderboard(view)]
+    click.echo("\n\n".join(filter(None, parts)))
+    if others := external_text(folder):
         click.echo(f"\n{others}")
 
 
@@ -174,10 +178,10 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
     if winner is None:
         raise SweepError(f"{view.header['name']} has no complete trial yet", code=1)
     if as_json:
-        trials = report.as_data(view, driven=False)["trials"]
+        trials = report.sweep_data(view, driven=False)["trials"]
         found_trial = next(trial for trial in trials if trial["trial"] == winner.name)
         found_trial["told"] = report.winner_line(view)
-        found_trial["confirmed"] = report.as_data(view, driven=False)["confirmed"]
+        found_trial["confirmed"] = report.sweep_data(view, driven=False)["confirmed"]
         click.echo(json.dumps(found_trial, indent=2, allow_nan=False))
         return
     click.echo(report.winner_line(view), err=True)

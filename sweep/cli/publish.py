@@ -32,25 +32,25 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
     from model import files
     from sweep.folder import run_folder
     from sweep.journal import NAME, read_view
-    from sweep.tracking import process as publisher
+    from sweep.tracking import process
 
     folder = run_folder(folder, runs)
     read_view(folder / NAME)  # a damaged one is no fault of the store
-    uri = uri or publisher.store_uri(folder.parent)
-    shown = publisher.without_password(uri)
-    if files.is_locked(publisher.lock_path(folder, uri)):
+    uri = uri or process.store_uri(folder.parent)
+    shown = process.without_password(uri)
+    if files.is_locked(process.lock_path(folder, uri)):
         raise SweepError(
             f"{folder} is being published to {shown} already",
             hint="A sweep that runs publishes itself.",
             code=REFUSED_TO_CONTINUE,
         )
-    log = folder / publisher.LOG
+    log = folder / process.LOG
     said_before = log.stat().st_size if log.exists() else 0
-    process = publisher.start(folder, uri, publisher.ONCE)
+    publishing = process.start(folder, uri, process.ONCE)
     try:
-        complete = publisher.finish(process, seconds=None)
+        complete = process.finish(publishing, seconds=None)
     except KeyboardInterrupt:
-        process.kill()
+        publishing.kill()
         raise
     if not complete:
         raise SweepError(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from model.config import Value
+from sweep.noise import pooled_deviation
 from sweep.replay.curves import Curve
 from sweep.space import (
     BudgetConfig,
@@ -57,14 +58,8 @@ class Bank:
 
     def noise(self) -> float:
         """Standard deviation of final losses between seeds, pooled; nan without repetitions."""
-        squares, freedom = 0.0, 0
-        for curves in self.cells.values():
-            known = [self.final(curve) for curve in curves if curve.complete]
-            finals = [final for final in known if math.isfinite(final)]
-            mean = math.fsum(finals) / len(finals) if finals else 0.0
-            squares += math.fsum((final - mean) ** 2 for final in finals)
-            freedom += max(0, len(finals) - 1)
-        return math.sqrt(squares / freedom) if freedom else math.nan
+        finals = ([self.final(curve) for curve in curves] for curves in self.cells.values())
+        return pooled_deviation(finals)[0]
 
     def space(
         self,

@@ -11,7 +11,7 @@ Arrays: B draws, P token counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -20,16 +20,16 @@ import numpy as np
 from sweep.records import BaselineRun
 from sweep.results.data_law import DataLaw, fit_law, fit_laws
 from sweep.results.efficiency import (
-    Curve,
+    BaselineCurve,
     Multiplier,
     best_of_sizes,
     falling,
     multiplier,
     within,
 )
+from sweep.results.significance import CONFIDENCE
 
 DRAWS = 500
-LEVEL = 0.95
 # Nats between two runs that differ in their seed, or only in where they ran: 0.0038 in recorded
 # multi-epoch runs of one recipe, 0.0002 to 0.005 between Slowrun's authors and its maintainers.
 ASSUMED_SD = 0.004
@@ -67,24 +67,12 @@ class Estimate:
 class Baseline:
     """A baseline curve, its law, and both as they might have come out as well."""
 
-    curve: Curve  # best of sizes
+    curve: BaselineCurve  # best of sizes
     law: DataLaw | None
     tokens_P: np.ndarray
     losses_BP: np.ndarray  # never rising
     laws_B: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # floor, scale, exponent
     trial_B: np.ndarray  # nats to add to a trial's loss
-
-
-def pooled(groups: Iterable[Sequence[float]]) -> Noise | None:
-    """The noise within groups of losses that differ in their seed alone; None without repeats."""
-    squares, freedom = 0.0, 0
-    for group in groups:
-        finite = [loss for loss in group if math.isfinite(loss)]
-        if len(finite) > 1:
-            mean = fmean(finite)
-            squares += sum((loss - mean) ** 2 for loss in finite)
-            freedom += len(finite) - 1
-    return Noise(math.sqrt(squares / freedom), freedom, "measured") if freedom else None
 
 
 def draw(runs: Sequence[BaselineRun], noise: Noise, seed: int = 0) -> Baseline:
@@ -149,19 +137,20 @@ def by_law(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 1)
 
 
 def _estimate(
-    point: Multiplier, needed_B: np.ndarray, baseline: Curve, train_tokens: int
+    point: Multiplier, needed_B: np.ndarray, baseline: BaselineCurve, train_tokens: int
 ) -> Estimate:
-    """`point` with the range that holds LEVEL of `needed_B` tokens, and the point itself.
+    """`point` with the range that holds CONFIDENCE of the draws `needed_B` (tokens), and the point.
 
     Choosing the best size again pulls draws below the curve, so the point can leave their range.
     """
     if math.isnan(point.value) or not len(falling(baseline)):
         return Estimate(point, point, point)
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(needed_B, [tail, 1 - tail], method="closest_observation")
     ends = [within(float(end), baseline, train_tokens) for end in (low, high)]
     return Estimate(point, min(ends[0], point, key=_place), max(ends[1], point, key=_place))
 
 
-def _place(found: Multiplier) -> tuple[float, int]:
-    return found.value, {"<": -1, "": 0, ">": 1}[found.side]
+def _place(worth: Multiplier) -> tuple[float, int]:
+    """Sorts multipliers, those of equal value by their side."""
+    return worth.value, {"<": -1, "": 0, ">": 1}[worth.side]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from sweep.format import finite
 from sweep.records import (
     End,
     Ending,
@@ -27,15 +28,15 @@ ROUNDING = 1 + 1e-9  # sums of the same terms in another order differ
 
 
 @dataclass(frozen=True)
-class Cost:
+class Expense:
     """Training that is still to be done; seconds are not a number where nothing tells them."""
 
     flops: float
     seconds: float
     device_seconds: float
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
+    def __add__(self, other: Expense) -> Expense:
+        return Expense(
             self.flops + other.flops,
             max(self.seconds, other.seconds),  # at the same time
             self.device_seconds + other.device_seconds,
@@ -71,11 +72,11 @@ def spent(view: View, roles: Collection[Role], now: int | None = None) -> Spent:
     )
 
 
-def cost_left(view: View, flops: float, devices: float, trial: TrialView | None = None) -> Cost:
+def cost_left(view: View, flops: float, devices: float, trial: TrialView | None = None) -> Expense:
     """What a trial of so many FLOPs on so many devices still needs, `trial` being its past."""
     left = flops * (1 - (trial.done if trial else 0.0))
     seconds = expected_seconds(left, ((t.flops * t.done, t.seconds) for t in view.trials.values()))
-    return Cost(left, seconds, devices * seconds)
+    return Expense(left, seconds, devices * seconds)
 
 
 def expected_seconds(flops: float, seen: Iterable[tuple[float, float]]) -> float:
@@ -93,7 +94,7 @@ def expected_seconds(flops: float, seen: Iterable[tuple[float, float]]) -> float
     return flops * median(nearest) if nearest else math.nan
 
 
-def misfit(budget: BudgetConfig, used: Spent, running: Cost, more: Cost) -> str:
+def misfit(budget: BudgetConfig, used: Spent, running: Expense, more: Expense) -> str:
     """Why a trial that needs `more` cannot end within the budget; empty if it can.
 
     running   what trials that have begun still need
@@ -139,9 +140,9 @@ def spending(budget: BudgetConfig, used: Spent) -> str:
     return f"spent: {', '.join(parts)}" if parts else ""
 
 
-def as_data(used: Spent) -> dict[str, float | None]:
-    """For JSON, which has no word for infinity."""
-    return {key: v if math.isfinite(v) else None for key, v in asdict(used).items()}
+def spent_data(used: Spent) -> dict[str, float | None]:
+    """What is spent as plain data, for --json."""
+    return {key: finite(amount) for key, amount in asdict(used).items()}
 
 
 def _limits(budget: BudgetConfig, used: Spent) -> list[tuple[str, float, float]]:

@@ -11,11 +11,11 @@ from typing import Any
 from sweep.format import finite, table
 from sweep.records import Event, View
 from sweep.results.confirmation import (
+    ConfirmationPlan,
     ConfirmationState,
-    Plan,
     losses_of,
     plan_of,
-    standing,
+    state_of,
 )
 from sweep.results.significance import (
     Mean,
@@ -33,11 +33,11 @@ def confirmed(view: View) -> ConfirmationState | None:
     plan = plan_of(view)
     if plan is None:
         return None
-    found = standing(plan, losses_of(view))
-    return found if found.losses.get(found.leader) else None
+    state = state_of(plan, losses_of(view))
+    return state if state.losses.get(state.leader) else None
 
 
-def confirmation(view: View) -> str:
+def confirmation_text(view: View) -> str:
     """All of it as text; empty where nothing was confirmed."""
     now, plan = confirmed(view), plan_of(view)
     if now is None or plan is None:
@@ -52,7 +52,7 @@ def confirmation(view: View) -> str:
     return "\n\n".join(part for part in [*parts, sealed_line(view)] if part)
 
 
-def _heading(now: ConfirmationState, plan: Plan) -> str:
+def _heading(now: ConfirmationState, plan: ConfirmationPlan) -> str:
     if now.over:
         how = "as asked"
         if plan.until_separated:
@@ -67,13 +67,13 @@ def table_of(now: ConfirmationState) -> str:
     """Finalists, lowest mean first."""
     rows = [["trial", "mean", "95 % interval", "runs", "worse by", "interval", ""]]
     for name, its in _means(now):
-        pair = now.against_leader(name)
+        worse_by = now.against_leader(name)
         interval = f"{its.low:.4f} to {its.high:.4f}" if math.isfinite(its.high) else "-"
         worse, between = "-", "-"
-        if pair is not None and pair.seeds:
-            worse = f"{pair.difference:+.4f}"
-        if pair is not None and math.isfinite(pair.high):
-            between = f"{pair.low:+.4f} to {pair.high:+.4f}"
+        if worse_by is not None and worse_by.seeds:
+            worse = f"{worse_by.difference:+.4f}"
+        if worse_by is not None and math.isfinite(worse_by.high):
+            between = f"{worse_by.low:+.4f} to {worse_by.high:+.4f}"
         rows.append([name, f"{its.value:.4f}", interval, str(its.runs), worse, between])
         rows[-1].append(verdict(now, name))
     return table(rows)
@@ -89,8 +89,8 @@ def verdict(now: ConfirmationState, name: str) -> str:
 
 
 def _means(now: ConfirmationState) -> list[tuple[str, Mean]]:
-    found = [(name, mean(list(its.values()))) for name, its in now.losses.items() if its]
-    return sorted(found, key=lambda item: item[1].value)
+    means = [(name, mean(list(its.values()))) for name, its in now.losses.items() if its]
+    return sorted(means, key=lambda item: item[1].value)
 
 
 def drawn(means: Sequence[tuple[str, Mean]], width: int = WIDTH) -> str:
@@ -183,37 +183,33 @@ def sealed_text(look: Event) -> str:
     )
 
 
-def as_data(view: View) -> dict[str, Any] | None:
+def confirmation_data(view: View) -> dict[str, Any] | None:
     """The confirmation as plain data; None where there is none."""
     now, plan = confirmed(view), plan_of(view)
     if now is None or plan is None:
         return None
     sound = [list(its.values()) for n, its in now.losses.items() if its and n not in now.diverged]
     floor = noise_floor(sound)
-    rows = []
-    for name, its in _means(now):
-        pair = now.against_leader(name)
-        rows.append(
-            {
-                "trial": name,
-                "runs": its.runs,
-                **{
-                    k: finite(v)
-                    for k, v in zip(
-                        ("mean", "low", "high"), (its.value, its.low, its.high), strict=True
-                    )
-                },
-                "worse_by": finite(pair.difference) if pair else None,
-                "verdict": verdict(now, name),
-                "losses": {str(seed): finite(loss) for seed, loss in now.losses[name].items()},
-            }
-        )
     return {
         "winner": now.leader,
         "tied": list(now.tied),
         "over": now.over,
         "level": now.level,
         "noise_floor": vars(floor) if floor else None,
-        "finalists": rows,
+        "finalists": [_finalist_data(now, name, its) for name, its in _means(now)],
         "test": [{k: v for k, v in look.items() if k != "event"} for look in view.sealed],
+    }
+
+
+def _finalist_data(now: ConfirmationState, name: str, its: Mean) -> dict[str, Any]:
+    worse_by = now.against_leader(name)
+    return {
+        "trial": name,
+        "runs": its.runs,
+        "mean": finite(its.value),
+        "low": finite(its.low),
+        "high": finite(its.high),
+        "worse_by": finite(worse_by.difference) if worse_by else None,
+        "verdict": verdict(now, name),
+        "losses": {str(seed): finite(loss) for seed, loss in now.losses[name].items()},
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweep.results.efficiency import Curve
+from sweep.results.efficiency import BaselineCurve
 
 FEWEST_POINTS = 3  # as many as the law has constants
 HUBER = 1e-3  # relative residual from which a point pulls no harder
@@ -45,12 +45,12 @@ class DataLaw:
         return f"{self.floor:.3f} + {at_million:.3g} / (tokens/1M)^{self.exponent:.3g}"
 
 
-def misfit(law: DataLaw, baseline: Curve) -> float:
+def misfit(law: DataLaw, baseline: BaselineCurve) -> float:
     """How far the law is from the point it fits worst, nats per token."""
     return max(abs(law.loss(tokens) - loss) for tokens, loss in baseline)
 
 
-def fit_law(baseline: Curve) -> DataLaw | None:
+def fit_law(baseline: BaselineCurve) -> DataLaw | None:
     """The law nearest to the points; None if they are too few, or do not fall."""
     if len(baseline) < FEWEST_POINTS or baseline[-1][1] >= baseline[0][1]:
         return None

@@ -1,7 +1,7 @@
 """How many times more data a plain baseline would need to reach a loss.
 
 The metric is NanoGPT Slowrun's: straight lines, in tokens, between measured baseline points.
-`laws` reads the same off a fitted curve, `intervals` says how sure either is.
+`data_law` reads the same off a fitted curve, `bootstrap` says how sure either is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import fmean
 
 from sweep.records import BaselineRun
 
-Curve = Sequence[tuple[float, float]]  # (tokens, nats per token), tokens rising
+BaselineCurve = Sequence[tuple[float, float]]  # (tokens, nats per token), tokens rising
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Multiplier:
         return f"{self.side}{self.value:.3g}x" if self.side else f"{self.value:.2f}x"
 
 
-def multiplier(loss: float, baseline: Curve, train_tokens: int) -> Multiplier:
+def multiplier(loss: float, baseline: BaselineCurve, train_tokens: int) -> Multiplier:
     """Tokens the baseline needs for `loss` (nats per token), over `train_tokens`.
 
     Outside the measured points the nearest one is given with its side, never an extrapolation: a
@@ -47,7 +47,7 @@ def multiplier(loss: float, baseline: Curve, train_tokens: int) -> Multiplier:
     return Multiplier(least_tokens / train_tokens)
 
 
-def within(tokens: float, baseline: Curve, train_tokens: int) -> Multiplier:
+def within(tokens: float, baseline: BaselineCurve, train_tokens: int) -> Multiplier:
     """`tokens` of the baseline over `train_tokens`, clamped to the measured token counts."""
     least, most = baseline[0][0], baseline[-1][0]
     if not tokens >= least:
@@ -57,7 +57,7 @@ def within(tokens: float, baseline: Curve, train_tokens: int) -> Multiplier:
     return Multiplier(tokens / train_tokens)
 
 
-def falling(baseline: Curve) -> list[tuple[float, float]]:
+def falling(baseline: BaselineCurve) -> list[tuple[float, float]]:
     """The baseline with noise upwards removed: with more data it could always use less of it."""
     lowest = accumulate((loss for _, loss in baseline), min)
     return [(tokens, loss) for (tokens, _), loss in zip(baseline, lowest, strict=True)]

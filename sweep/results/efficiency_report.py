@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from model.config import Value
 from sweep.errors import SweepError
 from sweep.format import table
+from sweep.noise import pooled_deviation
 from sweep.records import Outcome, TrialView, View
 from sweep.results.bootstrap import (
     ASSUMED_SD,
@@ -20,9 +21,8 @@ from sweep.results.bootstrap import (
     by_law,
     by_lines,
     draw,
-    pooled,
 )
-from sweep.results.data_law import misfit
+from sweep.results.data_law import DataLaw, misfit
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.space import SEEDS
 
@@ -61,7 +61,7 @@ class Figures:
     points: dict[str, tuple[int, float]] = field(default_factory=dict)  # trial: (tokens, loss)
 
 
-def figures(view: View) -> Figures:
+def figures_of(view: View) -> Figures:
     """The data efficiency of the sweep in `view`. Raises SweepError if it has no baseline."""
     if not view.baseline:
         raise SweepError(
@@ -72,13 +72,13 @@ def figures(view: View) -> Figures:
         )
     noise = noise_of(view)
     baseline = draw(view.baseline_runs, noise)
-    groups = list(_recipes(view))
     worth = {trial.name: _worth([trial], view, baseline) for trial in view.ranked()}
-    best: dict[int, Worth] = {}
-    for group in groups:
-        found = _worth(group, view, baseline)
-        if found.tokens not in best or found.val_loss < best[found.tokens].val_loss:
-            best[found.tokens] = found
+    best: dict[int, Worth] = {}  # by unique tokens
+    for group in _recipes(view):
+        worth_of_group = _worth(group, view, baseline)
+        tokens = worth_of_group.tokens
+        if tokens not in best or worth_of_group.val_loss < best[tokens].val_loss:
+            best[tokens] = worth_of_group
     devices, hour = devices_of(view)
     spent = list(_spent(view, worth, devices))
     return Figures(
@@ -106,8 +106,11 @@ def noise_of(view: View) -> Noise:
     if view.baseline_source == "measured":  # several cells of a table are sizes, not repeats
         for run in view.baseline_runs:
             cells.setdefault((run.tokens, run.size), []).append(run.loss)
-    repeats = [*cells.values(), *([t.val_loss for t in group] for group in _recipes(view))]
-    return pooled(repeats) or Noise(ASSUMED_SD, source="assumed: nothing was repeated")
+    searched = ([trial.val_loss for trial in group] for group in _recipes(view))
+    deviation, freedom = pooled_deviation([*cells.values(), *searched])
+    if freedom:
+        return Noise(deviation, freedom, "measured")
+    return Noise(ASSUMED_SD, source="assumed: nothing was repeated")
 
 
 def devices_of(view: View) -> tuple[float, str]:
@@ -127,15 +130,15 @@ def _recipes(view: View) -> Iterator[list[TrialView]]:
     yield from groups.values()
 
 
-def _worth(group: list[TrialView], view: View, baseline: Baseline) -> Worth:
-    loss, tokens = fmean(t.val_loss for t in group), view.train_tokens(group[0])
+def _worth(runs: Sequence[TrialView], view: View, baseline: Baseline) -> Worth:
+    loss, tokens = fmean(run.val_loss for run in runs), view.train_tokens(runs[0])
     return Worth(
-        group[0].name,
+        runs[0].name,
         tokens,
         loss,
-        len(group),
-        by_lines(loss, baseline, tokens, len(group)),
-        by_law(loss, baseline, tokens, len(group)),
+        len(runs),
+        by_lines(loss, baseline, tokens, len(runs)),
+        by_law(loss, baseline, tokens, len(runs)),
     )
 
 
@@ -151,7 +154,7 @@ def _hours(trial: TrialView) -> float:
 
 
 def _spent(view: View, worth: dict[str, Worth], devices: float) -> Iterator[tuple[float, Worth]]:
-    """The best multiplier that training so long had found, whenever it rose."""
+    """Each trial that raised the best multiplier, with the hours of training until it ended."""
     events: list[tuple[int, float, TrialView | None]] = []
     for trial in view.searches():
         before = 0.0
@@ -163,75 +166,76 @@ def _spent(view: View, worth: dict[str, Worth], devices: float) -> Iterator[tupl
     seconds, best = 0.0, -math.inf
     for _, more, ended in sorted(events, key=lambda e: e[0]):
         seconds += more
-        if ended is not None and (found := worth[ended.name]).lines.point.value > best:
-            best = found.lines.point.value
-            yield seconds / 3600 * devices, found
+        if ended is not None and worth[ended.name].lines.point.value > best:
+            best = worth[ended.name].lines.point.value
+            yield seconds / 3600 * devices, worth[ended.name]
 
 
-def as_text(found: Figures) -> str:
+def efficiency_text(figures: Figures) -> str:
     """The table that `sweep efficiency` prints, and what to make of it."""
-    points = ", ".join(f"{int(tokens):,}: {loss:.4f}" for tokens, loss in found.baseline.curve)
-    law = found.baseline.law
-    far = f"{law}, {_fit(found)}" if law else ""
+    points = ", ".join(f"{int(tokens):,}: {loss:.4f}" for tokens, loss in figures.baseline.curve)
+    law = figures.baseline.law
+    law_text = f"{law}, {_fit(law, figures)}" if law else ""
     parts = [
-        f"Plain baseline ({found.source}), val loss by unique tokens: {points}\n"
-        f"Its law: {far or 'needs at least three token counts, falling'}\n"
-        f"Noise: {found.noise}"
+        f"Plain baseline ({figures.source}), val loss by unique tokens: {points}\n"
+        f"Its law: {law_text or 'needs at least three token counts, falling'}\n"
+        f"Noise: {figures.noise}"
     ]
-    if found.trials:
-        parts.append(table(_rows(found.trials[:SHOWN], found)))
+    if figures.trials:
+        parts.append(table(_rows(figures.trials[:SHOWN], figures)))
     else:
         parts.append("No trial is complete yet.")
-    if len(found.recipes) > 1:
-        parts.append("The best recipe at each budget:\n" + table(_rows(found.recipes, None)))
+    if len(figures.recipes) > 1:
+        parts.append("The best recipe at each budget:\n" + table(_rows(figures.recipes, None)))
     parts.append(
         "How many times its unique tokens the plain baseline needs for the same loss, 95 % "
         "intervals\nof baseline noise and trial noise together; <a x and >b x lie outside what "
         "was measured.\nThe best of many trials flatters itself: intervals do not cover choosing "
         "it.\n"
-        f"{found.total_hours:.3g} {found.hour} of training, the baseline not counted."
+        f"{figures.total_hours:.3g} {figures.hour} of training, the baseline not counted."
     )
     return "\n\n".join(parts)
 
 
-def _fit(found: Figures) -> str:
+def _fit(law: DataLaw, figures: Figures) -> str:
     """How well the law fits; intervals know noise, not a law that is the wrong one."""
-    assert found.baseline.law
-    off = misfit(found.baseline.law, found.baseline.curve)
-    worse = "; the points do not follow it, trust the lines" if off > FAR * found.noise.sd else ""
+    off = misfit(law, figures.baseline.curve)
+    wrong = off > FAR * figures.noise.sd
+    worse = "; the points do not follow it, trust the lines" if wrong else ""
     return f"at most {off:.4f} nats off{worse}"
 
 
-def _rows(shown: list[Worth], found: Figures | None) -> list[list[str]]:
+def _rows(shown: list[Worth], figures: Figures | None) -> list[list[str]]:
+    """A table of `shown`; with the hours of each trial where `figures` has them."""
     rows = [["trial", "unique tokens", "runs", "val loss", "by lines", "by law"]]
-    rows[0] += [found.hour] if found else []
+    rows[0] += [figures.hour] if figures else []
     for worth in shown:
         cells = [worth.name, f"{worth.tokens:,}", str(worth.runs), f"{worth.val_loss:.4f}"]
         cells += [str(worth.lines), str(worth.law or "-")]
-        rows.append(cells + ([f"{found.hours[worth.name]:.3g}"] if found else []))
+        rows.append(cells + ([f"{figures.hours[worth.name]:.3g}"] if figures else []))
     return rows
 
 
-def as_data(found: Figures) -> dict[str, Any]:
+def efficiency_data(figures: Figures) -> dict[str, Any]:
     """Everything as plain data, for --json. Losses in nats per token."""
+    hours_key = figures.hour.replace("-", "_")
     return {
-        "name": found.name,
+        "name": figures.name,
         "baseline": {
-            "source": found.source,
-            "points": [list(point) for point in found.baseline.curve],
-            "law": asdict(found.baseline.law) if found.baseline.law else None,
+            "source": figures.source,
+            "points": [list(point) for point in figures.baseline.curve],
+            "law": asdict(figures.baseline.law) if figures.baseline.law else None,
         },
-        "noise": asdict(found.noise),
+        "noise": asdict(figures.noise),
         "trials": [
-            {**asdict(worth), found.hour.replace("-", "_"): found.hours[worth.name]}
-            for worth in found.trials
+            {**asdict(worth), hours_key: figures.hours[worth.name]} for worth in figures.trials
         ],
-        "by_unique_tokens": [asdict(worth) for worth in found.recipes],
+        "by_unique_tokens": [asdict(worth) for worth in figures.recipes],
         "by_epoch": {
-            name: [[epoch, found.value, found.side] for epoch, found in curve]
-            for name, curve in found.epochs.items()
+            name: [[epoch, worth.value, worth.side] for epoch, worth in curve]
+            for name, curve in figures.epochs.items()
         },
-        f"by_{found.hour.replace('-', '_')}": [
-            [hours, worth.name, worth.lines.point.value] for hours, worth in found.spent
+        f"by_{hours_key}": [
+            [hours, worth.name, worth.lines.point.value] for hours, worth in figures.spent
         ],
     }

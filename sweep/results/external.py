@@ -20,7 +20,7 @@ SHOWN = 10
 def keep(folder: Path, runs: Sequence[ExternalRun]) -> list[ExternalRun]:
     """Add `runs` to the run folder; those that were new or differ from what was kept.
 
-    A run is known by its name: told otherwise, it replaces what was told before.
+    A run that is kept under the same name is replaced.
     """
     kept = {run.name: run for run in read_kept(folder)}
     new = [r for r in runs if r.name not in kept or kept[r.name].digest != r.digest]
@@ -40,10 +40,14 @@ def read_kept(folder: Path) -> list[ExternalRun]:
     runs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            told = json.loads(line)
-            curve = [(int(step), float(loss)) for step, loss in told["curve"]]
-            about = (told["name"], float(told["val_loss"]), dict(told["params"]), curve)
-            run = ExternalRun(*about, told["source"])
+            entry = json.loads(line)
+            run = ExternalRun(
+                name=entry["name"],
+                val_loss=float(entry["val_loss"]),
+                params=dict(entry["params"]),
+                curve=[(int(step), float(loss)) for step, loss in entry["curve"]],
+                source=entry["source"],
+            )
         except (ValueError, KeyError, TypeError):
             raise SweepError(
                 f"{path} is damaged at line {number}",
@@ -54,15 +58,15 @@ def read_kept(folder: Path) -> list[ExternalRun]:
     return runs
 
 
-def as_text(folder: Path) -> str:
+def external_text(folder: Path) -> str:
     """The imported runs, lowest loss first; empty if there are none."""
     runs = sorted(read_kept(folder), key=lambda run: run.val_loss)
     if not runs:
         return ""
     rows = [["run", "val loss", "settings", "file"]]
     for run in runs[:SHOWN]:
-        told = " ".join(f"{key}={value}" for key, value in run.params.items())
-        shown = told if len(told) <= 60 else f"{told[:57]}..."
+        settings = " ".join(f"{key}={value}" for key, value in run.params.items())
+        shown = settings if len(settings) <= 60 else f"{settings[:57]}..."
         rows.append([run.name, f"{run.val_loss:.4f}", shown or "-", run.source])
     more = f"\nand {len(runs) - SHOWN} more" if len(runs) > SHOWN else ""
     return (
@@ -71,6 +75,6 @@ def as_text(folder: Path) -> str:
     )
 
 
-def as_data(folder: Path) -> list[dict[str, Any]]:
+def external_data(folder: Path) -> list[dict[str, Any]]:
     """The imported runs as plain data, for --json."""
     return [asdict(run) for run in read_kept(folder)]

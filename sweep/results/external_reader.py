@@ -49,20 +49,20 @@ class ExternalRun:
 
     @property
     def digest(self) -> str:
-        """Changes with anything that is told of the run; the file's name is not."""
-        told = {**asdict(self), "source": ""}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        """Changes with the run, not with the name of its file."""
+        content = {**asdict(self), "source": ""}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class Found:
+class Export:
     """What a file holds, and the runs in it that are not over."""
 
     runs: list[ExternalRun]
     left_out: list[str]
 
 
-def read_external(path: Path, loss: str = "", params: Sequence[str] = (), name: str = "") -> Found:
+def read_external(path: Path, loss: str = "", params: Sequence[str] = (), name: str = "") -> Export:
     """The runs in `path`.
 
     loss, name   columns of the loss and the runs' names; empty: the usual ones
@@ -72,13 +72,13 @@ def read_external(path: Path, loss: str = "", params: Sequence[str] = (), name: 
     problems: list[str] = []
     rows = read_rows(path, problems)
     _raise(path, problems)
-    found = list(dict.fromkeys(key for _, row in rows for key in row))
-    if _is_chart(found):
-        return Found(_chart(path, rows, loss, problems), _raise(path, problems))
-    of = _columns(path, found, [loss, name, *params], problems)
+    columns = list(dict.fromkeys(key for _, row in rows for key in row))
+    if _is_chart(columns):
+        return Export(_chart(path, rows, loss, problems), _raise(path, problems))
+    of = _columns(path, columns, [loss, name, *params], problems)
     # A table of runs may show the last step of each, but only a table tells their states.
-    if of.step and STATE not in map(str.lower, found):
-        return Found(_histories(path, rows, of, problems), _raise(path, problems))
+    if of.step and STATE not in map(str.lower, columns):
+        return Export(_histories(path, rows, of, problems), _raise(path, problems))
     return _table(path, rows, of, problems)
 
 
@@ -93,36 +93,36 @@ class _Columns:
 
 
 def _columns(
-    path: Path, found: Sequence[str], asked: Sequence[str], problems: list[str]
+    path: Path, columns: Sequence[str], asked: Sequence[str], problems: list[str]
 ) -> _Columns:
-    """The columns to read, from those `found` and the loss, name and params `asked` for."""
+    """The columns to read, of the file's `columns`, by the loss, name and params `asked` for."""
     loss, name, *params = asked
-    lower = {column.lower(): column for column in reversed(found)}
+    lower = {column.lower(): column for column in reversed(columns)}
     usual = [next((lower[n] for n in names if n in lower), "") for names in (LOSSES, NAMES, STEPS)]
     if not (loss or usual[0]):
-        shown = ", ".join(found[:20]) + (", ..." if len(found) > 20 else "")
+        shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
         problems.append(f"which column is the validation loss? it has {shown}")
-    lacking = [column for column in (loss, name, *params) if column and column not in found]
-    problems += [f"no column {column}{did_you_mean(column, found)}" for column in lacking]
+    lacking = [column for column in (loss, name, *params) if column and column not in columns]
+    problems += [f"no column {column}{did_you_mean(column, columns)}" for column in lacking]
     _raise(path, problems)
     loss, name, step = loss or usual[0], name or usual[1], usual[2]
     taken = {loss, name, step, ""}
-    left = [c for c in found if c not in taken and c.lower() not in KEPT_BY_WANDB]
+    left = [c for c in columns if c not in taken and c.lower() not in KEPT_BY_WANDB]
     return _Columns(loss, name, step, params or [c for c in left if not c.startswith("_")])
 
 
-def _number(found: object) -> float | None:
-    if isinstance(found, bool):
+def _number(cell: object) -> float | None:
+    if isinstance(cell, bool):
         return None
     try:
-        number = float(found)  # type: ignore[arg-type]
+        number = float(cell)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
     return number
 
 
-def _step(found: object) -> int | None:
-    number = _number(found)
+def _step(cell: object) -> int | None:
+    number = _number(cell)
     return int(number) if number is not None and abs(number) <= FURTHEST else None
 
 
@@ -131,7 +131,7 @@ def _table(
     rows: Rows,
     of: _Columns,
     problems: list[str],
-) -> Found:
+) -> Export:
     """A row is a run."""
     runs: list[ExternalRun] = []
     left_out = []
@@ -156,7 +156,7 @@ def _table(
     _raise(path, problems)
     if not runs:
         raise SweepError(f"{path} has no finished run", [f"{n} is not over" for n in left_out])
-    return Found(runs, left_out)
+    return Export(runs, left_out)
 
 
 def _params(row: Row, names: Sequence[str]) -> dict[str, str]:
@@ -226,7 +226,7 @@ def _cells(rows: Rows, column: str, problems: list[str]) -> Iterator[tuple[int, 
 
 
 def _raise(path: Path, problems: list[str]) -> list[str]:
-    """Raise what was found so far; an empty list if that is nothing."""
+    """Raise the problems so far; an empty list if there are none."""
     if problems:
         shown = problems[:20] + ([f"and {len(problems) - 20} more"] if len(problems) > 20 else [])
         raise SweepError(
@@ -274,23 +274,23 @@ def read_rows(path: Path, problems: list[str]) -> Rows:
 
 
 def _json_rows(text: str, problems: list[str]) -> Rows:
+    numbered: list[tuple[int, Any]] = []
     if text.lstrip()[0] == "[":
         try:
-            found = list(enumerate(json.loads(text), 1))
+            numbered = list(enumerate(json.loads(text), 1))
         except (ValueError, RecursionError) as error:
             problems.append(f"not JSON: {error}")
             return []
-        if not found:
+        if not numbered:
             problems.append("it has no rows")
     else:
-        found = []
         for number, line in enumerate(text.split("\n"), 1):  # JSON text may hold other line ends
             try:
-                found += [(number, json.loads(line))] if line.strip() else []
+                numbered += [(number, json.loads(line))] if line.strip() else []
             except (ValueError, RecursionError):
                 problems.append(f"line {number}: not JSON")
     rows: Rows = []
-    for number, row in found:
+    for number, row in numbered:
         if not isinstance(row, dict):
             problems.append(f"row {number}: expected an object, got {row!r:.40}")
             continue

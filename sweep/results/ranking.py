@@ -16,8 +16,8 @@ from model.config import Value
 from sweep.records import TrialView, View
 from sweep.results.confirmation import losses_of
 from sweep.results.significance import (
-    LEVEL,
-    Noise,
+    SIGNIFICANCE,
+    NoiseFloor,
     compare,
     noise_floor,
     t_quantile,
@@ -74,13 +74,13 @@ def _seeds(trial: TrialView) -> tuple[Value, ...]:
     return tuple(trial.settings.get(name, 0) for name in SEEDS)
 
 
-def floor_of(view: View) -> Noise | None:
+def floor_of(view: View) -> NoiseFloor | None:
     """The noise floor that confirming runs have measured."""
     groups = [list(losses.values()) for losses in losses_of(view).values()]
     return noise_floor([group for group in groups if all(map(math.isfinite, group))])
 
 
-def tie(best: Recipe, other: Recipe, floor: Noise | None) -> tuple[bool, str]:
+def tie(best: Recipe, other: Recipe, floor: NoiseFloor | None) -> tuple[bool, str]:
     """Whether `other` cannot be told from `best`, and what that was judged by.
 
     By the paired difference where both have run with the same seeds, else by the noise floor, else
@@ -88,12 +88,12 @@ def tie(best: Recipe, other: Recipe, floor: Noise | None) -> tuple[bool, str]:
     were evaluated on twice.
     """
     if len(best.by_seed.keys() & other.by_seed.keys()) > 1:
-        (pair,) = compare({"best": best.by_seed, "other": other.by_seed})
-        return not pair.separated, PAIRED
+        (comparison,) = compare({"best": best.by_seed, "other": other.by_seed})
+        return not comparison.separated, PAIRED
     difference = other.loss - best.loss
     if floor is not None:
         runs = 1 / len(best.trials) + 1 / len(other.trials)
-        reach = t_quantile(1 - LEVEL / 2, floor.freedom) * floor.deviation * math.sqrt(runs)
+        reach = t_quantile(1 - SIGNIFICANCE / 2, floor.freedom) * floor.deviation * math.sqrt(runs)
         return difference <= reach, FLOOR
     return difference <= NORMAL_95 * math.hypot(best.error, other.error), EVALUATION
 

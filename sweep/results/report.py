@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from model.config import Value
-from sweep.format import short, table
+from sweep.format import finite, short, table
 from sweep.records import (
     Ending,
     Outcome,
@@ -18,11 +18,8 @@ from sweep.records import (
     TrialView,
     View,
 )
-from sweep.results.budget import SEARCHING, spending, spent
-from sweep.results.budget import as_data as spent_as_data
-from sweep.results.confirmation_report import as_data as confirmation_as_data
-from sweep.results.confirmation_report import confirmation as confirmation
-from sweep.results.confirmation_report import confirmed
+from sweep.results.budget import SEARCHING, spending, spent, spent_data
+from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import ranking, tied
 from sweep.results.significance import mean
@@ -135,8 +132,8 @@ def winner_line(view: View) -> str:
     best = winner(view)
     if best is None:
         return "no trial is complete yet"
-    found = efficiency_of(view, best, _loss(view))
-    worth = f", {found} data" if found else ""
+    efficiency = efficiency_of(view, best, _loss(view))
+    worth = f", {efficiency} data" if efficiency else ""
     now = confirmed(view)
     if now is not None and now.over:
         its = mean(list(now.losses[best.name].values()))
@@ -159,20 +156,20 @@ def _loss(view: View) -> float:
 
 def result(view: View, folder: Path) -> str:
     """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on."""
-    told = confirmation(view)
-    title = "What the search saw, which chose what was confirmed:\n" if told else ""
+    confirmed_text = confirmation_text(view)
+    title = "What the search saw, which chose what was confirmed:\n" if confirmed_text else ""
     usual = view.end is None or view.end.ending in (Ending.TRIALS_SPENT, Ending.CONFIRMED)
     ended = "" if usual else f" ({view.end})"
-    parts = [told, counts(view) + ended, title + leaderboard(view)]
+    parts = [confirmed_text, counts(view) + ended, title + leaderboard(view)]
     best = winner(view)
     if best is not None:
-        found = efficiency_of(view, best, _loss(view))
-        if found is not None:
+        efficiency = efficiency_of(view, best, _loss(view))
+        if efficiency is not None:
             parts.append(
                 f"{baseline_line(view)}\nTrial {best.name} does with 1x what the plain baseline "
-                f"needs {found} the data for. How sure that is: sweep efficiency {folder}"
+                f"needs {efficiency} the data for. How sure that is: sweep efficiency {folder}"
             )
-        if not told:
+        if not confirmed_text:
             parts.append(
                 "The lowest of several validation losses flatters itself, and one seed is one "
                 f"seed.\nTo run the best again with fresh seeds:\n\n  sweep confirm {folder}"
@@ -189,7 +186,7 @@ def state(view: View, driven: bool) -> str:
     return "its driver vanished" if view.end is None else str(view.end)
 
 
-def as_data(view: View, driven: bool) -> dict[str, Any]:
+def sweep_data(view: View, driven: bool) -> dict[str, Any]:
     """The sweep as plain data, for --json."""
     return {
         "name": view.header["name"],
@@ -197,20 +194,15 @@ def as_data(view: View, driven: bool) -> dict[str, Any]:
         "budget": view.header["trials"],
         "data": view.header["data"],
         "baseline": view.baseline,
-        "spent": spent_as_data(spent(view, SEARCHING)),
-        "confirmed": confirmation_as_data(view),
-        "trials": [_trial_as_data(view, trial) for trial in view.trials.values()],
+        "spent": spent_data(spent(view, SEARCHING)),
+        "confirmed": confirmation_data(view),
+        "trials": [_trial_data(view, trial) for trial in view.trials.values()],
     }
 
 
-def _finite(value: float | None) -> float | None:
-    """JSON has no word for what a diverged trial reports."""
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _trial_as_data(view: View, trial: TrialView) -> dict[str, Any]:
+def _trial_data(view: View, trial: TrialView) -> dict[str, Any]:
     last = trial.last or {}
-    found = efficiency_of(view, trial) if trial.role is Role.SEARCH else None
+    worth = efficiency_of(view, trial) if trial.role is Role.SEARCH else None
     return {
         "trial": trial.name,
         "role": trial.role,
@@ -218,6 +210,6 @@ def _trial_as_data(view: View, trial: TrialView) -> dict[str, Any]:
         "reason": trial.reason,
         "settings": trial.settings,
         "progress": last.get("basis_points", 0) / 10_000,
-        **{key: _finite(last.get(key)) for key in MEASURED},
-        "data_efficiency": str(found) if found else None,
+        **{key: finite(last.get(key)) for key in MEASURED},
+        "data_efficiency": str(worth) if worth else None,
     }

@@ -8,13 +8,15 @@ all pairs, because which of them is compared with the others is read off the sam
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
 
-CONFIDENCE = 0.95
-LEVEL = 1 - CONFIDENCE
+from sweep.noise import pooled_deviation
+
+CONFIDENCE = 0.95  # of intervals
+SIGNIFICANCE = 1 - CONFIDENCE  # of tests: the chance of a false "separated"
 
 BySeed = Mapping[int, float]
 
@@ -30,7 +32,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Comparison:
     """How much worse `b` is than `a`, over the seeds that both have."""
 
     a: str
@@ -44,7 +46,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseFloor:
     """A standard deviation over seeds, pooled, with its 95 % interval."""
 
     deviation: float
@@ -58,30 +60,27 @@ def mean(losses: Sequence[float]) -> Mean:
     value, runs = fmean(losses), len(losses)
     if runs < 2 or not math.isfinite(value):
         return Mean(runs, value, -math.inf, math.inf)
-    half = t_quantile(1 - LEVEL / 2, runs - 1) * stdev(losses) / math.sqrt(runs)
+    half = t_quantile(1 - SIGNIFICANCE / 2, runs - 1) * stdev(losses) / math.sqrt(runs)
     return Mean(runs, value, value - half, value + half)
 
 
-def noise_floor(groups: Sequence[Sequence[float]]) -> Noise | None:
+def noise_floor(groups: Iterable[Iterable[float]]) -> NoiseFloor | None:
     """The standard deviation within groups, pooled; None where no group has two losses.
 
     The interval follows from chi-square: five runs alone give x0.6 to x2.9.
     """
-    groups = [group for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in groups)
+    deviation, freedom = pooled_deviation(groups)
     if not freedom:
         return None
-    squares = sum((len(group) - 1) * stdev(group) ** 2 for group in groups)
-    deviation = math.sqrt(squares / freedom)
     low, high = (
         deviation * math.sqrt(freedom / chi_square_quantile(p, freedom))
-        for p in (1 - LEVEL / 2, LEVEL / 2)
+        for p in (1 - SIGNIFICANCE / 2, SIGNIFICANCE / 2)
     )
-    return Noise(deviation, low, high, freedom)
+    return NoiseFloor(deviation, low, high, freedom)
 
 
 def detectable(
-    deviation: float, seeds: int, freedom: int, power: float = 0.5, level: float = LEVEL
+    deviation: float, seeds: int, freedom: int, power: float = 0.5, level: float = SIGNIFICANCE
 ) -> float:
     """The difference that so many seeds show, two-sided, in a share `power` of tries.
 
@@ -92,24 +91,40 @@ def detectable(
     return reach * deviation / math.sqrt(seeds)
 
 
-def compare(losses: Mapping[str, BySeed], level: float = LEVEL) -> list[Pair]:
-    """Paired t-tests of every two finalists, corrected so that all hold together at `level`.
+def compare(losses: Mapping[str, BySeed], level: float = SIGNIFICANCE) -> list[Comparison]:
+    """Paired t-tests of every two finalists, smallest p first, corrected by Holm's procedure.
 
     Without any true difference, the chance that some pair is called separated is at most `level`.
     """
-    tested = [(a, b, *_paired(losses[a], losses[b])) for a, b in combinations(losses, 2)]
-    tested.sort(key=lambda test: test[-1])
-    pairs, holds = [], True
-    for rank, (a, b, differences, p) in enumerate(tested):
-        at = level / (len(tested) - rank)
-        holds = holds and p <= at
+    tests = [(a, b, *_paired(losses[a], losses[b])) for a, b in combinations(losses, 2)]
+    tests.sort(key=lambda test: test[-1])
+    steps = holm([p for *_, p in tests], level)
+    comparisons = []
+    for (a, b, differences, p), (own_level, separated) in zip(tests, steps, strict=True):
+        seeds, half = len(differences), math.inf
         middle = fmean(differences) if differences else math.nan
-        half = math.inf
-        if len(differences) > 1:
-            error = stdev(differences) / math.sqrt(len(differences))
-            half = t_quantile(1 - at / 2, len(differences) - 1) * error
-        pairs.append(Pair(a, b, len(differences), middle, middle - half, middle + half, p, holds))
-    return pairs
+        if seeds > 1:
+            error = stdev(differences) / math.sqrt(seeds)
+            half = t_quantile(1 - own_level / 2, seeds - 1) * error
+        low, high = middle - half, middle + half
+        comparisons.append(Comparison(a, b, seeds, middle, low, high, p, separated))
+    return comparisons
+
+
+def holm(rising_p: Sequence[float], level: float) -> list[tuple[float, bool]]:
+    """Of each test the level that is asked of it, and whether it passes (Holm, 1979).
+
+    rising_p   the p of all tests, smallest first
+
+    The first is asked a share of the level as Bonferroni asks it of all, each next one less, as
+    fewer are left. Whatever follows the first that fails, fails.
+    """
+    steps, passes = [], True
+    for place, p in enumerate(rising_p):
+        own_level = level / (len(rising_p) - place)
+        passes = passes and p <= own_level
+        steps.append((own_level, passes))
+    return steps
 
 
 def paired_deviation(losses: Mapping[str, BySeed]) -> float | None:
@@ -117,9 +132,9 @@ def paired_deviation(losses: Mapping[str, BySeed]) -> float | None:
 
     Where it is below sqrt(2) times the noise floor, sharing seeds has paid.
     """
-    differences = [_paired(a, b)[0] for a, b in combinations(losses.values(), 2)]
-    noise = noise_floor(differences)
-    return noise.deviation if noise else None
+    pairs = combinations(losses.values(), 2)
+    deviation, freedom = pooled_deviation(_paired(a, b)[0] for a, b in pairs)
+    return deviation if freedom else None
 
 
 def leader(losses: Mapping[str, BySeed]) -> str:
@@ -128,7 +143,10 @@ def leader(losses: Mapping[str, BySeed]) -> str:
 
 
 def _paired(a: BySeed, b: BySeed) -> tuple[list[float], float]:
-    """Differences b - a over shared seeds, and the two-sided p of their mean being none."""
+    """Differences b - a over shared seeds, and the two-sided p of their mean being none.
+
+    As scipy.stats.ttest_rel has it, which takes a second to import and warns of equal differences.
+    """
     from scipy.special import stdtr
 
     differences = [b[seed] - a[seed] for seed in sorted(a.keys() & b.keys())]
@@ -141,13 +159,14 @@ def _paired(a: BySeed, b: BySeed) -> tuple[list[float], float]:
 
 
 def t_quantile(p: float, freedom: float) -> float:
-    """Of Student's distribution."""
+    """Quantile of Student's t at probability p."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, p))
 
 
 def chi_square_quantile(p: float, freedom: float) -> float:
+    """Quantile of chi-square at probability p."""
     from scipy.special import chdtri
 
     return float(chdtri(freedom, 1 - p))

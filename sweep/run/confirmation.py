@@ -20,7 +20,7 @@ from sweep.records import (
     Role,
     View,
 )
-from sweep.results.confirmation import Plan, Rounds
+from sweep.results.confirmation import ConfirmationPlan, Rounds
 from sweep.results.confirmation_report import confirmed, sealed_text
 from sweep.results.ranking import ranking
 from sweep.results.significance import mean
@@ -87,7 +87,7 @@ def confirm(
         if request.test and not request.again:
             _refuse_second_look(view)
         names = tuple(recipe.name for recipe in recipes)
-        plan = Plan(names, request.seeds, request.until_separated)
+        plan = ConfirmationPlan(names, request.seeds, request.until_separated)
 
         def finish(session: Session, interrupt: Interrupt) -> None:
             _note_result(session)
@@ -103,7 +103,7 @@ def confirm(
         return drive(Job(space, folder, opened, Role.CONFIRM, finish), options, train)
 
 
-def _opener(space: Space, folder: Path, plan: Plan, view: View) -> OpenSession:
+def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> OpenSession:
     """Open the session that follows `plan`; `view` has the trials of the search."""
     settings = {trial.name: trial.settings for trial in view.ranked()}
 

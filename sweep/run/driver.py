@@ -23,7 +23,7 @@ from sweep.run.manifest import digest_of_trainer, write, write_or_compare
 from sweep.session import BaselineCache
 from sweep.space import Space
 from sweep.space.baseline import settled
-from sweep.tracking import process as publisher
+from sweep.tracking import process
 
 if TYPE_CHECKING:
     from sweep.run.ray_cluster import Cluster
@@ -99,7 +99,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
     folder = job.folder
 
     journal = Journal(folder / JOURNAL)
-    publishing = publisher.start(folder)
+    publishing = process.start(folder)
     # Baseline and trials begin once the header is written: a reader of the journal needs it first.
     with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
         console.show(journal.append("sweep", **_header(job, journal.view.header)))
@@ -119,12 +119,12 @@ def drive(job: Job, options: Options, train: Train) -> int:
             finally:
                 with suppress(OSError):  # on a full disk the next driver sees the end missing
                     session.close(End(Ending.DISK_FULL) if session.disk_full else end)
-                publisher.close(publishing)  # it ends while the cluster does
+                process.close(publishing)  # it ends while the cluster does
     for line in session.certificate():
         _say(line)
-    if not publisher.finish(publishing):
+    if not process.finish(publishing):
         _say(
-            f"MLflow at {publisher.without_password(publisher.store_uri(options.runs))} lacks the "
+            f"MLflow at {process.without_password(process.store_uri(options.runs))} lacks the "
             f"last points; they are safe in the journal. To send them: sweep publish {folder}"
         )
     if session.disk_full:

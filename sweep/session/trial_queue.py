@@ -20,7 +20,7 @@ from sweep.records import (
     View,
 )
 from sweep.results import budget
-from sweep.results.budget import SEARCHING, Cost, Spent
+from sweep.results.budget import SEARCHING, Expense, Spent
 from sweep.results.confirmation import Rounds
 from sweep.session.ledger import Ledger
 from sweep.space import BudgetConfig, Space, TrialConfig
@@ -168,19 +168,19 @@ class Allowance:
 
     def misfit_all(self, settings: list[Mapping[str, Any]], running: Collection[str]) -> str:
         """The same for several new trials, of which all must fit."""
-        total = Cost(0.0, 0.0, 0.0)
+        total = Expense(0.0, 0.0, 0.0)
         for each in settings:
             total += self._cost(flops(each), self.devices, None)
         return self._misfit(total, running)
 
-    def _misfit(self, more: Cost, running: Collection[str]) -> str:
-        total = Cost(0.0, 0.0, 0.0)
+    def _misfit(self, more: Expense, running: Collection[str]) -> str:
+        total = Expense(0.0, 0.0, 0.0)
         for name in running:
             trial = self._view.trials[name]
             total += self._cost(trial.flops, trial.devices, trial)
         return budget.misfit(self._config, self._used(), total, more)
 
-    def _cost(self, whole: float, devices: float, past: TrialView | None) -> Cost:
+    def _cost(self, whole: float, devices: float, past: TrialView | None) -> Expense:
         return budget.cost_left(self._view, whole, devices, past)
 
     def _used(self) -> Spent:

@@ -129,14 +129,14 @@ def _pinned(package: str) -> str:
 
 def write_report(view: View, folder: Path, into: Path) -> list[Path]:
     """What `sweep run` ends with and what the sweep is worth in data, as text and as a plot."""
-    from sweep.results import efficiency_report
     from sweep.results.efficiency_plot import draw_figures
+    from sweep.results.efficiency_report import efficiency_text, figures_of
 
     parts, written = [report.result(view, folder)], [into / "report.md"]
     with suppress(SweepError):  # it has no baseline to measure against
-        found = efficiency_report.figures(view)
-        parts.append(efficiency_report.as_text(found))
-        draw_figures(found, into / "data_efficiency.svg")
+        figures = figures_of(view)
+        parts.append(efficiency_text(figures))
+        draw_figures(figures, into / "data_efficiency.svg")
         written.append(into / "data_efficiency.svg")
     blocks = "\n\n".join(f"```\n{part}\n```" for part in parts)
     written[0].write_text(f"# Sweep {view.header['name']}\n\n{blocks}\n")

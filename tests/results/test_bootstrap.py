@@ -15,7 +15,6 @@ from sweep.results.bootstrap import (
     by_law,
     by_lines,
     draw,
-    pooled,
 )
 from sweep.space.baseline import SLOWRUN, table_runs
 
@@ -28,8 +27,8 @@ def slowrun(sd: float) -> Baseline:
     return draw(SLOWRUN_RUNS, Noise(sd))
 
 
-def width(found: Estimate) -> float:
-    return found.high.value - found.low.value
+def width(estimate: Estimate) -> float:
+    return estimate.high.value - estimate.low.value
 
 
 @settings(max_examples=60, deadline=None)
@@ -106,14 +105,6 @@ def test_what_may_lie_outside_the_baseline_is_told_with_its_side() -> None:
     assert by_lines(2.892, slowrun(0.001), TOKENS).high.side == ">"
     assert str(by_lines(2.5, slowrun(0.001), TOKENS)) == ">20x"
     assert str(by_law(9.0, slowrun(0.001), TOKENS)) == "<2x"
-
-
-def test_noise_is_pooled_within_groups() -> None:
-    found = pooled([[3.0, 3.2], [2.0, 2.2], [5.0], [float("inf"), 1.0]])
-
-    assert found is not None
-    assert (found.sd, found.freedom) == (pytest.approx(0.1 * 2**0.5), 2)
-    assert pooled([[3.0], []]) is None
 
 
 def test_noise_from_few_repeats_is_itself_uncertain() -> None:

@@ -22,7 +22,7 @@ from sweep.records import Ending, Outcome, Role, View
 from sweep.results import report
 from sweep.results.budget import (
     HOUR,
-    Cost,
+    Expense,
     Spent,
     exhausted,
     expected_seconds,
@@ -38,7 +38,7 @@ from sweep.space.settings import BaselineConfig, BudgetConfig
 from sweep.space.space import Space
 
 Open = Callable[[Space], Session]
-NOTHING = Cost(0, 0, 0)
+NOTHING = Expense(0, 0, 0)
 UNSPENT = Spent(0, 0, 0, math.inf)
 
 
@@ -247,12 +247,12 @@ def test_expected_seconds_go_by_trials_of_like_cost_and_no_outlier() -> None:
 def test_a_misfit_says_what_it_needs_and_what_is_left() -> None:
     budget = BudgetConfig(flops=100, hours=2)
 
-    assert misfit(budget, UNSPENT, NOTHING, Cost(100, 7200, 0)) == ""
+    assert misfit(budget, UNSPENT, NOTHING, Expense(100, 7200, 0)) == ""
     used = replace(UNSPENT, flops=50)
-    running = Cost(20, 0, 0)
-    assert misfit(budget, used, running, Cost(31, 0, 0)) == ("needs about 31 FLOPs, 30 are left")
-    assert "2.5 hours, 2 are left" in misfit(budget, UNSPENT, NOTHING, Cost(0, 9000, 0))
-    assert misfit(budget, replace(UNSPENT, seconds=7300), NOTHING, Cost(0, math.nan, 0))
+    running = Expense(20, 0, 0)
+    assert misfit(budget, used, running, Expense(31, 0, 0)) == ("needs about 31 FLOPs, 30 are left")
+    assert "2.5 hours, 2 are left" in misfit(budget, UNSPENT, NOTHING, Expense(0, 9000, 0))
+    assert misfit(budget, replace(UNSPENT, seconds=7300), NOTHING, Expense(0, math.nan, 0))
 
 
 def test_what_is_spent_is_said_of_each_budget_that_was_given() -> None:
@@ -279,4 +279,4 @@ def test_status_shows_what_is_spent(space: Space, storage: BaseStorage, tmp_path
 
     assert "; spent: " in report.counts(view)
     assert "of 1e+13 FLOPs" in report.counts(view)
-    assert report.as_data(view, False)["spent"]["flops"] == pytest.approx(flops_of(view))
+    assert report.sweep_data(view, False)["spent"]["flops"] == pytest.approx(flops_of(view))

@@ -15,10 +15,10 @@ from sweep.errors import SweepError
 from sweep.records import End, Ending, View
 from sweep.results.bootstrap import Noise
 from sweep.results.efficiency_report import (
-    as_data,
-    as_text,
     devices_of,
-    figures,
+    efficiency_data,
+    efficiency_text,
+    figures_of,
     noise_of,
 )
 from sweep.run import local as local_runner
@@ -54,7 +54,7 @@ def view(space: Space, open_session: Open, tmp_path: Path) -> View:
 
 
 def test_every_complete_trial_has_both_multipliers_with_intervals(view: View) -> None:
-    data = as_data(figures(view))
+    data = efficiency_data(figures_of(view))
 
     assert [t["name"] for t in data["trials"]] == [t.name for t in view.ranked()]
     for trial in data["trials"]:
@@ -66,7 +66,7 @@ def test_every_complete_trial_has_both_multipliers_with_intervals(view: View) ->
 
 
 def test_the_multiplier_rises_over_a_trials_epochs_and_the_sweeps_hours(view: View) -> None:
-    found = figures(view)
+    found = figures_of(view)
 
     best = [m.value for _, m in found.epochs[found.trials[0].name]]
     assert best == sorted(best)
@@ -83,12 +83,12 @@ def test_the_best_recipe_at_each_budget_is_the_mean_of_its_seeds(
     """The fake's loss falls by 0.2 for each doubling of data, by 0.1 towards decay 4."""
     view = finished(open_session(make_space(tmp_path, BUDGETS)), tmp_path / "trials")
 
-    found = figures(view)
+    found = figures_of(view)
 
     assert [worth.tokens for worth in found.recipes] == [32_768, 65_536]
     assert [worth.val_loss for worth in found.recipes] == pytest.approx([3.2, 3.0])
     assert all(worth.runs > 1 for worth in found.recipes)
-    assert "The best recipe at each budget" in as_text(found)
+    assert "The best recipe at each budget" in efficiency_text(found)
 
 
 def test_noise_is_told_or_measured_or_assumed(view: View) -> None:
@@ -108,10 +108,10 @@ def test_a_law_that_the_baseline_does_not_follow_is_told() -> None:
     runs = [[1000 * 2**i, loss, 1.0] for i, loss in enumerate(losses)]
     view = View(header={"name": "x", "train_tokens": 1000})
     view.apply({"event": "baseline", "points": [r[:2] for r in runs], "runs": runs})
-    found = figures(view)
+    found = figures_of(view)
 
-    assert "the points do not follow it, trust the lines" in as_text(found)
-    assert "trust the lines" not in as_text(replace(found, noise=Noise(0.5)))
+    assert "the points do not follow it, trust the lines" in efficiency_text(found)
+    assert "trust the lines" not in efficiency_text(replace(found, noise=Noise(0.5)))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_hours_are_of_what_a_trial_occupies(
 
 def test_a_sweep_without_baseline_is_told_how_to_get_one() -> None:
     with pytest.raises(SweepError, match="has no baseline to measure against"):
-        figures(View(header={"name": "x"}))
+        figures_of(View(header={"name": "x"}))
 
 
 def test_the_command_prints_and_draws(view: View, tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_a_sweep_over_budgets_draws_a_curve_by_data(tmp_path: Path, open_session
 
     view = finished(open_session(make_space(tmp_path, BUDGETS)), tmp_path / "trials")
 
-    draw_figures(figures(view), tmp_path / "a.svg")
-    draw_figures(figures(view), tmp_path / "b.svg")
+    draw_figures(figures_of(view), tmp_path / "a.svg")
+    draw_figures(figures_of(view), tmp_path / "b.svg")
 
     assert "best recipe at each budget" in (tmp_path / "a.svg").read_text()
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

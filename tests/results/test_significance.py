@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.results.confirmation import Plan, standing
+from sweep.results.confirmation import ConfirmationPlan, state_of
 from sweep.results.confirmation_report import noise_text
 from sweep.results.significance import (
     chi_square_quantile,
@@ -79,8 +79,8 @@ def test_the_difference_that_is_promised_is_one_that_would_be_called_separated()
         "b": {seed: 3.5 + its for seed, its in noise.items()},
         "c": {seed: 4.0 - its for seed, its in noise.items()},
     }
-    plan = Plan(("a", "b", "c"), 5, until_separated=False)
-    now = standing(plan, losses)
+    plan = ConfirmationPlan(("a", "b", "c"), 5, until_separated=False)
+    now = state_of(plan, losses)
 
     deviation = paired_deviation(losses) or 0.0
     least = t_quantile(1 - 0.05 / 3 / 2, 4) * deviation / math.sqrt(5)
@@ -108,31 +108,31 @@ def test_without_a_difference_at_most_one_in_twenty_is_called_separated(finalist
 def test_looking_again_and_again_separates_falsely_no_more_often(finalists: int) -> None:
     """Until they are separated or 23 seeds are spent: seven looks, five per cent in all."""
     rng, tries = random.Random(finalists), 300
-    plan = Plan(tuple("abc"[:finalists]), 23, until_separated=True)
+    plan = ConfirmationPlan(tuple("abc"[:finalists]), 23, until_separated=True)
 
     false = 0
     for _ in range(tries):
-        found = standing(plan, draw(rng, dict.fromkeys(plan.finalists, 3.0)))
-        false += any(pair.separated for pair in found.pairs)
+        found = state_of(plan, draw(rng, dict.fromkeys(plan.finalists, 3.0)))
+        false += any(pair.separated for pair in found.comparisons)
 
     assert false / tries < 0.05 + 2 * math.sqrt(0.05 * 0.95 / tries)
 
 
 def test_a_true_difference_is_found_with_few_seeds() -> None:
-    plan = Plan(("a", "b", "c"), 64, until_separated=True)
+    plan = ConfirmationPlan(("a", "b", "c"), 64, until_separated=True)
 
-    found = standing(plan, draw(random.Random(3), {"a": 3.05, "b": 3.0, "c": 3.1}))
+    found = state_of(plan, draw(random.Random(3), {"a": 3.05, "b": 3.0, "c": 3.1}))
 
     assert (found.leader, found.tied) == ("b", ())
     assert len(found.losses["b"]) <= 16
 
 
 def test_those_told_apart_get_no_more_seeds() -> None:
-    plan = Plan(("a", "b", "c"), 64, until_separated=True)
+    plan = ConfirmationPlan(("a", "b", "c"), 64, until_separated=True)
     losses = draw(random.Random(3), {"a": 3.0, "b": 3.0, "c": 3.5})
     losses = {**upto(losses, 6), "c": upto(losses, 4)["c"]}
 
-    found = standing(plan, losses)
+    found = state_of(plan, losses)
 
     assert {name for name, _ in found.wanted} == {"a", "b"}
     against_c = found.against_leader("c")
@@ -156,17 +156,17 @@ def test_a_comparison_does_not_depend_on_who_is_named_first(a: list[float], b: l
     assert one.separated == other.separated
 
 
-def test_a_contender_that_diverged_with_one_seed_does_not_win() -> None:
+def test_a_finalist_that_diverged_with_one_seed_does_not_win() -> None:
     losses = {"a": {1: 2.0, 2: math.inf, 3: 2.0}, "b": {1: 3.0, 2: 3.1, 3: 3.0}}
 
-    found = standing(Plan(("a", "b"), 3, until_separated=False), losses)
+    found = state_of(ConfirmationPlan(("a", "b"), 3, until_separated=False), losses)
 
     assert (found.leader, found.diverged, found.over) == ("b", ("a",), True)
 
 
 def test_looks_spend_five_per_cent_together() -> None:
-    plan = Plan(("a",), 64, until_separated=True)
+    plan = ConfirmationPlan(("a",), 64, until_separated=True)
 
     assert plan.looks[-1] == 64
     assert sum(map(plan.level, range(1, 1000))) <= 0.05
-    assert Plan(("a",), 64, until_separated=False).level(1) == pytest.approx(0.05)
+    assert ConfirmationPlan(("a",), 64, until_separated=False).level(1) == pytest.approx(0.05)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from sweep.cli.main import cli
 from sweep.errors import UNREACHABLE, SweepError
 from sweep.journal import NAME, Journal
-from sweep.tracking import process as publisher
+from sweep.tracking import process
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from sweep.tracking import process as publisher
 )
 def test_an_address_is_shown_without_its_password_whatever_it_is(uri: str, shown: str) -> None:
     """A sweep must not end in an error because the address that it was given is none."""
-    assert publisher.without_password(uri) == shown
+    assert process.without_password(uri) == shown
 
 
 def journal_in(folder: Path) -> Path:
@@ -57,14 +57,14 @@ def test_publish_tells_what_was_said_now_and_not_what_an_earlier_attempt_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = journal_in(tmp_path / "fake")
-    log = folder / publisher.LOG
+    log = folder / process.LOG
     log.write_text("yesterday the store at http://old did not take it: away\n")
 
     def start(folder: Path, uri: str, how: str) -> subprocess.Popen[bytes]:
         code = f"open({str(log)!r}, 'a').write('no driver for it\\n'); raise SystemExit(1)"
         return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
 
-    monkeypatch.setattr(publisher, "start", start)
+    monkeypatch.setattr(process, "start", start)
 
     done = CliRunner().invoke(cli, ["publish", str(folder), "--to", "postgresql://new"])
 
@@ -79,8 +79,8 @@ def test_the_stores_password_is_not_written_down_but_used(
 ) -> None:
     uri = "postgresql://me:secret@db/mlflow"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    shown = publisher.without_password(uri)
+    shown = process.without_password(uri)
 
     assert "secret" not in shown
-    assert publisher.with_password(shown, tmp_path) == uri
-    assert publisher.with_password("sqlite:///other.db", tmp_path) == "sqlite:///other.db"
+    assert process.with_password(shown, tmp_path) == uri
+    assert process.with_password("sqlite:///other.db", tmp_path) == "sqlite:///other.db"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from model.config.setting import Value
-from sweep.tracking import process as publisher
+from sweep.tracking import process
 
 # Importing mlflow takes seconds.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
@@ -84,7 +84,7 @@ def test_passwords_are_written_down_nowhere(tmp_path: Path) -> None:
     cursor.offset = 7
     cursor.save(tmp_path)
 
-    assert "secret" not in publisher.cursor_path(tmp_path, uri).read_text()
+    assert "secret" not in process.cursor_path(tmp_path, uri).read_text()
     assert load_cursor(tmp_path, uri) == cursor
     assert isinstance(cursor, Cursor)
 
@@ -98,6 +98,6 @@ def test_each_store_has_a_cursor_of_its_own_and_a_damaged_one_is_none(tmp_path: 
         cursor.save(tmp_path)
     assert [load_cursor(tmp_path, uri).offset for uri in ("http://one", "http://two")] == [1, 2]
 
-    publisher.cursor_path(tmp_path, "http://two").write_text("{")
+    process.cursor_path(tmp_path, "http://two").write_text("{")
 
     assert [load_cursor(tmp_path, uri).offset for uri in ("http://one", "http://two")] == [1, 0]

@@ -17,9 +17,9 @@ from sweep.journal import NAME, Journal
 from sweep.records import Ending, Outcome, Role, View
 from sweep.results import report
 from sweep.results.budget import spent
-from sweep.results.confirmation import Plan, Rounds
+from sweep.results.confirmation import ConfirmationPlan, Rounds
 from sweep.results.confirmation_report import (
-    confirmation,
+    confirmation_text,
     confirmed,
     drawn,
     verdict,
@@ -69,7 +69,7 @@ class Confirming:
 
     def __call__(
         self,
-        plan: Plan,
+        plan: ConfirmationPlan,
         train: local_runner.Train = noisy_train,
         budget: BudgetConfig | None = None,
     ) -> Session:
@@ -111,7 +111,7 @@ def test_the_truly_best_is_found_and_its_twin_is_called_tied(
     confirm: Confirming, searched: View
 ) -> None:
     best, second = names(searched, train__epochs=4), names(searched, train__epochs=2)
-    plan = Plan((*second, *best), 16, until_separated=True)
+    plan = ConfirmationPlan((*second, *best), 16, until_separated=True)
 
     session = confirm(plan)
 
@@ -123,13 +123,13 @@ def test_the_truly_best_is_found_and_its_twin_is_called_tied(
     assert len(now.losses[best[0]]) == 16
     assert len(now.losses[second[0]]) < 16
     assert session.end.ending is Ending.CONFIRMED
-    assert "not separated with 16 seeds" in confirmation(session.journal.view)
+    assert "not separated with 16 seeds" in confirmation_text(session.journal.view)
 
 
-def test_contenders_run_with_the_same_fresh_seeds(confirm: Confirming, searched: View) -> None:
+def test_finalists_run_with_the_same_fresh_seeds(confirm: Confirming, searched: View) -> None:
     finalists = names(searched)[:3]
 
-    view = confirm(Plan(finalists, 4, until_separated=False)).journal.view
+    view = confirm(ConfirmationPlan(finalists, 4, until_separated=False)).journal.view
 
     runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
     assert [t.name for t in runs] == [f"{c}-s{seed}" for seed in (1, 2, 3, 4) for c in finalists]
@@ -149,7 +149,7 @@ def test_contenders_run_with_the_same_fresh_seeds(confirm: Confirming, searched:
 def test_a_killed_confirmation_ends_as_one_that_never_stopped(
     confirm: Confirming, searched: View, space: Space, tmp_path: Path
 ) -> None:
-    plan = Plan(names(searched)[:3], 8, until_separated=True)
+    plan = ConfirmationPlan(names(searched)[:3], 8, until_separated=True)
     journal = (tmp_path / NAME).read_bytes()
     whole = confirmed(confirm(plan).journal.view)
     (tmp_path / NAME).write_bytes(journal)
@@ -180,22 +180,23 @@ def test_a_finished_confirmation_runs_nothing_and_more_seeds_run_only_those(
     confirm: Confirming, searched: View
 ) -> None:
     finalists = names(searched)[:2]
-    before = len(confirm(Plan(finalists, 3, until_separated=False)).journal.view.trials)
+    before = len(confirm(ConfirmationPlan(finalists, 3, until_separated=False)).journal.view.trials)
 
-    same = confirm(Plan(finalists, 3, until_separated=False)).journal.view
+    same = confirm(ConfirmationPlan(finalists, 3, until_separated=False)).journal.view
     assert len(same.trials) == before
-    more = confirm(Plan(finalists, 5, until_separated=False)).journal.view
+    more = confirm(ConfirmationPlan(finalists, 5, until_separated=False)).journal.view
     assert len(more.trials) == before + 2 * 2
 
 
-def test_a_seed_is_begun_only_if_all_contenders_can_run_with_it(
+def test_a_seed_is_begun_only_if_all_finalists_can_run_with_it(
     confirm: Confirming, searched: View
 ) -> None:
     finalists = names(searched)[:3]
     row = sum(trial_flops(searched.trials[name].settings) for name in finalists)
 
     session = confirm(
-        Plan(finalists, 9, until_separated=True), budget=BudgetConfig(trials=99, flops=2.9 * row)
+        ConfirmationPlan(finalists, 9, until_separated=True),
+        budget=BudgetConfig(trials=99, flops=2.9 * row),
     )
 
     now = confirmed(session.journal.view)
@@ -211,7 +212,7 @@ def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
 ) -> None:
     """It was begun by a driver that vanished, and the next one may spend less."""
     finalists = names(searched)[:2]
-    plan = Plan(finalists, 2, until_separated=False)
+    plan = ConfirmationPlan(finalists, 2, until_separated=False)
 
     def vanishing(config: Config, folder: Path) -> Iterator[Progress]:
         for progress in noisy_train(config, folder):
@@ -232,7 +233,7 @@ def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
     confirm: Confirming, searched: View
 ) -> None:
     finalists = names(searched)[:2]
-    plan = Plan(finalists, 3, until_separated=False)
+    plan = ConfirmationPlan(finalists, 3, until_separated=False)
 
     def failing(config: Config, folder: Path) -> Iterator[Progress]:
         if folder.name == f"{finalists[0]}-s2":
@@ -261,7 +262,7 @@ def test_reports_tell_the_confirmed_mean_first_and_never_the_lowest_loss_alone(
     assert "the standard error of evaluation alone" in report.winner_line(searched)
     assert f"{lowest.val_loss:.4f} ± 0.0100" in report.winner_line(searched)
 
-    view = confirm(Plan(names(searched)[:3], 5, until_separated=False)).journal.view
+    view = confirm(ConfirmationPlan(names(searched)[:3], 5, until_separated=False)).journal.view
 
     text, now = report.result(view, tmp_path), confirmed(view)
     assert now is not None
@@ -272,15 +273,15 @@ def test_reports_tell_the_confirmed_mean_first_and_never_the_lowest_loss_alone(
     assert "of 5 fresh seeds" in line
     assert f"{view.trials[now.leader].val_loss:.4f}" not in line
     assert report.winner(view) is view.trials[now.leader]
-    data = report.as_data(view, False)["confirmed"]
+    data = report.sweep_data(view, False)["confirmed"]
     assert data["winner"] == now.leader
     assert data["noise_floor"]["deviation"] == pytest.approx(NOISE, rel=0.6)
     assert "by the noise floor" in report.leaderboard(view)
 
 
 def test_a_search_has_nothing_confirmed(searched: View) -> None:
-    assert confirmation(searched) == ""
-    assert report.as_data(searched, False)["confirmed"] is None
+    assert confirmation_text(searched) == ""
+    assert report.sweep_data(searched, False)["confirmed"] is None
 
 
 def test_intervals_are_drawn_over_one_scale() -> None:
