@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from model.config import Value
 from sweep.errors import SweepError
 from sweep.format import table
 from sweep.noise import pooled_deviation
@@ -24,7 +23,7 @@ from sweep.results.bootstrap import (
 )
 from sweep.results.data_law import DataLaw, misfit
 from sweep.results.efficiency import Multiplier, multiplier
-from sweep.space import SEEDS
+from sweep.results.ranking import ranking
 
 SHOWN = 12  # trials in the table; --json has all
 FAR = 3.0  # standard deviations between seeds that a law may be off
@@ -74,11 +73,9 @@ def figures_of(view: View) -> Figures:
     baseline = draw(view.baseline_runs, noise)
     worth = {trial.name: _worth([trial], view, baseline) for trial in view.ranked()}
     best: dict[int, Worth] = {}  # by unique tokens
-    for group in _recipes(view):
-        worth_of_group = _worth(group, view, baseline)
-        tokens = worth_of_group.tokens
-        if tokens not in best or worth_of_group.val_loss < best[tokens].val_loss:
-            best[tokens] = worth_of_group
+    for recipe in ranking(view):  # lowest loss first
+        of_recipe = _worth(recipe.trials, view, baseline)
+        best.setdefault(of_recipe.tokens, of_recipe)
     devices, hour = devices_of(view)
     spent = list(_spent(view, worth, devices))
     return Figures(
@@ -106,7 +103,7 @@ def noise_of(view: View) -> Noise:
     if view.baseline_source == "measured":  # several cells of a table are sizes, not repeats
         for run in view.baseline_runs:
             cells.setdefault((run.tokens, run.size), []).append(run.loss)
-    searched = ([trial.val_loss for trial in group] for group in _recipes(view))
+    searched = ([trial.val_loss for trial in recipe.trials] for recipe in ranking(view))
     deviation, freedom = pooled_deviation([*cells.values(), *searched])
     if freedom:
         return Noise(deviation, freedom, "measured")
@@ -119,15 +116,6 @@ def devices_of(view: View) -> tuple[float, str]:
     if gpus > 0:
         return gpus, "GPU-hours"
     return (cpus, "core-hours") if gpus == 0 else (1.0, "device-hours")
-
-
-def _recipes(view: View) -> Iterator[list[TrialView]]:
-    """Complete search trials that differ in their seeds alone, together."""
-    groups: dict[tuple[tuple[str, Value], ...], list[TrialView]] = {}
-    for trial in view.ranked():
-        recipe = tuple(sorted((k, v) for k, v in trial.settings.items() if k not in SEEDS))
-        groups.setdefault(recipe, []).append(trial)
-    yield from groups.values()
 
 
 def _worth(runs: Sequence[TrialView], view: View, baseline: Baseline) -> Worth:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from fakes import fake_train
 from sweeps import make_space
 
+from model.config.config import Config
+from model.progress import Progress
 from sweep.cli.main import cli
 from sweep.errors import SweepError
 from sweep.records import End, Ending, View
@@ -40,9 +42,9 @@ baseline: {multiples: [1, 2, 4, 8]}
 """
 
 
-def finished(session: Session, folder: Path) -> View:
+def finished(session: Session, folder: Path, train: local_runner.Train = fake_train) -> View:
     with Interrupt() as interrupt:
-        local_runner.run(session, fake_train, folder, interrupt)
+        local_runner.run(session, train, folder, interrupt)
     session.close(End(Ending.TRIALS_SPENT))
     return session.journal.view
 
@@ -89,6 +91,55 @@ def test_the_best_recipe_at_each_budget_is_the_mean_of_its_seeds(
     assert [worth.val_loss for worth in found.recipes] == pytest.approx([3.2, 3.0])
     assert all(worth.runs > 1 for worth in found.recipes)
     assert "The best recipe at each budget" in efficiency_text(found)
+
+
+def test_the_same_run_again_is_no_repeat(tmp_path: Path, open_session: Open) -> None:
+    """A random search of two points proposes each of them again and again, with the same seed."""
+    text = """
+search: {optim.weight_decay_multiplier: [4, 8]}
+budget: {trials: 8}
+sampler: {name: random}
+prune: {rule: none}
+baseline: {multiples: [1, 2]}
+"""
+    view = finished(open_session(make_space(tmp_path, text)), tmp_path / "trials")
+
+    (best,) = figures_of(view).recipes
+    assert len(view.ranked()) == 8
+    assert (best.runs, noise_of(view).freedom) == (1, 0)
+
+
+def test_repeats_of_a_recipe_measure_the_noise_between_seeds(
+    tmp_path: Path, open_session: Open
+) -> None:
+    """Two losses 0.02 apart deviate by 0.02 / sqrt(2); two recipes give two degrees of freedom."""
+    text = """
+search: {optim.weight_decay_multiplier: [4, 8]}
+budget: {trials: 4}
+repeat: 2
+sampler: {name: grid}
+prune: {rule: none}
+baseline: {multiples: [1, 2]}
+"""
+
+    def by_seed(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in fake_train(config, folder):
+            yield replace(progress, val_loss=progress.val_loss + 0.02 * config.train.seed)
+
+    view = finished(open_session(make_space(tmp_path, text)), tmp_path / "trials", by_seed)
+
+    noise, (best,) = noise_of(view), figures_of(view).recipes
+    assert (noise.sd, noise.freedom) == (pytest.approx(0.02 / 2**0.5), 2)
+    assert (best.runs, best.val_loss) == (2, pytest.approx(min(mean_losses(view))))
+
+
+def mean_losses(view: View) -> list[float]:
+    """Of the recipes, each the mean of its two runs."""
+    losses: dict[object, list[float]] = {}
+    for trial in view.ranked():
+        decay = trial.settings["optim.weight_decay_multiplier"]
+        losses.setdefault(decay, []).append(trial.val_loss)
+    return [sum(its) / len(its) for its in losses.values()]
 
 
 def test_noise_is_told_or_measured_or_assumed(view: View) -> None:
