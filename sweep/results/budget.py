@@ -6,8 +6,9 @@ No trial is ever cut short for a budget: what does not fit is not started, what 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from heapq import heapify, heappop, heappush
 from statistics import median
 
 from sweep.format import finite
@@ -34,13 +35,6 @@ class Expense:
     flops: float
     seconds: float
     device_seconds: float
-
-    def __add__(self, other: Expense) -> Expense:
-        return Expense(
-            self.flops + other.flops,
-            max(self.seconds, other.seconds),  # at the same time
-            self.device_seconds + other.device_seconds,
-        )
 
 
 @dataclass(frozen=True)
@@ -94,30 +88,50 @@ def expected_seconds(flops: float, seen: Iterable[tuple[float, float]]) -> float
     return flops * median(nearest) if nearest else math.nan
 
 
-def misfit(budget: BudgetConfig, used: Spent, running: Expense, more: Expense) -> str:
+def row_expense(row: Sequence[Expense], running: Sequence[Expense] = (), slots: int = 1) -> Expense:
+    """What the runs of `row` need together, if they begin in this order as slots become free.
+
+    running   what is left to those that occupy slots now
+    seconds   from now until the last of the row has ended
+    """
+    free_at = [its.seconds for its in running] + [0.0] * (slots - len(running))
+    heapify(free_at)
+    ends = []
+    for its in row:
+        ends.append(heappop(free_at) + its.seconds)
+        heappush(free_at, ends[-1])
+    unknown = any(math.isnan(its.seconds) for its in (*row, *running))
+    return Expense(
+        math.fsum(its.flops for its in row),
+        math.nan if unknown else max(ends, default=0.0),
+        math.fsum(its.device_seconds for its in row),
+    )
+
+
+def misfit(budget: BudgetConfig, used: Spent, running: Sequence[Expense], more: Expense) -> str:
     """Why a trial that needs `more` cannot end within the budget; empty if it can.
 
     running   what trials that have begun still need
-    A time that nobody knows yet is no reason: the first trial has to tell.
+    An unknown duration never rejects a trial; the first one has to run to measure it.
     """
-    asked = running + more
+    begun = row_expense(running, slots=len(running))
     limits = [
-        ("FLOPs", budget.flops, used.flops, asked.flops, more.flops),
+        ("FLOPs", budget.flops, used.flops, begun.flops, more.flops),
         (
             "device-hours",
             budget.device_hours,
             used.device_seconds / HOUR,
-            asked.device_seconds / HOUR,
+            begun.device_seconds / HOUR,
             more.device_seconds / HOUR,
         ),
-        ("hours", budget.hours, used.seconds / HOUR, more.seconds / HOUR, more.seconds / HOUR),
+        ("hours", budget.hours, used.seconds / HOUR, 0.0, more.seconds / HOUR),
     ]
-    for unit, limit, gone, wanted, own in limits:
-        if math.isnan(wanted):
-            wanted = own = 0.0
-        if limit and gone + wanted > limit * ROUNDING:
-            free = max(0.0, limit - gone - (wanted - own))
-            return f"needs about {own:.3g} {unit}, {free:.3g} are left"
+    for unit, limit, gone, promised, needed in limits:
+        if math.isnan(promised + needed):
+            promised = needed = 0.0
+        if limit and gone + promised + needed > limit * ROUNDING:
+            free = max(0.0, limit - gone - promised)
+            return f"needs about {needed:.3g} {unit}, {free:.3g} are left"
     return ""
 
 

@@ -50,6 +50,7 @@ class Agenda:
         roles = SEARCHING if rounds is None else (Role.CONFIRM,)
         self.allowance = Allowance(space.budget, space.trial, journal.view, roles)
         self.nothing_fits = False  # until a trial that ends gives back what it was to cost
+        self._begun_seed = 0  # which finalists are being given; none before the first
         self._left_out = False  # a trial begun by an earlier driver cannot end within this budget
         self._unfinished = deque(trial for ledger in ledgers for trial in ledger.unfinished())
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
@@ -126,9 +127,12 @@ class Agenda:
             return None
         finalist, seed = wanted[0]
         row = [rounds.settings[name] for name, its in wanted if its == seed]
+        if seed == self._begun_seed:  # there was room for all of them
+            row = row[:1]
         if self.allowance.misfit_all(row, running):
             self.nothing_fits = True
             return None
+        self._begun_seed = seed
         rounds.begun(finalist, seed)
         return self._ledgers[Role.CONFIRM].repeat(finalist, seed)
 
@@ -149,6 +153,7 @@ class Allowance:
     ) -> None:
         # What each trial is given; a runner that finds out better says so.
         self.resources = {"cpu": trial.cpus, "gpu": max(0.0, trial.gpus)}
+        self.slots = 1  # trials that run at once; a runner that has more says so
         self._config, self._view, self._roles = config, view, roles
 
     @property
@@ -164,23 +169,22 @@ class Allowance:
     def misfit(self, trial: Trial, running: Collection[str]) -> str:
         """Why `trial` cannot end within the budget beside those `running`; empty if it can."""
         past = self._view.trials.get(trial.name)
-        return self._misfit(self._cost(flops(trial.settings), self.devices, past), running)
+        more = self._expense(flops(trial.settings), self.devices, past)
+        return budget.misfit(self._config, self._used(), self._left(running), more)
 
-    def misfit_all(self, settings: list[Mapping[str, Any]], running: Collection[str]) -> str:
-        """The same for several new trials, of which all must fit."""
-        total = Expense(0.0, 0.0, 0.0)
-        for each in settings:
-            total += self._cost(flops(each), self.devices, None)
-        return self._misfit(total, running)
+    def misfit_all(self, settings: Sequence[Mapping[str, Any]], running: Collection[str]) -> str:
+        """The same for several new trials, begun in this order, of which all must fit."""
+        left = self._left(running)
+        row = [self._expense(flops(each), self.devices, None) for each in settings]
+        more = budget.row_expense(row, left, self.slots)
+        return budget.misfit(self._config, self._used(), left, more)
 
-    def _misfit(self, more: Expense, running: Collection[str]) -> str:
-        total = Expense(0.0, 0.0, 0.0)
-        for name in running:
-            trial = self._view.trials[name]
-            total += self._cost(trial.flops, trial.devices, trial)
-        return budget.misfit(self._config, self._used(), total, more)
+    def _left(self, running: Collection[str]) -> list[Expense]:
+        """What those `running` still need."""
+        trials = [self._view.trials[name] for name in running]
+        return [self._expense(trial.flops, trial.devices, trial) for trial in trials]
 
-    def _cost(self, whole: float, devices: float, past: TrialView | None) -> Expense:
+    def _expense(self, whole: float, devices: float, past: TrialView | None) -> Expense:
         return budget.cost_left(self._view, whole, devices, past)
 
     def _used(self) -> Spent:

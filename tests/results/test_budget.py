@@ -27,6 +27,7 @@ from sweep.results.budget import (
     exhausted,
     expected_seconds,
     misfit,
+    row_expense,
     spending,
     spent,
 )
@@ -38,7 +39,6 @@ from sweep.space.settings import BaselineConfig, BudgetConfig
 from sweep.space.space import Space
 
 Open = Callable[[Space], Session]
-NOTHING = Expense(0, 0, 0)
 UNSPENT = Spent(0, 0, 0, math.inf)
 
 
@@ -244,15 +244,42 @@ def test_expected_seconds_go_by_trials_of_like_cost_and_no_outlier() -> None:
     assert math.isnan(expected_seconds(1.0, []))
 
 
+def hours_of(*seconds: float) -> list[Expense]:
+    return [Expense(1, each, 2 * each) for each in seconds]
+
+
+@pytest.mark.parametrize(
+    ("row", "running", "slots", "seconds"),
+    [
+        ([4, 4, 2], [], 1, 10),  # one after another
+        ([4, 4, 2], [], 2, 6),  # the third after either of the first
+        ([4, 4, 2], [], 3, 4),  # all at once
+        ([4, 4, 2], [3], 2, 7),  # 0 to 4, 3 to 7 and 4 to 6, while another ends at 3
+        ([4], [3, 5], 2, 7),  # begins when the first of two has ended
+        ([], [3], 2, 0),
+    ],
+)
+def test_a_row_of_runs_takes_as_long_as_its_slots_make_it(
+    row: list[float], running: list[float], slots: int, seconds: float
+) -> None:
+    total = row_expense(hours_of(*row), hours_of(*running), slots)
+
+    assert total == Expense(len(row), seconds, 2 * sum(row))
+
+
+def test_a_row_with_a_run_of_unknown_length_has_no_known_length() -> None:
+    assert math.isnan(row_expense(hours_of(4, math.nan), [], 2).seconds)
+
+
 def test_a_misfit_says_what_it_needs_and_what_is_left() -> None:
     budget = BudgetConfig(flops=100, hours=2)
 
-    assert misfit(budget, UNSPENT, NOTHING, Expense(100, 7200, 0)) == ""
+    assert misfit(budget, UNSPENT, [], Expense(100, 7200, 0)) == ""
     used = replace(UNSPENT, flops=50)
-    running = Expense(20, 0, 0)
+    running = [Expense(8, 0, 0), Expense(12, 0, 0)]
     assert misfit(budget, used, running, Expense(31, 0, 0)) == ("needs about 31 FLOPs, 30 are left")
-    assert "2.5 hours, 2 are left" in misfit(budget, UNSPENT, NOTHING, Expense(0, 9000, 0))
-    assert misfit(budget, replace(UNSPENT, seconds=7300), NOTHING, Expense(0, math.nan, 0))
+    assert "2.5 hours, 2 are left" in misfit(budget, UNSPENT, [], Expense(0, 9000, 0))
+    assert misfit(budget, replace(UNSPENT, seconds=7300), [], Expense(0, math.nan, 0))
 
 
 def test_what_is_spent_is_said_of_each_budget_that_was_given() -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path
 
 import pytest
 from fakes import NOISE, SIX_RECIPES, noisy_train
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sweeps import make_space, session_in
 
 from model.config.config import Config
 from model.config.cost import trial_flops
 from model.progress import Progress
 from sweep.journal import NAME, Journal
-from sweep.records import Ending, Outcome, Role, View
+from sweep.records import Ending, Outcome, Role, Trial, View
 from sweep.results import report
 from sweep.results.budget import spent
 from sweep.results.confirmation import ConfirmationPlan, Rounds
@@ -72,6 +77,7 @@ class Confirming:
         plan: ConfirmationPlan,
         train: local_runner.Train = noisy_train,
         budget: BudgetConfig | None = None,
+        driver: Callable[[Session, Path], object] | None = None,
     ) -> Session:
         space = replace(self.space, budget=budget or BudgetConfig(trials=10**6))
         journal = Journal(self.folder / NAME)
@@ -81,7 +87,10 @@ class Confirming:
         session = Session(space, [ledger], journal, rounds=Rounds(plan, settings))
         session.note("confirm", **vars(plan))
         try:
-            drive(session, self.folder, train)
+            if driver is None:
+                drive(session, self.folder, train)
+            else:
+                driver(session, self.folder)
             session.close(session.end)
         except Vanish:
             journal.close()
@@ -205,6 +214,113 @@ def test_a_seed_is_begun_only_if_all_finalists_can_run_with_it(
     assert spent(session.journal.view, (Role.CONFIRM,)).flops == pytest.approx(2 * row)
     assert session.end.ending is Ending.NOTHING_FITS
     assert not now.over
+
+
+class Clock:
+    """Time that passes while trials train: an epoch takes ten minutes."""
+
+    def __init__(self) -> None:
+        self.now = 1e9
+
+    def train(self, config: Config, folder: Path) -> Iterator[Progress]:
+        """`noisy_train`, with the seconds that its epochs take; the caller lets them pass."""
+        for progress in noisy_train(config, folder):
+            seconds = 600 * config.train.epochs * progress.seconds
+            yield Progress(**{**progress.to_dict(), "seconds": seconds})
+
+    def pass_while_training(self, config: Config, folder: Path) -> Iterator[Progress]:
+        """One trial after another."""
+        before = 0.0
+        for progress in self.train(config, folder):
+            self.now += progress.seconds - before
+            before = progress.seconds
+            yield progress
+
+    def drive(self, session: Session, folder: Path, slots: int) -> None:
+        """So many trials at once."""
+        session.agenda.allowance.slots = slots
+        coming: list[tuple[float, int, Trial, Progress]] = []
+        begun = 0
+        while True:
+            under_way = {trial.name for _, _, trial, _ in coming}
+            while len(under_way) < slots and (trial := session.next_trial()):
+                config = Config.from_settings(trial.settings)
+                for progress in self.train(config, folder / trial.name):
+                    begun += 1
+                    heappush(coming, (self.now + progress.seconds, begun, trial, progress))
+                under_way.add(trial.name)
+            if not coming:
+                return
+            self.now, _, trial, progress = heappop(coming)
+            session.observe(trial, progress)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("time.time", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def timed(clock: Clock, space: Space, tmp_path: Path) -> View:
+    """A search of six recipes whose trials took the time of their epochs."""
+    space = replace(space, budget=BudgetConfig(trials=60))
+    session = session_in(tmp_path, space, open_storage(None))
+    view = drive(session, tmp_path, clock.pass_while_training)
+    session.close(session.end)
+    return view
+
+
+def test_a_seed_is_begun_only_if_there_is_time_for_all_one_after_another(
+    timed: View, clock: Clock, space: Space, tmp_path: Path
+) -> None:
+    """Finalists of 4, 4 and 2 epochs: ten for each seed. In seventeen no second one can end."""
+    finalists = names(timed)[:3]
+    epochs = [timed.trials[name].settings["train.epochs"] for name in finalists]
+    assert epochs == [4, 4, 2]
+
+    session = Confirming(space, tmp_path)(
+        ConfirmationPlan(finalists, 9, until_separated=False),
+        clock.pass_while_training,
+        BudgetConfig(trials=99, hours=17 * 600 / 3600),
+    )
+
+    view = session.journal.view
+    now = confirmed(view)
+    assert now is not None
+    assert {len(its) for its in now.losses.values()} == {1}
+    assert spent(view, (Role.CONFIRM,)).seconds == pytest.approx(10 * 600)
+    assert session.end.ending is Ending.NOTHING_FITS
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(hours=st.floats(0.3, 6), slots=st.integers(1, 4), finalists=st.integers(2, 6))
+def test_a_confirmation_never_begins_a_seed_that_not_all_can_end(
+    hours: float,
+    slots: int,
+    finalists: int,
+    timed: View,
+    clock: Clock,
+    space: Space,
+    tmp_path: Path,
+) -> None:
+    journal = (tmp_path / NAME).read_bytes()
+    plan = ConfirmationPlan(names(timed)[:finalists], 9, until_separated=False)
+    confirming = Confirming(space, tmp_path)
+
+    view = confirming(
+        plan, budget=BudgetConfig(trials=999, hours=hours), driver=partial(clock.drive, slots=slots)
+    ).journal.view
+    (tmp_path / NAME).write_bytes(journal)
+
+    runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
+    seeds = Counter(str(t.searched["finalist"]) for t in runs)
+    assert len({seeds[name] for name in plan.finalists}) == 1
+    assert all(t.outcome is Outcome.COMPLETE for t in runs)
+    assert spent(view, (Role.CONFIRM,)).seconds <= hours * 3600 + 0.001
 
 
 def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
