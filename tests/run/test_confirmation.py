@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lock=files.lock,
         Locked=files.Locked,
     )
-    monkeypatch.setattr("sweep.run.driver.publisher", silent)
+    monkeypatch.setattr("sweep.run.driver.process", silent)
     space = make_space(tmp_path, SIX_RECIPES)
     space = replace(space, fixed={**space.fixed, "data.digest": "d1"})
     path = tmp_path / "runs" / "fake"

@@ -18,7 +18,7 @@ from sweep.session.ledger import Ledger
 from sweep.session.session import Session
 from sweep.space.language.reader import read_space
 from sweep.space.space import Space
-from sweep.tracking import process as publisher
+from sweep.tracking import process
 
 WANDB_FILE = """
 program: train.py
@@ -55,11 +55,11 @@ def problems(folder: Path, text: str, *overrides: str) -> list[str]:
 def without_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give drivers in this process a publisher that takes everything at once and says nothing."""
 
-    def start(folder: Path, uri: str = "", how: str = publisher.FOLLOW) -> subprocess.Popen[bytes]:
+    def start(folder: Path, uri: str = "", how: str = process.FOLLOW) -> subprocess.Popen[bytes]:
         # It ends when its driver closes the pipe, as the publisher does.
         return subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
-    monkeypatch.setattr(publisher, "start", start)
+    monkeypatch.setattr(process, "start", start)
 
 
 def session_in(
