@@ -1,7 +1,8 @@
-"""The command as a user types it, in a process of its own."""
+"""The command as a user types it; in a process of its own where that is the point."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,30 +10,49 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sweep.cli.main import cli
+from sweep.cli.main import cli, main
 
 ROOT = Path(__file__).parents[2]
 
 
-def sweep(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sweep", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def sweep(*arguments: object) -> Done:
+    """The entry point with these words, in this process: starting Python and torch takes longer."""
+    out, err = io.StringIO(), io.StringIO()
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(ROOT)
+        patch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def test_a_bad_space_gives_one_message_and_exit_code_2(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("search:\n  optim.lrr: [1]\n  train.epochs: [none]\n")
 
-    done = sweep("run", path, "--runs", tmp_path / "runs")
+    done = subprocess.run(
+        [sys.executable, "-m", "sweep", "run", path, "--runs", tmp_path / "runs"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert done.returncode == 2
     assert "has 2 problems" in done.stderr
