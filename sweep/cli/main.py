@@ -209,7 +209,7 @@ def ui(port: int, host: str, runs: Path) -> None:
         click.echo(f"MLflow: {uri.rstrip('/')}{path}")
         return
     click.echo(f"Curves: http://{host}:{port}{path}\nCtrl-C stops the server.", err=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     if artifact_root(runs, uri):
         command += ["--default-artifact-root", artifact_root(runs, uri)]

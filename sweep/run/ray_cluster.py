@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
+from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 # Read by Ray when it is imported or started, so they are set before; workers inherit them.
 QUIET = {
@@ -25,7 +28,7 @@ from sweep.errors import UNREACHABLE, SweepError  # noqa: E402
 from sweep.run.interrupt import Interrupt  # noqa: E402
 
 OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
-FORWARDED = ("SWEEP_CACHE", "TIKTOKEN_CACHE_DIR")  # to workers on other nodes
+FORWARDED = ("SWEEP_CACHE", "TIKTOKEN_CACHE_DIR")  # to workers, who may be on other nodes
 JOINING = {"RAY_gcs_server_port_wait_time_s": "1"}  # attempts to join, not 20
 SECONDS_TO_CONNECT = 5
 SECONDS_TO_LEAVE = 20
@@ -74,6 +77,23 @@ class Cluster:
 
 
 def _connect(address: str | None) -> None:
+    with tempfile.TemporaryDirectory(prefix="sweep-") as empty:
+        _start_or_join(address, worker_environment(empty))
+
+
+def worker_environment(empty: str) -> dict[str, Any]:
+    """Ray's runtime_env: workers stand in a copy of the folder `empty`, on whichever node.
+
+    Ray else puts the driver's folder first on their sys.path (`connect` in ray/_private/worker.py),
+    and a model.py there would be imported instead of our package. Paths they are given are
+    absolute: a relative one would mean another folder to them.
+    """
+    caches = {name: os.path.abspath(os.environ[name]) for name in FORWARDED if os.environ.get(name)}
+    variables = {**QUIET, **caches, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return {"working_dir": empty, "env_vars": variables}
+
+
+def _start_or_join(address: str | None, environment: dict[str, Any]) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is in the journal
     if address is None:
@@ -82,14 +102,14 @@ def _connect(address: str | None) -> None:
             num_cpus=len(os.sched_getaffinity(0)),
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
+            runtime_env=environment,
             **quiet,
         )
         return
-    variables = QUIET | {name: os.environ[name] for name in FORWARDED if name in os.environ}
     os.environ.update(JOINING)
     try:
         _knock(address)
-        ray.init(address=address, runtime_env={"env_vars": variables}, **quiet)
+        ray.init(address=address, runtime_env=environment, **quiet)
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         raise SweepError(
             f"cannot join the Ray cluster at {address}: {error}",

@@ -61,6 +61,14 @@ def test_a_bad_space_gives_one_message_and_exit_code_2(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_model_py_where_one_stands_is_not_taken_for_our_package(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("raise RuntimeError('the user has this')")
+
+    done = sweep("check", ROOT / "search_spaces" / "quickstart.yaml", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
