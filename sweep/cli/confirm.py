@@ -95,7 +95,7 @@ def confirm(
     from sweep.journal import NAME, read_view
     from sweep.records import Ending
     from sweep.results.confirmation_report import confirmation_data, confirmation_text
-    from sweep.run import Options, Request
+    from sweep.run import Options, Request, has_test_split
     from sweep.run import confirm as run_confirmation
 
     folder = run_folder(folder, runs)
@@ -115,7 +115,9 @@ def confirm(
         click.echo(confirmation_text(view) or "nothing was confirmed")
         if view.end and view.end.ending is not Ending.CONFIRMED:
             click.echo(f"\nIt ended before its plan was through: {view.end}.")
-        if not view.sealed:
+        if not has_test_split(view):
+            click.echo("\nThere is no test split to look at: data.test_tokens is 0.")
+        elif not view.sealed:
             click.echo("\nThe test split is still sealed; --test looks at it, once.")
     sys.exit(code)
 

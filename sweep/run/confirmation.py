@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.config import ConfigError
+from model.config import Config, ConfigError
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
@@ -84,8 +84,8 @@ def confirm(
         recipes = ranking(view)[: request.top]
         if not recipes:
             raise SweepError(f"no trial in {folder} is complete yet", code=1)
-        if request.test and not request.again:
-            _refuse_second_look(view)
+        if request.test:
+            _refuse_look(view, request.again)
         names = tuple(recipe.name for recipe in recipes)
         plan = ConfirmationPlan(names, request.seeds, request.until_separated)
 
@@ -123,8 +123,20 @@ def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> O
     return open_session
 
 
-def _refuse_second_look(view: View) -> None:
-    if view.sealed:
+def has_test_split(view: View) -> bool:
+    """Whether the sweep's corpus has tokens that a confirmation can be tested on."""
+    best = view.ranked()[0]  # data.test_tokens is never searched: each trial has the same
+    return Config.from_settings(best.settings).data.test_tokens != 0
+
+
+def _refuse_look(view: View, again: bool) -> None:
+    """Raise SweepError if there is nothing to look at, or if it was seen and not asked `again`."""
+    if not has_test_split(view):
+        raise SweepError(
+            "there is no test split to look at: data.test_tokens is 0",
+            hint="Leave --test away; the fresh seeds are judged on the validation split.",
+        )
+    if view.sealed and not again:
         raise SweepError(
             f"the test split was looked at before: {sealed_text(view.sealed[-1])}",
             hint="A second look is chosen by the first. With --again it is taken, and every "
@@ -163,10 +175,12 @@ def _note_result(session: Session) -> None:
 
 
 def _may_open(request: Request, session: Session) -> bool:
-    """The test split is looked at when asked, or once when the plan is through."""
+    """The test split, if any, is looked at when asked, or once when the plan is through."""
     view = session.journal.view
     now = confirmed(view)
     if now is None or request.test is False or now.leader in now.diverged:
+        return False
+    if not has_test_split(view):
         return False
     if session.gave_up or session.disk_full:  # such a look could not be noted, or is too early
         return False

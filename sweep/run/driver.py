@@ -155,7 +155,8 @@ def _run_trials(
     if cluster is None:
         from sweep.run import local as local_runner
 
-        if session.space.trial.gpus < 0:  # as Ray has it: one where there are any
+        # As Ray has it: one where there are any. Asking imports torch, so only if it will be used.
+        if session.has_work and session.space.trial.gpus < 0:
             session.agenda.allowance.resources["gpu"] = float(_has_gpu())
         local_runner.run(session, train, folder, interrupt)
     else:

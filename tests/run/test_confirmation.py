@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
 from fakes import SIX_RECIPES, noisy_train
 from sweeps import make_space
 
-from model import files
 from model.config.config import Config
 from model.config.setting import ConfigError
 from model.progress import Progress
@@ -29,31 +27,11 @@ from sweep.run.driver import (
     drive,
     search,
 )
-from sweep.run.manifest import RESOLVED, write_or_compare
+from sweep.run.manifest import RESOLVED
 from sweep.space.settings import BudgetConfig
 
 ASKED = Request(2, 3, until_separated=False, budget=BudgetConfig(trials=99))
 HERE = Options(here=True, plain=True)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished search by the fake trainer; nobody publishes it."""
-    silent = SimpleNamespace(
-        start=lambda folder: None,
-        close=lambda process: None,
-        finish=lambda process: True,
-        lock=files.lock,
-        Locked=files.Locked,
-    )
-    monkeypatch.setattr("sweep.run.driver.process", silent)
-    space = make_space(tmp_path, SIX_RECIPES)
-    space = replace(space, fixed={**space.fixed, "data.digest": "d1"})
-    path = tmp_path / "runs" / "fake"
-    path.mkdir(parents=True)
-    write_or_compare(path, space, SIX_RECIPES)
-    assert drive(Job(space, path, search(space, path)), HERE, noisy_train) == 0
-    return path
 
 
 class Evaluator:
@@ -117,6 +95,24 @@ def test_the_split_stays_sealed_while_runs_are_left_or_it_is_asked_to(folder: Pa
     confirm(folder, short, HERE, noisy_train, evaluate)
     confirm(folder, replace(ASKED, test=False), HERE, noisy_train, evaluate)
 
+    assert evaluate.asked == []
+    assert not (folder / "sealed.json").exists()
+
+
+def test_without_a_test_split_nothing_is_looked_at_and_the_confirmation_says_so(
+    tmp_path: Path, search_in: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = search_in(SIX_RECIPES.replace("evals: 2", "evals: 2, data.test_tokens: 0"))
+    evaluate = Evaluator()
+
+    assert confirm(folder, ASKED, HERE, noisy_train, evaluate) == 0
+    with pytest.raises(SweepError, match=r"no test split to look at: data\.test_tokens is 0"):
+        confirm(folder, replace(ASKED, test=True), HERE, noisy_train, evaluate)
+    with pytest.raises(SystemExit) as exited:
+        cli(["confirm", str(folder), "--top=2", "--seeds=3", "--here"], standalone_mode=False)
+
+    assert exited.value.code == 0
+    assert "There is no test split to look at: data.test_tokens is 0." in capsys.readouterr().out
     assert evaluate.asked == []
     assert not (folder / "sealed.json").exists()
 
