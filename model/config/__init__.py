@@ -5,7 +5,7 @@ from model.config.config import MULTIPLIER, SETTINGS, Config, DataConfig, GPTCon
 from model.config.cost import Cost, trial_cost, trial_flops
 from model.config.data import AS_THERE_IS, TEXT_TEST_TOKENS, VOCABULARIES
 from model.config.number import read_number
-from model.config.optim import FOR_ALL, OptimConfig
+from model.config.optim import FOR_ALL, KINDS, OptimConfig
 from model.config.setting import ConfigError, Setting, Value, did_you_mean
 from model.config.size import (
     HEAD_GATE_INPUTS,
@@ -20,6 +20,7 @@ __all__ = [
     "AS_THERE_IS",
     "FOR_ALL",
     "HEAD_GATE_INPUTS",
+    "KINDS",
     "MULTIPLIER",
     "SETTINGS",
     "TEXT_TEST_TOKENS",

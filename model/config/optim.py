@@ -10,6 +10,18 @@ from model.config.setting import setting
 MULTIPLIER = "optim.weight_decay_multiplier"
 # Optimizers that take every parameter; the others take the blocks' matrices, beside an AdamW.
 FOR_ALL = ("adamw", "lion", "schedule_free")
+# Kinds of parameters beside the blocks' matrices; betas can be given for each.
+KINDS = (
+    "embedding",
+    "head",
+    "scalars",
+    "residual",
+    "x0",
+    "value_gates",
+    "head_gates",
+    "exclusions",
+    "mixes",
+)
 USUAL_WEIGHT_DECAY = 0.1  # the value most recipes leave untouched; multipliers are relative to it
 
 
@@ -45,6 +57,14 @@ class OptimConfig:
     residual_lr: float = setting(
         0.0, "", "peak rate of input scales and skips; 0: as scalars", low=0, high=10
     )
+    mix_lr: float = setting(0.0, "", "peak rate of mixes of heads; 0: as scalars", low=0, high=10)
+    gates_as_matrices: str = setting(
+        "no",
+        "",
+        "gates that are trained and decayed as the blocks' matrices are: of value residuals, or "
+        "of heads too; the others are scalars without decay",
+        choices=("no", "value", "all"),
+    )
     weight_decay_multiplier: float = setting(
         1.0, "x 0.1", "decoupled decay: each step shrinks weights by lr x 0.1 x this", low=0
     )
@@ -69,8 +89,15 @@ class OptimConfig:
     decay_low: float = setting(
         0.7, "x", "decay at the peak rate, with decay_schedule rising", low=0, high=1
     )
-    cautious_decay: bool = setting(
-        False, "", "decay only weights that the update shrinks too (2510.12402)"
+    embedding_decay: float = setting(
+        1.0, "x", "decay of embedding tables, as a multiple of that of the blocks' matrices", low=0
+    )
+    cautious_decay: str = setting(
+        "no",
+        "",
+        "decay only weights that the update shrinks too (2510.12402): of the blocks' matrices "
+        "alone (slowrun), or of all that decays",
+        choices=("no", "matrices", "all"),
     )
     momentum: float = setting(0.95, "", "Muon's momentum", low=0, high=0.999)
     momentum_start: float = setting(0.85, "", "Muon's momentum at first", low=0, high=0.999)
@@ -101,6 +128,11 @@ class OptimConfig:
         high=0.999,
     )
     beta2: float = setting(0.95, "", "mean of squared gradients, as beta1", low=0, high=0.9999)
+    group_betas: tuple[str, ...] = setting(
+        (),
+        "kind:beta1:beta2",
+        "kinds of parameters with betas of their own, as x0:0.96:0.95; kinds: " + ", ".join(KINDS),
+    )
     eps: float = setting(
         1e-8,
         "",
@@ -154,24 +186,46 @@ class OptimConfig:
             raise ValueError("multiples must be 0 or above")
         return curve
 
+    @property
+    def betas(self) -> dict[str, tuple[float, float]]:
+        """`group_betas` by kind of parameter; raises ValueError."""
+        betas = {}
+        for entry in map(str, self.group_betas):
+            kind, *numbers = entry.split(":")
+            if kind not in KINDS:
+                raise ValueError(f"there is no kind {kind!r}, only {', '.join(KINDS)}")
+            if kind in betas:
+                raise ValueError(f"{kind} is there twice")
+            if len(numbers) != 2 or not all(0 <= float(number) < 1 for number in numbers):
+                raise ValueError("an entry is a kind and two numbers from 0 to below 1")
+            betas[kind] = (float(numbers[0]), float(numbers[1]))
+        return betas
+
     def problems(self) -> list[str]:
         """What is possible alone but not together."""
-        found = []
+        problems = []
         try:
             if not self.decay_curve and self.decay_schedule == "piecewise":
-                found.append("optim.decay_points: decay_schedule piecewise needs at least one")
+                problems.append("optim.decay_points: decay_schedule piecewise needs at least one")
         except ValueError as error:
-            found.append(
+            problems.append(
                 f"optim.decay_points: {error}, as in 0:1, 0.4:0.1, 1:1; got "
                 f"{', '.join(map(str, self.decay_points))}"
             )
+        try:
+            _ = self.betas
+        except ValueError as error:
+            problems.append(
+                f"optim.group_betas: {error}, as in x0:0.96:0.95; got "
+                f"{', '.join(map(str, self.group_betas))}"
+            )
         if self.warmup + self.warmdown > 1 and self.schedule.startswith("constant_"):
-            found.append(
+            problems.append(
                 f"optim.warmdown: with optim.warmup ({self.warmup:g}) more than the whole run, "
                 f"got {self.warmdown:g}"
             )
         if self.name == "schedule_free" and self.beta1 == 0:
-            found.append("optim.beta1: schedule_free needs it above 0")
-        if self.name == "schedule_free" and self.cautious_decay:
-            found.append("optim.cautious_decay: schedule_free decays on its own; set it to false")
-        return found
+            problems.append("optim.beta1: schedule_free needs it above 0")
+        if self.name == "schedule_free" and self.cautious_decay != "no":
+            problems.append("optim.cautious_decay: schedule_free decays on its own; set it to no")
+        return problems

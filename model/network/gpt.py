@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import GPTConfig, scaled
+from model.config import KINDS, GPTConfig, scaled
 from model.network.attention import rotary_tables
 from model.network.block import Block, NextButOne
 from model.network.loss import OFFSETS, cross_entropy, offset_weights
@@ -21,6 +21,18 @@ from model.network.norm import Norm, rms_norm
 # The head is a matrix product; sizes off this grid leave tensor cores idle.
 VOCABULARY_MULTIPLE = 64
 SMALL_INIT = 0.02  # GPT-2's, for embeddings that are not normalised or are the head too
+# What the names of parameters hold that are neither matrices of blocks nor gains and biases. Gates
+# and mixes of heads are matrices in form, but small.
+MARKS = {
+    "embedding": (".embedding.", ".positions.", ".value_tables."),
+    "head": (".head.",),
+    "residual": (".input_scale_L", ".skip_L"),
+    "x0": (".x0_scale_L",),
+    "value_gates": (".value_gate.",),
+    "head_gates": (".head_gate.",),
+    "exclusions": (".exclusion_H",),
+    "mixes": (".mix_",),
+}
 X0_INIT = 0.1  # first weight of the embedding in each layer's input (slowrun)
 
 
@@ -241,22 +253,14 @@ class GPT(nn.Module):
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Every parameter in exactly one list, by what an optimizer should make of it."""
-        found: dict[str, list[nn.Parameter]] = {
-            kind: [] for kind in ("matrices", "embedding", "head", "scalars", "residual")
-        }
+        groups: dict[str, list[nn.Parameter]] = {kind: [] for kind in ("matrices", *KINDS)}
         for name, parameter in self.named_parameters():
-            found[_kind(name, parameter)].append(parameter)
-        return found
+            groups[_kind(name, parameter)].append(parameter)
+        return groups
 
 
 def _kind(name: str, parameter: nn.Parameter) -> str:
-    if name in ("input_scale_L", "skip_L"):
-        return "residual"
-    if name == "head.weight":
-        return "head"
-    if name.startswith(("embedding.", "positions.", "value_tables.")):
-        return "embedding"
-    # Gates and mixes of heads are matrices in form only: small, and not to be made orthogonal.
-    if parameter.dim() < 2 or "_gate." in name or ".mix_" in name:
-        return "scalars"
-    return "matrices"
+    for kind, marks in MARKS.items():
+        if any(mark in f".{name}" for mark in marks):
+            return kind
+    return "scalars" if parameter.dim() < 2 else "matrices"

@@ -22,7 +22,9 @@ from model.network import GPT
 from model.optim.muon import Muon
 from model.optim.schedule import decay, momentum, rate
 
-NOT_DECAYED = ("scalars", "residual")  # shrinking a gain or a gate has no meaning of its own
+# Shrinking a gain or a scale has no meaning of its own. Gates decay where they count as matrices.
+DECAYED = ("matrices", "embedding", "head")
+AS_MATRICES = {"no": (), "value": ("value_gates",), "all": ("value_gates", "head_gates")}
 # Preconditioners are renewed every so many steps: at each they would cost more than the network.
 PRECONDITION_EVERY = 10
 
@@ -48,12 +50,16 @@ def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
         "matrices": optim.lr,
         "embedding": optim.embedding_lr or rest,
         "head": optim.head_lr or rest,
-        "scalars": scalars,
         "residual": optim.residual_lr or scalars,
+        "mixes": optim.mix_lr or scalars,
     }
+    kinds: dict[str, list[torch.nn.Parameter]] = {}
+    for kind, parameters in gpt.groups().items():
+        as_matrices = kind in AS_MATRICES[optim.gates_as_matrices]
+        kinds.setdefault("matrices" if as_matrices else kind, []).extend(parameters)
     groups = [
-        _group(name, parameters, peaks[name], optim)
-        for name, parameters in gpt.groups().items()
+        _group(kind, parameters, peaks.get(kind, scalars), optim)
+        for kind, parameters in kinds.items()
         if parameters
     ]
     if optim.name in FOR_ALL:
@@ -66,9 +72,19 @@ def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
 def _group(
     name: str, parameters: list[torch.nn.Parameter], peak: float, optim: OptimConfig
 ) -> dict[str, Any]:
-    decayed = 0.0 if name in NOT_DECAYED else optim.weight_decay
-    about = {"name": name, "peak_lr": peak, "lr": peak, "lr_scale": 1.0}
-    return {"params": parameters, **about, "decay": decayed, "weight_decay": 0.0}
+    decay = optim.weight_decay if name in DECAYED else 0.0
+    cautious = optim.cautious_decay == "all" or optim.cautious_decay == name
+    return {
+        "params": parameters,
+        "name": name,
+        "peak_lr": peak,
+        "lr": peak,
+        "lr_scale": 1.0,
+        "decay": decay * optim.embedding_decay if name == "embedding" else decay,
+        "cautious_decay": cautious,  # Lion has a `cautious` of its own
+        "weight_decay": 0.0,
+        **({"betas": optim.betas[name]} if name in optim.betas else {}),
+    }
 
 
 def _adamw(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
@@ -128,8 +144,8 @@ def _by_shape(group: dict[str, Any], scale: str) -> list[dict[str, Any]]:
     for (rows, columns), parameters in shapes.items():
         factor = math.sqrt(max(1, rows / columns)) if scale == "shape" else 1.0
         peak = group["peak_lr"] * factor
-        about = {"name": f"matrices {rows} x {columns}", "peak_lr": peak, "lr": peak}
-        parts.append({**group, **about, "lr_scale": factor, "params": parameters})
+        own = {"name": f"matrices {rows} x {columns}", "peak_lr": peak, "lr": peak}
+        parts.append({**group, **own, "lr_scale": factor, "params": parameters})
     return parts
 
 
@@ -172,10 +188,7 @@ def step(
             group["lr"] = group["peak_lr"] * share
             if "momentum" in group and isinstance(optimizer, Muon):
                 group["momentum"] = momentum(optim, done)
-        if optim.cautious_decay:
-            _step_with_cautious_decay(optimizer, multiple)
-        else:
-            _step_with_decay(optimizer, multiple)
+        _step_with_decay(optimizer, multiple)
         optimizer.zero_grad(set_to_none=True)
 
 
@@ -183,29 +196,25 @@ def step(
 def _step_with_decay(optimizer: Optimizer, multiple: float) -> None:
     """Shrink, then update. AdamW and Muon do it in one go, to the same effect.
 
+    Groups with cautious decay shrink afterwards, and only where the update shrank the weight too,
+    or left it (arXiv 2510.12402): by their weights before, so that both act on the same ones.
     schedule_free decays inside its update, at the point where it takes the gradient: shrinking all
     three of its sequences from outside would break the average that is its point.
     """
     own = isinstance(optimizer, AdamW | Muon) or _is_free(optimizer)
+    cautious = [
+        group for group in optimizer.param_groups if group["cautious_decay"] and group["decay"]
+    ]
     for group in optimizer.param_groups:
-        decayed = group["decay"] * multiple
+        decay_now = 0.0 if group["cautious_decay"] else group["decay"] * multiple
         if own:
-            group["weight_decay"] = decayed
-        elif decayed:
+            group["weight_decay"] = decay_now
+        elif decay_now:
             with_gradient = [p for p in group["params"] if p.grad is not None]
-            torch._foreach_mul_(with_gradient, 1 - group["lr"] * decayed)
+            torch._foreach_mul_(with_gradient, 1 - group["lr"] * decay_now)
+    before = [[parameter.clone() for parameter in group["params"]] for group in cautious]
     optimizer.step()
-
-
-@torch.no_grad()
-def _step_with_cautious_decay(optimizer: Optimizer, multiple: float) -> None:
-    """Decay only where the update shrinks the weight too, or leaves it (arXiv 2510.12402)."""
-    for group in optimizer.param_groups:
-        group["weight_decay"] = 0.0
-    decayed = [group for group in optimizer.param_groups if group["decay"]]
-    before = [[parameter.clone() for parameter in group["params"]] for group in decayed]
-    optimizer.step()
-    for group, weights in zip(decayed, before, strict=True):
+    for group, weights in zip(cautious, before, strict=True):
         shrink = group["lr"] * group["decay"] * multiple
         for parameter, was in zip(group["params"], weights, strict=True):
             agrees = (parameter - was) * was <= 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.config.config import GPTConfig, OptimConfig
+from model.config.config import Config, GPTConfig, OptimConfig
+from model.config.setting import ConfigError
 from model.network.gpt import GPT
 from model.optim.optimizers import (
     describe_groups,
@@ -89,8 +91,8 @@ def test_every_parameter_is_in_exactly_one_group(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "schedule_free"])
-@pytest.mark.parametrize("cautious", [False, True])
-def test_decay_shrinks_every_matrix_by_lr_times_decay_per_step(name: str, cautious: bool) -> None:
+@pytest.mark.parametrize("cautious", ["no", "matrices", "all"])
+def test_decay_shrinks_every_matrix_by_lr_times_decay_per_step(name: str, cautious: str) -> None:
     """Without gradient there is no other change. Gains, biases, gates and scalars keep theirs."""
     gpt = GPT(RICH, vocabulary=50)
     optim = settings(name, weight_decay_multiplier=10 * DECAY, cautious_decay=cautious)
@@ -103,7 +105,7 @@ def test_decay_shrinks_every_matrix_by_lr_times_decay_per_step(name: str, cautio
     step(make_optimizers(gpt, optim), gpt, optim, done=0.0, epochs=1)
 
     for kind, group in groups.items():
-        share = 1.0 if kind in ("scalars", "residual") else 1 - LR * DECAY
+        share = 1 - LR * DECAY if kind in ("matrices", "embedding", "head") else 1.0
         for parameter, was in zip(group, before[kind], strict=True):
             assert torch.allclose(parameter, was * share, rtol=1e-5), kind
 
@@ -134,6 +136,9 @@ def test_rates_can_be_given_for_each_kind_of_parameter() -> None:
         "head": 0.4,
         "scalars": 0.5,
         "residual": 0.5,
+        "x0": 0.5,
+        "value_gates": 0.5,
+        "head_gates": 0.5,
     }
 
 
@@ -200,7 +205,7 @@ def test_the_largest_gradient_is_clipped() -> None:
         {"normuon": True},
         {"momentum": 0.5},
         {"momentum_warmup": 0.5},
-        {"cautious_decay": True},
+        {"cautious_decay": "all"},
         {"weight_decay_multiplier": 0.0},
         {"decay_schedule": "rising"},
         {"schedule": "linear"},
@@ -246,7 +251,7 @@ def test_cautious_decay_is_none_where_the_update_grows_a_weight(name: str) -> No
     """Each step of any optimizer is its step without decay, and then that of agreeing weights."""
     network: Any = OneMatrix()
     plain: Any = OneMatrix()
-    cautious = settings(name, weight_decay_multiplier=10 * DECAY, cautious_decay=True)
+    cautious = settings(name, weight_decay_multiplier=10 * DECAY, cautious_decay="all")
     ours, theirs = make_optimizers(network, cautious), make_optimizers(plain, settings(name))
     kept = 0
     for number, gradient in enumerate(gradients(12)):
@@ -270,13 +275,136 @@ def test_cautious_decay_is_none_where_the_update_grows_a_weight(name: str) -> No
 def test_cautious_decay_shrinks_only_where_the_update_does() -> None:
     """Which is a plain step whose decay is left out elsewhere."""
     free = trained(settings("adamw"), 1).double()
-    optim = settings("adamw", weight_decay_multiplier=10 * DECAY, cautious_decay=True)
+    optim = settings("adamw", weight_decay_multiplier=10 * DECAY, cautious_decay="all")
 
     cautious = trained(optim, 1).double()
 
     shrinks = (free - start()) * start() <= 0
     assert 0 < shrinks.sum() < shrinks.numel()
     assert torch.allclose(cautious, free - LR * DECAY * start() * shrinks, atol=1e-6)
+
+
+def rich(name: str = "muon", **given: Any) -> tuple[GPT, OptimConfig, dict[str, Tensor]]:
+    """A network of drawn weights after one step on drawn gradients, and its weights before."""
+    torch.manual_seed(0)
+    gpt, optim = GPT(replace(RICH, head_mixing=True), vocabulary=50), settings(name, **given)
+    for parameter in gpt.parameters():
+        torch.nn.init.normal_(parameter)
+        parameter.grad = torch.randn_like(parameter)
+    before = {name: parameter.detach().clone() for name, parameter in gpt.named_parameters()}
+    step(make_optimizers(gpt, optim), gpt, optim, done=0.0, epochs=1)
+    return gpt, optim, before
+
+
+def test_cautious_decay_of_matrices_leaves_embedding_and_head_plain_decay() -> None:
+    """As slowrun has it: its AdamW decays all of a weight, its Muon where the update agrees."""
+    heavy = {"weight_decay_multiplier": 10 * DECAY}
+    free, _, before = rich()
+    cautious, _, _ = rich(cautious_decay="matrices", **heavy)
+    weights = {name: parameter.detach() for name, parameter in cautious.named_parameters()}
+
+    for name, parameter in free.named_parameters():
+        was, now = before[name], parameter.detach()
+        if name in ("embedding.weight", "head.weight"):
+            assert torch.allclose(weights[name], now - LR * DECAY * was, atol=1e-5), name
+        elif name.endswith(("expand.weight", "out.weight")):
+            agrees = (now - was) * was <= 0
+            assert torch.allclose(weights[name], now - LR * DECAY * was * agrees, atol=1e-5), name
+
+
+@pytest.mark.parametrize("which", ["no", "value", "all"])
+def test_gates_that_count_as_matrices_are_moved_by_muon_and_decay(which: str) -> None:
+    """Muon makes an update of unit singular values of them, as slowrun does; AdamW one of signs."""
+    gpt, optim, before = rich(gates_as_matrices=which, muon_scale="shape")
+    as_matrices = {"no": [], "value": ["value_gate"], "all": ["value_gate", "head_gate"]}[which]
+    groups = {
+        id(p): group
+        for optimizer in make_optimizers(gpt, replace(optim, weight_decay_multiplier=10.0))
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+
+    for name, parameter in gpt.named_parameters():
+        if "_gate." not in name:
+            continue
+        update = (before[name] - parameter.detach()) / LR
+        if any(gate in name for gate in as_matrices):
+            assert 0.3 < torch.linalg.svdvals(update).max() < 1.5, name
+            assert groups[id(parameter)]["decay"] == 1.0
+        else:
+            assert torch.allclose(update.abs(), torch.ones_like(update), atol=1e-3), name
+            assert groups[id(parameter)]["decay"] == 0.0
+
+
+def test_kinds_of_parameters_can_have_betas_of_their_own() -> None:
+    """Two steps of Adam by hand, for weights of x0 with slowrun's (0.96, 0.95)."""
+    torch.manual_seed(0)
+    gpt = GPT(RICH, vocabulary=50)
+    optim = settings("muon", beta1=0.8, beta2=0.95, group_betas=("x0:0.96:0.95",), eps=1e-10)
+    optimizers, drawn = make_optimizers(gpt, optim), torch.randn(2, 2, dtype=torch.float64)
+    was = {name: p.detach().double().clone() for name, p in gpt.named_parameters()}
+
+    def by_hand(weight: Tensor, beta1: float, beta2: float) -> Tensor:
+        mean, square = torch.zeros(2).double(), torch.zeros(2).double()
+        for t, gradient in enumerate(drawn, start=1):
+            mean = beta1 * mean + (1 - beta1) * gradient
+            square = beta2 * square + (1 - beta2) * gradient**2
+            weight = weight - LR * mean / (1 - beta1**t) / (square / (1 - beta2**t)).sqrt()
+        return weight
+
+    for gradient in drawn:
+        gpt.x0_scale_L.grad = gpt.input_scale_L.grad = gradient.float()
+        step(optimizers, gpt, optim, done=0.0, epochs=1)
+
+    x0, scale = gpt.x0_scale_L.detach().double(), gpt.input_scale_L.detach().double()
+    assert torch.allclose(x0, by_hand(was["x0_scale_L"], 0.96, 0.95), atol=1e-6)
+    assert torch.allclose(scale, by_hand(was["input_scale_L"], 0.8, 0.95), atol=1e-6)
+    assert not torch.allclose(x0, by_hand(was["x0_scale_L"], 0.8, 0.95), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "schedule_free", "muon"])
+def test_betas_of_a_kind_reach_every_optimizer_that_has_them(name: str) -> None:
+    optimizers = make_optimizers(
+        GPT(RICH, vocabulary=50), settings(name, group_betas=("embedding:0.5:0.6",))
+    )
+
+    betas = {g["name"]: g["betas"] for o in optimizers for g in o.param_groups if "betas" in g}
+    assert betas["embedding"] == (0.5, 0.6)
+    assert betas["head"] == (0.9, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("x1:0.9:0.9", "there is no kind 'x1', only embedding, head"),
+        ("x0:0.9", "an entry is a kind and two numbers from 0 to below 1"),
+        ("x0:0.9:1.5", "an entry is a kind and two numbers"),
+        ("x0:0.9:0.9,x0:0.8:0.8", "x0 is there twice"),
+    ],
+)
+def test_betas_of_no_kind_or_in_another_form_are_refused(given: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Config.from_settings({"optim.group_betas": given})
+
+
+def test_the_embedding_can_be_left_undecayed() -> None:
+    """Marin's recipes decay no embedding (Kim et al.)."""
+    optim = OptimConfig(weight_decay_multiplier=10, embedding_decay=0.0)
+    half = replace(optim, embedding_decay=0.5)
+
+    for settings_, share in ((optim, 0.0), (half, 0.5)):
+        groups = describe_groups(make_optimizers(GPT(RICH, 50), settings_))
+        decays = {group.name: group.decay_per_step / group.lr for group in groups}
+        assert decays["embedding"] == share
+        assert decays["matrices"] == decays["head"] == 1.0
+
+
+def test_mixes_of_heads_can_have_a_rate_of_their_own() -> None:
+    gpt = GPT(replace(RICH, head_mixing=True), 50)
+    groups = describe_groups(make_optimizers(gpt, OptimConfig(scalar_lr=0.5, mix_lr=0.02)))
+
+    rates = {group.name: group.lr for group in groups}
+    assert (rates["mixes"], rates["scalars"]) == (0.02, 0.5)
 
 
 def adamw_formula(steps: int) -> Tensor:

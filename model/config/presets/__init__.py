@@ -64,7 +64,7 @@ CPU: Mapping[str, Value] = {
     "optim.name": "muon",
     "optim.lr": 0.02,
     "optim.rest_lr": 0.008,
-    "optim.cautious_decay": True,
+    "optim.cautious_decay": "all",
     "optim.schedule": "constant_linear",
     "optim.warmup": 0.0,
     "train.shuffle": "documents",
@@ -88,11 +88,6 @@ CPU_SMALL: Mapping[str, Value] = {
     "train.epochs": 8,
 }
 
-BETAS = (
-    "x0 weights have the optimizer's betas, not their own (0.96, 0.95), and decay is cautious for "
-    "embedding and head too."
-)
-MIXES = "Gates are trained by AdamW, not Muon, and mixes of heads at the rate of scalars, not 0.02."
 INITIAL = "Initialised as ours, not as GPT-2."
 RATE = "The rate is GPT-3's at this size (2005.14165); nanoGPT gives none."
 BYTES = "Trained on bytes, not on the characters that the parameters are counted for."
@@ -112,22 +107,19 @@ PRESETS: dict[str, Preset] = {
         source="slowrun, tiny, #94",
         settings=slowrun.TINY,
         published="317M",
-        notes="One rate and pair of betas for all gates and scalars, where the record gives head "
-        f"gates and XSA betas of their own, and value gates Muon. {BETAS} bf16 where it has fp8.",
+        notes="bf16 where it has fp8.",
     ),
     "slowrun-day-one": Preset(
         reproduces="Slowrun's first baseline: val loss 3.402",
         source="slowrun at 0d49316",
         settings=slowrun.DAY_ONE,
         published="2.69B",
-        notes=BETAS,
     ),
     "slowrun-one-hour": Preset(
         reproduces="Slowrun in an hour on 8 GPUs: val loss 3.195",
-        source="slowrun, limited, #96",
+        source="slowrun, limited, #82",
         settings=slowrun.hours(11, cycles=3, replay_epoch=7, average=3),
         published="1.444B",
-        notes=f"{MIXES} {BETAS}",
     ),
     "slowrun-two-hour": Preset(
         reproduces="Slowrun in two hours on 8 GPUs: val loss 3.139",
@@ -137,7 +129,7 @@ PRESETS: dict[str, Preset] = {
             "train.average_recency": True,
         },
         published="1.444B",
-        notes=f"Windows do not grow over the run, nor YaRN with them (#86: 0.006). {MIXES} {BETAS}",
+        notes="Windows do not grow over the run, nor YaRN with them (#86: 0.006).",
     ),
     "slowrun-unlimited": Preset(
         reproduces="one member of Slowrun's ensemble, whose val loss is 2.987",
@@ -145,8 +137,7 @@ PRESETS: dict[str, Preset] = {
         settings=slowrun.UNLIMITED,
         published="1.87B",
         notes="One cycle of 32 epochs (#47), where the record has 96 cycles of 2 epochs, each "
-        "taught by the one before, and mixes hundreds of snapshots. Batches do not vary. "
-        f"{MIXES} {BETAS}",
+        "taught by the one before, and mixes hundreds of snapshots. Batches do not vary.",
     ),
     "gpt2-124m": Preset(
         reproduces="GPT-2 small",

@@ -30,6 +30,7 @@ COMMON: Settings = {
     "optim.name": "adamw",
     "optim.beta1": 0.9,
     "optim.beta2": 0.95,
+    "optim.embedding_decay": 0.0,
     "optim.schedule": "cosine",
     "optim.warmup": 0.01,
     "optim.final_rate": 0.0,
