@@ -46,8 +46,8 @@ class Range:
     step: float = 0.0  # between values, from low on; 0: any value, or every whole one
 
     def has(self, value: object) -> bool:
-        """Whether `value` is a number of the range, on its steps."""
-        if not is_number(value):
+        """Whether `value` is a number of the range: on its steps, and whole where all are."""
+        if not is_number(value) or (self.whole and value % 1 != 0):
             return False
         steps = (value - self.low) / self.step if self.step else 0.0
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
