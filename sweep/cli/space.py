@@ -96,7 +96,7 @@ def plan(
         except ConfigError as error:
             raise SweepError("cannot measure", error.problems) from None
     else:
-        known = speed.given(_rate(rate)) if rate else speed.assumed()
+        known = speed.stated(_rate(rate)) if rate else speed.assumed()
     if as_json:
         click.echo(json.dumps(planning.as_data(found, known), indent=2, allow_nan=False))
     else:

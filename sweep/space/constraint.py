@@ -42,14 +42,13 @@ class Constraint:
 
 def read_constraint(text: object) -> Constraint:
     """`gpt.parameters <= 500M` as a Constraint. Raises ConfigError saying what was expected."""
-    found = FORM.fullmatch(text) if isinstance(text, str) else None
-    if not found:
+    match = FORM.fullmatch(text) if isinstance(text, str) else None
+    if not match:
         raise ConfigError([f"expected text such as gpt.parameters <= 500M, got {text!r}"])
-    quantity, sign, limit = found.groups()
+    quantity, sign, limit = match.groups()
     if quantity not in QUANTITIES:
-        known = ", ".join(QUANTITIES)
-        hint = suggestion(quantity, QUANTITIES)
-        raise ConfigError([f"{quantity} cannot be limited{hint}; these can: {known}"])
+        hint, limited = suggestion(quantity, QUANTITIES), ", ".join(QUANTITIES)
+        raise ConfigError([f"{quantity} cannot be limited{hint}; these can: {limited}"])
     if sign not in ("<=", ">="):
         raise ConfigError([f"write <= or >=, got {quantity} {sign} {limit}"])
     if quantity == SECONDS and sign == ">=":

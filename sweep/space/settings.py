@@ -141,9 +141,9 @@ SECTIONS: dict[str, Any] = {
 }
 RENAMED = {"reference": "baseline"}  # sections that older files have
 SWEEP_SETTINGS: dict[str, Setting] = {
-    name: about
+    name: setting
     for part, config in SECTIONS.items()
-    for name, about in describe(part, config).items()
+    for name, setting in describe(part, config).items()
 }
 
 

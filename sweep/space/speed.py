@@ -38,7 +38,7 @@ class Speed:
         return (cost.flops + cost.evaluation_flops) / self.rate(cost.flops / cost.steps)
 
 
-def given(rate: float) -> Speed:
+def stated(rate: float) -> Speed:
     """The rate that the user knows, FLOP/s of one trial."""
     return Speed(((1.0, rate),), f"{rate:.3g} FLOP/s a trial, as given")
 

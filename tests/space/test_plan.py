@@ -20,7 +20,7 @@ from sweep.format import size, span
 from sweep.space.language.reader import read_space
 from sweep.space.plan import plan, pruning, totals
 from sweep.space.settings import PruneConfig
-from sweep.space.speed import Speed, given
+from sweep.space.speed import Speed, stated
 
 SPACE = """
 search:
@@ -50,7 +50,7 @@ def test_totals_are_trials_times_what_random_draws_expect(tmp_path: Path) -> Non
     text = SPACE + "prune: {rule: none}"
     found = plan(make_space(tmp_path, text))
 
-    spent = totals(found, given(1e9))
+    spent = totals(found, stated(1e9))
 
     costs = [trial_cost({"train.epochs": e, "gpt.scale": s}) for e in (1, 2, 4) for s in (1, 2)]
     expected = 12 * sum(cost.flops for cost in costs) / len(costs)
@@ -79,7 +79,7 @@ def test_proposals_that_break_constraints_are_left_out(tmp_path: Path) -> None:
 
     assert found.infeasible == pytest.approx(0.5, abs=0.1)
     assert {row.searched["gpt.scale"] for row in found.rows} == {1}
-    text = describe_plan(space, found, given(1e12), workers=4)
+    text = describe_plan(space, found, stated(1e12), workers=4)
     assert "12 trials, 2 seeds each" in text
     assert "break gpt.block_parameters <= 120000: replaced, free" in text
     assert "4 at a time" in text

@@ -89,7 +89,7 @@ def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
             hint = f"; under search, {suggestion(key, SETTINGS)[2:]}" if key in SETTINGS else hint
             problems.add(line, key, renamed(key) or f"no such section{hint}")
     hyperparameters, fixed = _settings(parts, problems)
-    given, notes = _sections(parts, problems)
+    sections, notes = _sections(parts, problems)
     if "preset" in parts:
         fixed = _under(fixed, hyperparameters, *parts["preset"], problems)
     name = plain(parts["name"][1]) if "name" in parts else None
@@ -98,7 +98,7 @@ def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
         str(name or default_name),
         tuple(hyperparameters),
         fixed,
-        **{part: _section(part, given[part], problems) for part in given},
+        **{part: _section(part, sections[part], problems) for part in sections},
         points=read_points(parts["points"][1], hyperparameters, problems)
         if "points" in parts
         else (),
@@ -121,12 +121,12 @@ def _settings(parts: Nodes, problems: Problems) -> tuple[list[Hyperparameter], d
         if part not in parts:
             continue
         line, node = parts[part]
-        found, constants = read_leaves(node, part, problems)
-        for name in {hp.setting for hp in hyperparameters} & {hp.setting for hp in found}:
+        searched, constants = read_leaves(node, part, problems)
+        for name in {hp.setting for hp in hyperparameters} & {hp.setting for hp in searched}:
             problems.add(line, name, "is given in search and in parameters; keep one")
         for name in constants.keys() & fixed.keys():
             problems.add(line, name, "is given twice; keep one")
-        hyperparameters += found
+        hyperparameters += searched
         fixed |= constants
     if not hyperparameters and not problems:
         problems.add(0, "search", "nothing to search; give at least one setting with values")
@@ -139,7 +139,7 @@ def _sections(
     parts: Nodes, problems: Problems
 ) -> tuple[dict[str, dict[str, tuple[int, Any]]], tuple[str, ...]]:
     """The sections that are given, as lines and values by key, with W&B's keys among them."""
-    given = {
+    sections = {
         part: {
             key: (line, plain(node)) for key, line, node in entries(parts[part][1], part, problems)
         }
@@ -150,18 +150,19 @@ def _sections(
     foreign, notes = wandb.read_wandb_keys(nodes, problems)
     for part, values in foreign.items():
         for key, value in values.items():
-            if key in given.setdefault(part, {}):
-                line = given[part][key][0]
+            if key in sections.setdefault(part, {}):
+                line = sections[part][key][0]
                 problems.add(line, f"{part}.{key}", "is said by a key of W&B too; keep one")
-            given[part][key] = value
-    return given, notes
+            sections[part][key] = value
+    return sections, notes
 
 
-def _section(part: str, given: dict[str, tuple[int, Any]], problems: Problems) -> Any:
+def _section(part: str, section: dict[str, tuple[int, Any]], problems: Problems) -> Any:
+    """The section as its dataclass, from lines and values by key."""
     values: dict[str, Any] = {}
-    for key, (line, found) in given.items():
+    for key, (line, plain_value) in section.items():
         name = f"{part}.{key}"
-        value = checked(SWEEP_SETTINGS, name, line, as_list(name, found), problems)
+        value = checked(SWEEP_SETTINGS, name, line, as_list(name, plain_value), problems)
         if value is not None:
             values[key] = read_list(name, value, line, problems)
     return SECTIONS[part](**values)
@@ -192,21 +193,21 @@ def _constraints(parts: Nodes, problems: Problems) -> tuple[Constraint, ...]:
         return ()
     node = parts["constraints"][1]
     items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    found = []
+    constraints = []
     for item in items:
         try:
-            found.append(read_constraint(plain(item)))
+            constraints.append(read_constraint(plain(item)))
         except ConfigError as error:
             problems.add(line_of(item), "constraints", str(error))
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(constraints))
 
 
 def _repeat(line: int, node: yaml.Node, problems: Problems) -> int:
-    found = plain(node)
-    seeds = found["seeds"] if isinstance(found, dict) and set(found) == {"seeds"} else found
+    value = plain(node)
+    seeds = value["seeds"] if isinstance(value, dict) and set(value) == {"seeds"} else value
     if isinstance(seeds, bool) or not isinstance(seeds, int) or not 1 <= seeds <= MOST_SEEDS:
         what = f"expected the seeds of each proposal, 1 to {MOST_SEEDS}, as {{seeds: 3}}"
-        problems.add(line, "repeat", f"{what}; got {found!r}")
+        problems.add(line, "repeat", f"{what}; got {value!r}")
         return 1
     return seeds
 
@@ -232,9 +233,9 @@ NUMBERS: dict[str, tuple[type, str]] = {
 }
 
 
-def as_list(name: str, found: object) -> object:
+def as_list(name: str, value: object) -> object:
     """What a file gives for setting `name`, as the list that `--set` takes."""
-    return as_entries(found) if name == "baseline.table" else found
+    return as_entries(value) if name == "baseline.table" else value
 
 
 def read_list(name: str, value: Value, line: int, problems: Problems) -> Value:

@@ -57,8 +57,8 @@ def starter(path: str, name: str, preset_name: str = "") -> str:
     path   what its comments call the file
     Raises ConfigError for a preset that does not exist.
     """
-    given: dict[str, Value] = dict(preset(preset_name).settings) if preset_name else {}
-    config = Config.from_settings(given)
+    settings: dict[str, Value] = dict(preset(preset_name).settings) if preset_name else {}
+    config = Config.from_settings(settings)
     middle = config.train.epochs if preset_name else 4
     epochs = sorted({max(1, middle // 2), middle, 2 * middle})
     lr, high = config.optim.lr, SETTINGS["optim.lr"].high or math.inf
@@ -76,7 +76,7 @@ def starter(path: str, name: str, preset_name: str = "") -> str:
         tokens=f"{config.data.train_tokens:_}",
         middle=middle,
         lr=lr,
-        limit=_rounded_up(2 * trial_cost(given).parameters),
+        limit=_rounded_up(2 * trial_cost(settings).parameters),
     )
 
 

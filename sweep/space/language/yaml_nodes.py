@@ -14,19 +14,21 @@ class Problems:
     """Everything wrong with one file, collected instead of raised, so that all is told at once."""
 
     def __init__(self) -> None:
-        self._found: list[tuple[int, str]] = []
+        self._lines: list[tuple[int, str]] = []
 
     def add(self, line: int, where: str, what: str) -> None:
         """Note a problem in `line`; 0 where none is to blame."""
         place = f"line {line}: " if line else ""
-        self._found.append((line, f"{place}{where}: {what}"))
+        self._lines.append((line, f"{place}{where}: {what}"))
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._lines)
 
     def lines(self) -> list[str]:
         """Them all, by line, each once."""
-        return list(dict.fromkeys(text for _, text in sorted(self._found, key=lambda f: f[0])))
+        return list(
+            dict.fromkeys(text for _, text in sorted(self._lines, key=lambda line: line[0]))
+        )
 
 
 def compose(text: str, problems: Problems) -> yaml.Node | None:
@@ -74,14 +76,14 @@ def entries(node: yaml.Node, where: str, problems: Problems) -> Iterator[tuple[s
 
 
 def checked(
-    known: Mapping[str, Setting], name: str, line: int, value: object, problems: Problems
+    settings: Mapping[str, Setting], name: str, line: int, value: object, problems: Problems
 ) -> Value | None:
     """`value` as setting `name` takes it; None, with a problem noted, if it does not."""
-    if name not in known:
-        problems.add(line, name, f"no such setting{suggestion(name, known)}")
+    if name not in settings:
+        problems.add(line, name, f"no such setting{suggestion(name, settings)}")
         return None
     try:
-        return known[name].check(value)
+        return settings[name].check(value)
     except ConfigError as error:
         problems.add(line, name, str(error))
         return None
