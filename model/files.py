@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
+
+SECONDS_BETWEEN_TRIES = 0.1  # to lock a file that is held
+
+
+def part_of(path: Path) -> Path:
+    """Where `path` is written until it is whole."""
+    return path.with_name(f"{path.name}.part")
 
 
 @contextmanager
@@ -18,29 +24,49 @@ def replaced(path: Path) -> Iterator[Path]:
     A crash at any moment leaves `path` as it was or as it was to be. Raises OSError where the disk
     does not take it, also if the writer is safetensors, which has an error of its own for that.
     """
-    beside = path.with_name(f"{path.name}.part")
+    part = part_of(path)
     try:
-        yield beside
+        yield part
     except SafetensorError as error:
-        raise OSError(f"cannot write {beside}: {error}") from error
-    with beside.open("rb") as file:
+        raise OSError(f"cannot write {part}: {error}") from error
+    with part.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    os.replace(part, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`path` with `text` in it, as UTF-8: after a crash as it was or as it was to be."""
+    with replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 class Locked(Exception):
-    """Somebody else holds the lock."""
+    """Another process, or another part of this one, holds the lock."""
 
 
 @contextmanager
-def lock(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold `path` locked; the system lets go when the process ends, however it ends."""
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise Locked from None
+def lock(path: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Hold the file `path` locked, once who has it lets go; the system lets go for the dead.
+
+    seconds  to wait for it; infinity waits for ever
+    Raises Locked if it is still held then.
+    """
+    from filelock import FileLock, Timeout  # not at the top: `sweep --help` would take 40 ms more
+
+    held = FileLock(
+        path,
+        poll_interval=SECONDS_BETWEEN_TRIES,
+        thread_local=False,  # a generator may be closed by another thread than the one it began in
+        fallback_to_soft=False,  # where the system has no locks: one by existence outlives a kill
+    )
+    try:
+        held.acquire(seconds)
+    except Timeout:
+        raise Locked from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def is_locked(path: Path) -> bool:

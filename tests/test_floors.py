@@ -44,6 +44,7 @@ DOORS = {
     "torch": "model.data model.network model.optim model.training",
     "tiktoken": "model.data",
     "safetensors": "model model.training",
+    "filelock": "model",
 }
 
 

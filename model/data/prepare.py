@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from model.data.token_files import (
     files_by_split,
     find_import,
 )
-from model.files import cache_folder
+from model.files import cache_folder, lock, part_of, replaced
 
 FORMAT = 4  # raise it when the same input would give another table
 TABLE_SUFFIX = ".arrow"
@@ -110,10 +110,10 @@ def prepare(data: DataConfig, watch: Watch = UNWATCHED) -> Path:
     if path.exists():
         return path
     try:
-        with _alone(path) as beside:
-            if beside is not None:
+        with _alone(path) as file:
+            if file is not None:
                 with Workspace(path.parent) as work:
-                    _write(beside, _ingest(data, work, watch), work)
+                    _write(file, _ingest(data, work, watch), work)
     except OSError as error:
         raise ConfigError(
             [
@@ -135,31 +135,22 @@ def _ingest(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
 def _alone(path: Path) -> Iterator[BinaryIO | None]:
     """The file to write the table to, moved to `path` at the end; None if another made it.
 
-    One name for all who prepare this table, and a lock that dies with its holder: what a killed
-    process leaves is written over by the next, and never taken for a table.
+    All who prepare this table write to one file beside it, which they lock. What a killed process
+    leaves is written over by the next, and never taken for a table. Who waited for the lock may
+    have got that of a file that was moved to `path` meanwhile: then the table is there.
     """
-    beside = path.with_suffix(".part")
+    part = part_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        file = beside.open("ab")
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with lock(part, math.inf):
         if path.exists():
-            beside.unlink(missing_ok=True)
-            file.close()
+            part.unlink(missing_ok=True)
             yield None
             return
-        if beside.exists() and os.path.samestat(os.fstat(file.fileno()), beside.stat()):
-            break  # else whoever had the lock moved or removed what we wait for
-        file.close()
-    with file:
         try:
-            file.truncate(0)
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(beside, path)
+            with replaced(path), part.open("wb") as file:
+                yield file
         except BaseException:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.config import ConfigError
-from model.files import replaced
+from model.files import Locked, lock, replaced
 from model.progress import Progress
 
 NAME = "checkpoint.safetensors"
@@ -58,17 +56,11 @@ def locked(folder: Path) -> Iterator[None]:
     ends, however it ends.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + SECONDS_TO_WAIT
-    with (folder / LOCK).open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise ConfigError([f"another process is training in {folder}"]) from None
-                time.sleep(0.1)
-        yield
+    try:
+        with lock(folder / LOCK, SECONDS_TO_WAIT):
+            yield
+    except Locked:
+        raise ConfigError([f"another process is training in {folder}"]) from None
 
 
 def save(folder: Path, state: RunState, tree: Tree) -> None:

@@ -116,7 +116,7 @@ def confirm(
         if view.end and view.end.ending is not Ending.CONFIRMED:
             click.echo(f"\nIt ended before its plan was through: {view.end}.")
         if not has_test_split(view):
-            click.echo("\nThere is no test split to look at: data.test_tokens is 0.")
+            click.echo("\nThe data has no test split, so nothing is sealed.")
         elif not view.sealed:
             click.echo("\nThe test split is still sealed; --test looks at it, once.")
     sys.exit(code)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.config import Config, ConfigError
+from model.config import AS_THERE_IS, Config, ConfigError
+from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
@@ -36,7 +37,6 @@ from sweep.run.manifest import (
     RESOLVED,
     digest_of_trainer,
     read_resolved,
-    write,
 )
 from sweep.session import Session
 from sweep.space import BudgetConfig, Space, TrialConfig
@@ -97,7 +97,7 @@ def confirm(
                 session.note("sealed", **look)
             looks = [_plain(event) for event in session.journal.view.sealed]
             if looks:  # written again: a crash may have come between journal and record
-                write(folder / SEALED, json.dumps(looks, indent=2))
+                write_text(folder / SEALED, json.dumps(looks, indent=2))
 
         opened = _opener(space, folder, plan, view)
         return drive(Job(space, folder, opened, Role.CONFIRM, finish), options, train)
@@ -124,17 +124,26 @@ def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> O
 
 
 def has_test_split(view: View) -> bool:
-    """Whether the sweep's corpus has tokens that a confirmation can be tested on."""
+    """Whether the sweep's data has tokens that a confirmation can be tested on."""
+    from model.data.batches import open_table  # with Arrow, which a start need not wait for
+
     best = view.ranked()[0]  # data.test_tokens is never searched: each trial has the same
-    return Config.from_settings(best.settings).data.test_tokens != 0
+    data = Config.from_settings(best.settings).data
+    if data.test_tokens != AS_THERE_IS:
+        return data.test_tokens > 0
+    try:
+        return not data.path or len(open_table(data).test) > 0
+    except ConfigError:
+        return True  # the look itself says what is wrong
 
 
 def _refuse_look(view: View, again: bool) -> None:
     """Raise SweepError if there is nothing to look at, or if it was seen and not asked `again`."""
     if not has_test_split(view):
         raise SweepError(
-            "there is no test split to look at: data.test_tokens is 0",
-            hint="Leave --test away; the fresh seeds are judged on the validation split.",
+            "there is no test split to look at: the data has none",
+            hint="Leave --test away: fresh seeds are judged on the validation split. For another "
+            "sweep data.test_tokens sets one aside.",
         )
     if view.sealed and not again:
         raise SweepError(

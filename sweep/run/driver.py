@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.config import Config, ConfigError
+from model.files import cache_folder, write_text
 from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
@@ -19,7 +20,7 @@ from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train, shared_trainer
-from sweep.run.manifest import digest_of_trainer, write, write_or_compare
+from sweep.run.manifest import digest_of_trainer, write_or_compare
 from sweep.session import BaselineCache
 from sweep.space import Space
 from sweep.space.baseline import settled
@@ -46,8 +47,6 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     source   the YAML text, kept beside the results
     Raises SweepError for what the user can mend.
     """
-    from model.files import cache_folder
-
     folder = options.runs / space.name
     space = _with_data(space)
     try:
@@ -215,7 +214,7 @@ def _sweep_id(folder: Path) -> str:
     """Random, made with the folder: another sweep of the same name is another sweep."""
     path = folder / "id"
     if not path.exists():
-        write(path, os.urandom(8).hex())
+        write_text(path, os.urandom(8).hex())
     return path.read_text()
 
 

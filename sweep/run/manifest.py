@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 import model
+from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import read_view
@@ -44,9 +45,9 @@ def write_or_compare(folder: Path, space: Space, source: str) -> None:
                 "change, and the space may grow around every trial so far.",
                 code=REFUSED_TO_CONTINUE,
             )
-    write(folder / "environment.json", json.dumps(environment(), indent=2))
-    write(folder / "space.yaml", source)
-    write(resolved, yaml.safe_dump(now, sort_keys=False))
+    write_text(folder / "environment.json", json.dumps(environment(), indent=2))
+    write_text(folder / "space.yaml", source)
+    write_text(resolved, yaml.safe_dump(now, sort_keys=False))
 
 
 def read_resolved(path: Path) -> dict[str, Any]:
@@ -126,9 +127,3 @@ def environment() -> dict[str, Any]:
         "commit": commit or None,
         "cores": len(os.sched_getaffinity(0)),
     }
-
-
-def write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
-    os.replace(beside, path)

@@ -10,6 +10,7 @@ it has. The cursor moves only after the store has the points.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
 import signal
@@ -67,7 +68,7 @@ class Follower:
         try:
             if self._publisher is None:
                 # Two processes that make one fresh database at once would break it.
-                with lock(self._folder.parent / STORE_LOCK, wait=True):
+                with lock(self._folder.parent / STORE_LOCK, math.inf):
                     self._publisher = Publisher(self._folder, self._uri, self._artifacts)
                     self._publisher.publish()
             self._publisher.publish()
@@ -154,7 +155,7 @@ def main(arguments: list[str]) -> int:
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # we say once that a store is away
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the driver decides when we end
-    with lock(lock_path(folder, uri), wait=True):
+    with lock(lock_path(folder, uri), math.inf):
         follower = Follower(folder, uri, artifacts or None)
         return follow(follower) if how == FOLLOW else send_once(follower, folder)
 

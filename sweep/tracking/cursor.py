@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from model.files import write_text
 from sweep.tracking.process import cursor_path, without_password
 
 PARENT = "sweep"
@@ -26,10 +26,7 @@ class Cursor:
     model: dict[str, str] = field(default_factory=dict)  # the best one: trial, id, state
 
     def save(self, folder: Path) -> None:
-        path = cursor_path(folder, self.uri)
-        beside = path.with_name(f"{path.name}.part")
-        beside.write_text(json.dumps(asdict(self)))
-        os.replace(beside, path)
+        write_text(cursor_path(folder, self.uri), json.dumps(asdict(self)))
 
 
 def load_cursor(folder: Path, uri: str) -> Cursor:

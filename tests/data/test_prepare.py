@@ -24,6 +24,7 @@ from model.data.batches import open_table
 from model.data.corpus import pieces
 from model.data.prepare import prepare, table_path
 from model.data.table import digest_of, read_table
+from model.files import part_of
 
 SIZES = {"val_tokens": 500, "test_tokens": 500, "train_tokens": 1000}
 
@@ -95,8 +96,8 @@ table._Forgetful.write = write
         child.communicate()
         assert child.returncode == -signal.SIGKILL
         assert not path.exists()
-        assert [p.name for p in path.parent.iterdir()] == [path.with_suffix(".part").name]
-    assert path.with_suffix(".part").stat().st_size >= 1 << 20
+        assert [p.name for p in path.parent.iterdir()] == [part_of(path).name]
+    assert part_of(path).stat().st_size >= 1 << 20
 
     table = open_table(data)
 

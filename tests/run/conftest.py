@@ -11,7 +11,6 @@ import pytest
 from fakes import SIX_RECIPES, noisy_train
 from sweeps import make_space
 
-from model import files
 from sweep.run.driver import Job, Options, drive, search
 from sweep.run.manifest import write_or_compare
 
@@ -20,11 +19,7 @@ from sweep.run.manifest import write_or_compare
 def search_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Search a space to its end; nobody publishes it. Returns the run folder."""
     silent = SimpleNamespace(
-        start=lambda folder: None,
-        close=lambda process: None,
-        finish=lambda process: True,
-        lock=files.lock,
-        Locked=files.Locked,
+        start=lambda folder: None, close=lambda process: None, finish=lambda process: True
     )
     monkeypatch.setattr("sweep.run.driver.process", silent)
 

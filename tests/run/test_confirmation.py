@@ -106,13 +106,13 @@ def test_without_a_test_split_nothing_is_looked_at_and_the_confirmation_says_so(
     evaluate = Evaluator()
 
     assert confirm(folder, ASKED, HERE, noisy_train, evaluate) == 0
-    with pytest.raises(SweepError, match=r"no test split to look at: data\.test_tokens is 0"):
+    with pytest.raises(SweepError, match="no test split to look at: the data has none"):
         confirm(folder, replace(ASKED, test=True), HERE, noisy_train, evaluate)
     with pytest.raises(SystemExit) as exited:
         cli(["confirm", str(folder), "--top=2", "--seeds=3", "--here"], standalone_mode=False)
 
     assert exited.value.code == 0
-    assert "There is no test split to look at: data.test_tokens is 0." in capsys.readouterr().out
+    assert "The data has no test split, so nothing is sealed." in capsys.readouterr().out
     assert evaluate.asked == []
     assert not (folder / "sealed.json").exists()
 
