@@ -21,6 +21,7 @@ from model.config.presets import (
 from model.config.setting import ConfigError
 from model.config.size import block_parameters, parameters, scaled
 from model.network.gpt import GPT, VOCABULARY_MULTIPLE
+from model.optim.optimizers import make_optimizers
 from model.optim.schedule import decay
 
 # Names, not counts: Marin's Llamas are called by a round size near theirs, as GPT-2 medium is; and
@@ -174,6 +175,98 @@ def test_the_record_of_the_tiny_track_is_spelled_out() -> None:
     assert math.exp(-1 / train.ema_epochs) == pytest.approx(0.15, rel=1e-3)
     assert [config.gpt.window(layer) for layer in (0, 2, 3, 15)] == [1024, 1024, 2048, 2048]
     assert config.gpt.hidden == 2816
+
+
+SLOWRUN = [
+    # kind of parameter, optimizer, decay, betas; then the peak rate in each track
+    ("matrices", "Muon", True, None),
+    ("embedding", "AdamW", True, (0.8, 0.95)),
+    ("head", "AdamW", True, (0.8, 0.95)),
+    ("residual", "AdamW", False, (0.8, 0.95)),
+    ("x0", "AdamW", False, (0.96, 0.95)),
+]
+TRACKS = {
+    "slowrun-tiny": {
+        "rates": (0.032, 0.12, 0.0008, 0.002, 0.2),
+        "gates": {"value_gate": "Muon", "head_gate": "AdamW"},
+        "others": [
+            ("head_gates", 0.2, (0.9, 0.99)),
+            ("exclusions", 0.2, (0.9, 0.95)),
+        ],
+    },
+    "slowrun-day-one": {
+        "rates": (0.02, 0.075, 0.001, 0.00125, 0.125),
+        "gates": {"value_gate": "Muon"},
+        "others": [],
+    },
+    **{
+        name: {
+            "rates": (0.01, 0.0375, 0.0005, 0.00025, 0.025),
+            "gates": {"value_gate": "Muon", "head_gate": "Muon"},
+            "others": [("mixes", 0.02, (0.8, 0.95))],
+        }
+        for name in ("slowrun-one-hour", "slowrun-two-hour", "slowrun-unlimited")
+    },
+}
+
+
+@pytest.mark.parametrize("name", TRACKS)
+def test_a_slowrun_preset_trains_each_kind_of_parameter_as_its_record(name: str) -> None:
+    """Groups of its setup_optimizer: optimizer, rate, decay, betas; cautious in its Muon alone."""
+    config, track = config_of(name), TRACKS[name]
+    with torch.device("meta"):
+        gpt = GPT(config.gpt, 64)
+    made = make_optimizers(gpt, config.optim)
+    groups = {
+        group["name"].partition(" ")[0]: (type(optimizer).__name__, group)
+        for optimizer in made
+        for group in optimizer.param_groups
+    }
+    where = {
+        id(p): type(optimizer).__name__
+        for optimizer in made
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+
+    for (kind, optimizer, decays, betas), peak in zip(SLOWRUN, track["rates"], strict=True):
+        used, group = groups.pop(kind)
+        assert (used, group.get("betas")) == (optimizer, betas), kind
+        assert group["peak_lr"] / group["lr_scale"] == pytest.approx(peak), kind
+        assert group["decay"] == (config.optim.weight_decay if decays else 0.0), kind
+        assert group["cautious_decay"] == (kind == "matrices"), kind
+    for kind, peak, betas in track["others"]:
+        used, group = groups.pop(kind)
+        assert (used, group["decay"], group["betas"]) == ("AdamW", 0.0, betas), kind
+        assert group["peak_lr"] == pytest.approx(peak), kind
+    assert not groups
+    gates = {n.split(".")[-2]: where[id(p)] for n, p in gpt.named_parameters() if "_gate." in n}
+    assert gates == track["gates"]
+
+
+def test_our_own_tiny_recipe_differs_from_the_record_in_two_settings() -> None:
+    ours, record = (config_of(name).settings() for name in ("sweep-tiny", "slowrun-tiny"))
+
+    differ = {name: (record[name], value) for name, value in ours.items() if value != record[name]}
+
+    assert differ == {
+        "gpt.key_offset": ("second_half", "unturned"),
+        "optim.cautious_decay": ("matrices", "all"),
+    }
+
+
+def test_kims_recipes_decay_no_embedding_and_keep_documents_apart() -> None:
+    for name in (name for name in PRESETS if name.startswith("kim-")):
+        config = config_of(name)
+        assert config.gpt.document_mask
+        assert config.optim.embedding_decay == 0
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PRESETS if "Whole epochs" in PRESETS[name].notes]
+)
+def test_notes_tell_how_many_steps_a_preset_takes(name: str) -> None:
+    assert f"Whole epochs: {config_of(name).steps:,} steps, not" in PRESETS[name].notes
 
 
 def test_the_hour_tracks_replay_and_raise_decay_when_they_say() -> None:
