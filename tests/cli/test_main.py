@@ -149,7 +149,7 @@ def test_training_begins_with_a_preset_and_says_what_comes_of_it(
     assert re.fullmatch(r"tokens: train [\d,]+, val 1,025, test 1,025", said[5])
     groups = {line.split("  ")[0]: line.split()[-2:] for line in said[7:]}
     assert groups["embedding"] == ["0.008", f"{0.008 / (0.02 * 8 * 4):.3g}"]
-    assert groups["scalars"] == ["0.008", "0"]
+    assert groups["head_gates"] == ["0.008", "0"]
     table = [line.split("  ") for line in done.stdout.splitlines()]
     assert [cell.strip() for cell in table[0] if cell][-3:] == ["raw", "ema", "seconds"]
     assert len(table) == 1 + 4
@@ -175,7 +175,7 @@ def test_presets_are_listed_with_their_size_and_source() -> None:
 
     assert [line.split()[0] for line in lines[1:]] == list(listed) == list(PRESETS)
     assert re.search(r"slowrun-tiny +316.8M +16 x 1024 +15 x 100M .*#94", "\n".join(lines))
-    assert listed["gpt2-124m"]["parameters"] == 124_439_808
+    assert listed["gpt2-124m"]["parameters"] == 124_337_664
     assert listed["slowrun-tiny"]["settings"]["optim.lr"] == 0.032
 
 
