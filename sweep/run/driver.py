@@ -23,7 +23,7 @@ from sweep.run.local import Train, shared_trainer
 from sweep.run.manifest import digest_of_trainer, write_or_compare
 from sweep.session import BaselineCache
 from sweep.space import Space
-from sweep.space.baseline import settled
+from sweep.space.baseline import with_known_table
 from sweep.tracking import process
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _with_data(space: Space) -> Space:
         table = open_table(data, verify=True)
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
-    baseline = settled(space.baseline, table.about)
+    baseline = with_known_table(space.baseline, table.about)
     return replace(space, fixed={**fixed, "data.digest": table.digest}, baseline=baseline)
 
 

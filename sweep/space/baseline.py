@@ -13,6 +13,7 @@ from typing import Any
 from model.config import SETTINGS, ConfigError
 from sweep.errors import SweepError
 from sweep.records import BaselineRun
+from sweep.space.hyperparameter import as_number
 from sweep.space.settings import BaselineConfig
 
 SLOWRUN = "slowrun"
@@ -29,25 +30,21 @@ WHOLE_VAL = 9_900_000  # tokens; its older file lost the last, incomplete sequen
 Problem = Callable[[str], None]
 
 
-def as_entries(found: object) -> object:
+def as_entries(value: object) -> object:
     """`{200M: 3.7}` or `{200M: [3.7, 3.8]}` of a YAML file as the list that `--set` takes."""
-    if not isinstance(found, Mapping):
-        return found
-    pairs = [(k, v) for k, values in found.items() for v in _listed(values)]
-    return [f"{tokens}:{loss}" for tokens, loss in pairs]
+    if not isinstance(value, Mapping):
+        return value
+    losses = {n: v if isinstance(v, list) else [v] for n, v in value.items()}
+    return [f"{tokens}:{loss}" for tokens, several in losses.items() for loss in several]
 
 
-def _listed(found: object) -> Sequence[object]:
-    return found if isinstance(found, list) else [found]
-
-
-def read_entries(given: Sequence[object], problem: Problem) -> tuple[str, ...]:
+def read_entries(values: Sequence[object], problem: Problem) -> tuple[str, ...]:
     """`baseline.table` spelled out, a file's rows included, so that resolved.yaml holds numbers.
 
-    given   `tokens:loss` pairs, one CSV file, or the name of the built-in table
+    values   `tokens:loss` pairs, one CSV file, or the name of the built-in table
     Tells `problem` of everything that is wrong.
     """
-    texts = [str(entry).strip() for entry in given]
+    texts = [str(value).strip() for value in values]
     if texts == [SLOWRUN] or not texts:
         return tuple(texts)
     if len(texts) == 1 and ":" not in texts[0]:
@@ -81,16 +78,16 @@ def _read_csv(path: Path, problem: Problem) -> list[tuple[str, str, str]]:
     ]
 
 
-def _number(text: str) -> float | None:
-    """A loss, or a number of tokens with its suffix."""
+def _token_count(text: str) -> float | None:
+    """A number of tokens with its suffix."""
     try:
-        return float(SETTINGS["data.train_tokens"].check(text.strip()))  # type: ignore[arg-type]
+        return as_number(SETTINGS["data.train_tokens"].check(text.strip()))
     except ConfigError:
         return None
 
 
 def _entry(where: str, tokens: str, loss: str, problem: Problem) -> str:
-    count = _number(tokens)
+    count = _token_count(tokens)
     try:
         nats = float(loss)
     except ValueError:
@@ -130,7 +127,7 @@ def is_slowruns(about: Mapping[str, Any]) -> bool:
     return bool(digests & held) and about["tokens"]["val"] >= WHOLE_VAL
 
 
-def settled(baseline: BaselineConfig, about: Mapping[str, Any]) -> BaselineConfig:
+def with_known_table(baseline: BaselineConfig, about: Mapping[str, Any]) -> BaselineConfig:
     """`baseline` with Slowrun's table where nothing else is asked for and its tokens are used.
 
     Raises SweepError if the table is asked for and the tokens are others: a multiplier read off

@@ -32,7 +32,7 @@ def problems(
     space   `now` as a space
     view    the trials so far
     """
-    found = []
+    reasons = []
     for part in sorted(now.keys() | before.keys()):
         old, new = before.get(part), now.get(part)
         if old == new or part in (*CHANGEABLE, *GROWING):
@@ -41,22 +41,22 @@ def problems(
             continue  # they are known by their place in the list
         if isinstance(old, dict) and isinstance(new, dict):
             keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-            found += [f"{part}: {k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
+            reasons += [f"{part}: {k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
         elif part == "trainer":
-            found.append("trainer: the code in model/ has changed")
+            reasons.append("trainer: the code in model/ has changed")
         else:
-            found.append(f"{part}: was {old!r}, is {new!r}")
+            reasons.append(f"{part}: was {old!r}, is {new!r}")
     otherwise = _fixed_otherwise(before, now)
-    found += otherwise
+    reasons += otherwise
     if otherwise or all(before.get(part) == now.get(part) for part in GROWING):
-        return found
+        return reasons
     if space.baseline.multiples and view.header.get("train_tokens") != space.train_tokens:
-        found.append(
+        reasons.append(
             f"search: the baseline was measured in multiples of "
             f"{view.header.get('train_tokens')} training tokens, the smallest budget is now "
             f"{space.train_tokens}"
         )
-    return found + _without_place(space, view)
+    return reasons + _without_place(space, view)
 
 
 def place(
@@ -83,9 +83,9 @@ def _in_domain(hp: Hyperparameter, value: Value) -> Value:
             return value
         raise Outside(f"{hp.setting} {value!r}, not within {domain.low:g} to {domain.high:g}")
     check = SETTINGS[hp.setting].check
-    for known in domain.values:
-        if check(known) == check(value):
-            return known
+    for listed in domain.values:
+        if check(listed) == check(value):
+            return listed
     raise Outside(f"{hp.setting} {value!r}, not one of {list(domain.values)}")
 
 
@@ -93,13 +93,13 @@ def _fixed_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     """Settings that no trial varies and that have another value now."""
     old, new = before.get("fixed", {}), now["fixed"]
     searched = {_setting(parameter) for part in (before, now) for parameter in part["search"]}
-    found = []
+    changes = []
     for name in sorted((old.keys() | new.keys()) - searched):
         default = SETTINGS[name].default if name in SETTINGS else None
         was, is_ = old.get(name, default), new.get(name, default)
         if was != is_:
-            found.append(f"fixed: {name} was {was!r}, is {is_!r}")
-    return found
+            changes.append(f"fixed: {name} was {was!r}, is {is_!r}")
+    return changes
 
 
 def _setting(parameter: str) -> str:
@@ -108,20 +108,20 @@ def _setting(parameter: str) -> str:
 
 
 def _without_place(space: Space, view: View) -> list[str]:
-    found = []
+    reasons = []
     for trial in view.searches():
         if trial.outcome is Outcome.FAILED:  # nothing was learned from it
             continue
         try:
             chosen = place(space.hyperparameters, trial.settings)
         except Outside as error:
-            found.append(f"search: trial {trial.name} has {error}")
+            reasons.append(f"search: trial {trial.name} has {error}")
             continue
         name = _trained_otherwise(trial.settings, {**space.fixed, **chosen})
         if name:
-            found.append(f"search: trial {trial.name} would have another {name} now")
-    more = [f"search: and {len(found) - TOLD} more trials"] if len(found) > TOLD else []
-    return found[:TOLD] + more
+            reasons.append(f"search: trial {trial.name} would have another {name} now")
+    more = [f"search: and {len(reasons) - TOLD} more trials"] if len(reasons) > TOLD else []
+    return reasons[:TOLD] + more
 
 
 def _trained_otherwise(old: Mapping[str, Value], new: Mapping[str, Value]) -> str:

@@ -52,7 +52,7 @@ class Plan:
 
 def plan(space: Space) -> Plan:
     """What `space` comes to. Raises SweepError if no trial of it can be trained."""
-    found, broken, impossible = [], 0, 0
+    rows, broken, impossible = [], 0, 0
     sampled = draws(space.hyperparameters, DRAWS)
     for chosen in sampled:
         try:
@@ -63,17 +63,17 @@ def plan(space: Space) -> Plan:
         if row is None:
             broken += 1
         else:
-            found.append(row)
-    extremes = _trainable(list(islice(corners(space.hyperparameters), CORNERS)), space) + found
-    if not found or not extremes:
+            rows.append(row)
+    extremes = _trainable(list(islice(corners(space.hyperparameters), CORNERS)), space) + rows
+    if not rows:
         raise SweepError(f"{space.name} proposes nothing that can be trained and keeps constraints")
     trials = _trials(space)
     left, assumption = pruning(space.prune, trials, _strata(space), _evals(space))
     return Plan(
         trials=trials,
         seeds=space.repeat,
-        rows=_chosen(found, extremes),
-        drawn=tuple(row.cost for row in found),
+        rows=_chosen(rows, extremes),
+        drawn=tuple(row.cost for row in rows),
         infeasible=broken / len(sampled),
         untrainable=impossible / len(sampled),
         baseline=_baseline(space),
@@ -95,19 +95,19 @@ def pruning(config: PruneConfig, trials: int, strata: int, evals: int) -> tuple[
     )
 
 
-def totals(found: Plan, speed: Speed) -> dict[str, dict[str, float]]:
+def totals(expected: Plan, speed: Speed) -> dict[str, dict[str, float]]:
     """Expected tokens, FLOPs and seconds of one trial after the other, by part of the sweep."""
     mean = {
-        "tokens": fmean(cost.tokens for cost in found.drawn),
-        "flops": fmean(cost.flops for cost in found.drawn),
-        "seconds": fmean(speed.seconds(cost) for cost in found.drawn),
+        "tokens": fmean(cost.tokens for cost in expected.drawn),
+        "flops": fmean(cost.flops for cost in expected.drawn),
+        "seconds": fmean(speed.seconds(cost) for cost in expected.drawn),
     }
-    whole = {key: found.trials * value for key, value in mean.items()}
-    pruned = {key: found.pruned * value for key, value in whole.items()}
+    whole = {key: expected.trials * value for key, value in mean.items()}
+    pruned = {key: expected.pruned * value for key, value in whole.items()}
     baseline = {
-        "tokens": float(sum(cost.tokens for _, cost in found.baseline)),
-        "flops": sum(cost.flops for _, cost in found.baseline),
-        "seconds": sum(speed.seconds(cost) for _, cost in found.baseline),
+        "tokens": float(sum(cost.tokens for _, cost in expected.baseline)),
+        "flops": sum(cost.flops for _, cost in expected.baseline),
+        "seconds": sum(speed.seconds(cost) for _, cost in expected.baseline),
     }
     return {
         "search, nothing pruned": whole,
@@ -117,15 +117,15 @@ def totals(found: Plan, speed: Speed) -> dict[str, dict[str, float]]:
     }
 
 
-def as_data(found: Plan, speed: Speed) -> dict[str, Any]:
+def as_data(expected: Plan, speed: Speed) -> dict[str, Any]:
     """The plan as plain data, for --json."""
     return {
-        "trials": found.trials,
-        "seeds": found.seeds,
-        "infeasible": found.infeasible,
-        "untrainable": found.untrainable,
+        "trials": expected.trials,
+        "seeds": expected.seeds,
+        "infeasible": expected.infeasible,
+        "untrainable": expected.untrainable,
         "speed": speed.source,
-        "pruning": {"left": found.pruned, "assumption": found.assumption},
+        "pruning": {"left": expected.pruned, "assumption": expected.assumption},
         "measured_memory": speed.memory,
         "points": [
             {
@@ -134,13 +134,13 @@ def as_data(found: Plan, speed: Speed) -> dict[str, Any]:
                 **asdict(row.cost),
                 "seconds": speed.seconds(row.cost),
             }
-            for row in found.rows
+            for row in expected.rows
         ],
         "baseline": [
             {"run": label, **asdict(cost), "seconds": speed.seconds(cost)}
-            for label, cost in found.baseline
+            for label, cost in expected.baseline
         ],
-        "total": totals(found, speed),
+        "total": totals(expected, speed),
     }
 
 
@@ -162,20 +162,20 @@ def _row(label: str, chosen: Mapping[str, Value], space: Space) -> Row | None:
 
 
 def _trainable(points: Sequence[Mapping[str, Value]], space: Space) -> list[Row]:
-    found = []
+    rows = []
     for chosen in points:
         try:
             row = _row("", chosen, space)
         except ConfigError:
             continue
         if row is not None:
-            found.append(row)
-    return found
+            rows.append(row)
+    return rows
 
 
-def _chosen(found: Sequence[Row], extremes: Sequence[Row]) -> tuple[Row, ...]:
+def _chosen(drawn: Sequence[Row], extremes: Sequence[Row]) -> tuple[Row, ...]:
     """The cheapest and the dearest trial there may be, and quartiles of those drawn."""
-    by_cost = sorted(found, key=lambda row: row.cost.flops)
+    by_cost = sorted(drawn, key=lambda row: row.cost.flops)
     between = [
         Row(label, row.searched, row.settings, row.cost)
         for label, share in QUARTILES.items()

@@ -75,13 +75,13 @@ class Space:
     @property
     def budgets(self) -> tuple[int, int]:
         """The smallest and the largest training budget of any trial."""
-        given: list[Any] = []
+        tokens: list[Any] = []
         for hp in self.hyperparameters:
             if hp.setting == BUDGET:
                 domain = hp.domain
-                given += domain.values if isinstance(domain, Choice) else [domain.low, domain.high]
-        given = given or [self.fixed.get(BUDGET, SETTINGS[BUDGET].default)]
-        return int(min(given)), int(max(given))
+                tokens += domain.values if isinstance(domain, Choice) else [domain.low, domain.high]
+        tokens = tokens or [self.fixed.get(BUDGET, SETTINGS[BUDGET].default)]
+        return int(min(tokens)), int(max(tokens))
 
     def resolved(self) -> dict[str, Any]:
         """Everything spelled out, for resolved.yaml and for comparing two sweeps."""
@@ -98,7 +98,8 @@ class Space:
     def pinned(self, name: str, value: Value) -> Space:
         """The space with one setting fixed; hyperparameters whose condition it decides follow.
 
-        Decay fixed in one way is no longer searched or fixed in the other.
+        Fixing the decay multiplier drops the timescale from what is searched or fixed, and the
+        reverse.
         """
         hyperparameters = []
         for hp in self.hyperparameters:

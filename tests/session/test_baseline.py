@@ -23,7 +23,7 @@ from sweep.run.interrupt import Interrupt
 from sweep.session.baseline_cache import BaselineCache
 from sweep.session.ledger import Ledger, open_storage
 from sweep.session.session import Session
-from sweep.space.baseline import SLOWRUN, settled, table_runs
+from sweep.space.baseline import SLOWRUN, table_runs, with_known_table
 from sweep.space.settings import BaselineConfig
 from sweep.space.space import Space
 
@@ -211,8 +211,8 @@ def about(**changed: object) -> dict[str, object]:
     ],
 )
 def test_slowruns_table_is_used_on_slowruns_tokens(same: dict[str, object]) -> None:
-    assert settled(BaselineConfig(), about(**same)).table == (SLOWRUN,)
-    assert settled(BaselineConfig(multiples=(1, 2)), about(**same)).table == ()
+    assert with_known_table(BaselineConfig(), about(**same)).table == (SLOWRUN,)
+    assert with_known_table(BaselineConfig(multiples=(1, 2)), about(**same)).table == ()
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_slowruns_table_is_used_on_slowruns_tokens(same: dict[str, object]) -> N
     ],
 )
 def test_slowruns_table_is_refused_on_other_tokens(other: dict[str, object]) -> None:
-    assert settled(BaselineConfig(), about(**other)).table == ()
+    assert with_known_table(BaselineConfig(), about(**other)).table == ()
     with pytest.raises(SweepError, match="measured on other validation tokens than these"):
-        settled(BaselineConfig(table=(SLOWRUN,)), about(**other))
+        with_known_table(BaselineConfig(table=(SLOWRUN,)), about(**other))
 
 
 def test_slowruns_table_has_three_sizes_at_six_budgets() -> None:

@@ -60,18 +60,18 @@ def ordered(hyperparameters: Sequence[Hyperparameter], problems: Problems) -> li
                     hp.setting,
                     f"when: {parent} is never {missing[0]} here",
                 )
-    found: list[Hyperparameter] = []
+    in_order: list[Hyperparameter] = []
     waiting = list(hyperparameters)
     while waiting:
         pending = {hp.setting for hp in waiting}
-        ready = [a for a in waiting if not pending & {name for name, _ in a.when}]
+        ready = [hp for hp in waiting if not pending & {name for name, _ in hp.when}]
         if not ready:
             first = waiting[0]
             problems.add(first.line, first.setting, "its conditions go in a circle")
-            return found
-        found += ready
+            return in_order
+        in_order += ready
         waiting = [hp for hp in waiting if hp not in ready]
-    return found
+    return in_order
 
 
 def check_together(space: Space, problems: Problems) -> None:
@@ -82,14 +82,14 @@ def check_together(space: Space, problems: Problems) -> None:
         problems.add(0, "prune.peers", f"must name {BUDGET}, which is searched, or rule be none")
     if space.repeat > 1 and SEED in space.searched:
         problems.add(0, "repeat", f"counts {SEED} up, which is searched; keep one")
-    found: dict[str, None] = {}
+    impossible: dict[str, None] = {}
     for chosen in islice(corners(space.hyperparameters), COMBINATIONS_CHECKED):
-        found |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
+        impossible |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
     if space.baseline.multiples and space.baseline.table:
         problems.add(0, "baseline", "measure multiples, or give a table; not both")
     for point in space.baseline_points:
-        found |= dict.fromkeys(_impossible(space.baseline_run(point)))
-    for text in found:
+        impossible |= dict.fromkeys(_impossible(space.baseline_run(point)))
+    for text in impossible:
         problems.add(0, *text.split(": ", 1))
     if not problems:
         _check_feasible(space, problems)
@@ -114,9 +114,10 @@ def _check_feasible(space: Space, problems: Problems) -> None:
         return
     drawn = draws(space.hyperparameters, POINT_DRAWS) if space.constraints else []
     for point in space.points if drawn else ():
-        found = [violations({**space.fixed, **d, **point}, space.constraints) for d in drawn]
-        for name in found[0]:
-            if all(beyond.get(name, 0) > 0 for beyond in found):
+        settings = [{**space.fixed, **others, **point} for others in drawn]
+        beyonds = [violations(one, space.constraints) for one in settings]
+        for name in beyonds[0]:
+            if all(beyond.get(name, 0) > 0 for beyond in beyonds):
                 problems.add(0, "points", f"{dict(point)} breaks {name} whatever else is drawn")
 
 

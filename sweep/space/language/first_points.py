@@ -28,7 +28,7 @@ def read_points(
         what = "expected a list of mappings, such as - {optim.lr: 0.01, train.epochs: 4}"
         problems.add(line_of(node), "points", what)
         return ()
-    found = []
+    points = []
     for item in node.value:
         point: dict[str, Value] = {}
         lines: dict[str, int] = {}
@@ -42,8 +42,8 @@ def read_points(
                 point[name], lines[name] = as_text(read), line
         _check_inside(point, lines, hyperparameters, problems)
         if point:
-            found.append(point)
-    return tuple(found)
+            points.append(point)
+    return tuple(points)
 
 
 def _check_inside(
