@@ -43,7 +43,6 @@ from typing import Any, NamedTuple
 from model.config.config import Config
 from model.progress import WHOLE, Progress
 from sweep.journal import NAME, read_view
-from sweep.records import Role
 from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.language.reader import read_space
 from sweep.space.space import Space
@@ -214,10 +213,11 @@ def run_ray(space: Space, folder: Path, cores: int, reuse: bool) -> None:
 
 def propose(space: Space) -> list[dict[str, Any]]:
     """The settings that `sweep run` will propose: its random sampler knows only seed and number."""
-    from sweep.session.ledger import Ledger, open_storage
+    from sweep.session.ledger import open_storage
+    from sweep.session.roles import SearchTrials
 
-    ledger = Ledger(open_storage(None), Role.SEARCH, space)
-    return [dict(ledger.ask().settings) for _ in range(space.budget.trials)]
+    search = SearchTrials(open_storage(None), space)
+    return [dict(search.ask().settings) for _ in range(space.budget.trials)]
 
 
 def trains_same(space: Space) -> bool:

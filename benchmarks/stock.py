@@ -22,7 +22,7 @@ import optuna
 from optuna.trial import TrialState
 
 from model.progress import Progress
-from sweep.records import Role, Trial, Verdict
+from sweep.records import Proposal, Trial, Verdict
 from sweep.replay.bank import Bank
 from sweep.session.ledger import suggest
 from sweep.space.settings import PruneConfig, SamplerConfig
@@ -56,7 +56,7 @@ class OptunaTool:
         sampler: optuna.samplers.BaseSampler,
         pruner: optuna.pruners.BasePruner,
     ) -> None:
-        self._axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).axes
+        self._axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).hyperparameters
         self._study = optuna.create_study(sampler=sampler, pruner=pruner)
         self._live: dict[int, optuna.Trial] = {}
         self._epochs = Epochs()
@@ -65,7 +65,7 @@ class OptunaTool:
         live = self._study.ask()
         settings = suggest(live, self._axes)
         self._live[live.number] = live
-        return Trial(live.number, Role.SEARCH, settings, settings)
+        return Trial(live.number, Proposal(settings), settings)
 
     def observe(self, trial: Trial, progress: Progress) -> Verdict:
         live = self._live[trial.number]
@@ -94,7 +94,7 @@ class RayTool:
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.optuna import OptunaSearch
 
-        axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).axes
+        axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).hyperparameters
         self._settings: dict[str, Any] = {}
 
         def space(live: optuna.Trial) -> dict[str, Any]:
@@ -109,12 +109,12 @@ class RayTool:
         self._epochs = Epochs()
 
     def next_trial(self) -> Trial:
-        trial = Trial(self._asked, Role.SEARCH, {}, {})
+        trial = Trial(self._asked, Proposal({}), {})
         self._asked += 1
         self._search.suggest(trial.name)
         self._scheduler.on_trial_add(None, _TuneTrial(trial.name))
         settings = dict(self._settings)
-        return Trial(trial.number, Role.SEARCH, settings, settings)
+        return Trial(trial.number, Proposal(settings), settings)
 
     def observe(self, trial: Trial, progress: Progress) -> Verdict:
         epoch, tune_trial = self._epochs.new(trial, progress), _TuneTrial(trial.name)

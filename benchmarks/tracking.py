@@ -33,8 +33,9 @@ from model.config.config import Config
 from model.progress import WHOLE, Progress
 from sweep import journal as journal_file
 from sweep.journal import Journal
-from sweep.records import End, Ending, Role
-from sweep.session.ledger import Ledger, open_storage
+from sweep.records import End, Ending
+from sweep.session.ledger import open_storage
+from sweep.session.roles import Searching
 from sweep.session.session import Session
 from sweep.space.hyperparameter import Axis, Range
 from sweep.space.settings import BudgetConfig, PruneConfig
@@ -118,8 +119,7 @@ def run_session(folder: Path, trials: int, points: int, ledger: str | None) -> T
     header = {"id": "1", "name": "bench", "trials": trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=1, **header)
     journal.append = spent(journal.append)  # type: ignore[method-assign]
-    ledgers = [Ledger(storage, role, searching) for role in (Role.BASELINE, Role.SEARCH)]
-    session = Session(searching, ledgers, journal)
+    session = Session(searching, Searching.open(storage, searching), journal)
     while (trial := session.next_trial()) is not None:
         for progress in evaluations(Config.from_settings(trial.settings), points):
             if session.observe(trial, progress, USAGE).stop:

@@ -10,7 +10,7 @@ from model import files
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import read_view
-from sweep.records import View
+from sweep.view import View
 
 DRIVER_LOCK = "driver.lock"
 

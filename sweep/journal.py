@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweep.errors import SweepError
-from sweep.records import Event, View
+from sweep.records import Event
+from sweep.view import View
 
 NAME = "journal.jsonl"
 

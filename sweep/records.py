@@ -1,20 +1,21 @@
-"""The nouns everyone shares: Trial, Outcome, and the View that is folded from the journal."""
+"""The nouns everyone shares: what a trial is, how it ended, why a sweep did."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from model.config import Value
-from model.progress import WHOLE
 from sweep.format import short
 
 Event = dict[str, Any]
-ATTEMPT = "attempt"  # from 2 on, when those before failed
-FINALIST = "finalist"  # the search trial that a confirming one runs again
-FRESH = "seed"  # which of the fresh seeds it has, from 1
+SEED = "train.seed"
+SEEDS = (SEED, "train.data_seed")  # in what runs of one recipe differ
+SCALE = "gpt.scale"
+MULTIPLE, ATTEMPT = "multiple", "attempt"  # names in journals, studies and MLflow's parameters
+FINALIST, FRESH = "finalist", "seed"
 
 
 class Outcome(StrEnum):
@@ -91,37 +92,131 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True)
+class Proposal:
+    """A trial that searches: what the sampler, a point of the space or a repeat proposed."""
+
+    role: ClassVar[Role] = Role.SEARCH
+    searched: Mapping[str, Value]  # by setting
+
+    def name(self, number: int) -> str:
+        """By its number in the study."""
+        return f"{number:04d}"
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={short(value)}" for name, value in self.searched.items())
+
+
+@dataclass(frozen=True)
+class BaselinePoint:
+    """A trial that measures the plain baseline; size and seeds only where there are several."""
+
+    role: ClassVar[Role] = Role.BASELINE
+    multiple: int  # of the training budget
+    scale: float | None = None  # of the network
+    seeds: tuple[int, ...] = ()  # values of SEEDS
+    attempt: int = 1  # from 2 on, those before failed
+
+    @property
+    def varied(self) -> dict[str, Value]:
+        """The settings in which points of one multiple differ."""
+        size: dict[str, Value] = {} if self.scale is None else {SCALE: self.scale}
+        return size | dict(zip(SEEDS, self.seeds, strict=False))
+
+    @property
+    def first(self) -> BaselinePoint:
+        """Its first attempt, which stands for what every attempt measures."""
+        return replace(self, attempt=1)
+
+    @property
+    def searched(self) -> Mapping[str, Value]:
+        """As journals have it."""
+        return {MULTIPLE: self.multiple, **self.varied, **_attempt(self.attempt)}
+
+    def name(self, number: int) -> str:
+        """baseline-2x, or baseline-2x-scale0.5-seed1 where there are several sizes and seeds."""
+        parts = [f"baseline-{self.multiple}x"]
+        parts += [f"scale{self.scale:g}"] if self.scale is not None else []
+        parts += [f"seed{self.seeds[0]}"] if self.seeds else []
+        parts += [str(self.attempt)] if self.attempt > 1 else []
+        return "-".join(parts)
+
+    def __str__(self) -> str:
+        return f"plain baseline on {self.multiple}x data {Proposal(self.varied)}".rstrip()
+
+
+@dataclass(frozen=True)
+class FinalistRun:
+    """A trial that runs one of the search's best again with fresh seeds."""
+
+    role: ClassVar[Role] = Role.CONFIRM
+    finalist: str  # name of the search trial
+    seed: int  # which of the fresh seeds it has, from 1
+    attempt: int = 1  # from 2 on, those before failed
+
+    @property
+    def searched(self) -> Mapping[str, Value]:
+        """As journals have it."""
+        return {FINALIST: self.finalist, FRESH: self.seed, **_attempt(self.attempt)}
+
+    def name(self, number: int) -> str:
+        """0012-s3, or 0012-s3-2 for a second attempt."""
+        again = f"-{self.attempt}" if self.attempt > 1 else ""
+        return f"{self.finalist}-s{self.seed}{again}"
+
+    def __str__(self) -> str:
+        return f"{self.finalist} again, fresh seed {self.seed}"
+
+
+Kind = Proposal | BaselinePoint | FinalistRun
+
+
+def _attempt(attempt: int) -> dict[str, Value]:
+    return {ATTEMPT: attempt} if attempt > 1 else {}
+
+
+def read_kind(role: Role, searched: Mapping[str, Any]) -> Kind:
+    """What a trial is, from what journals and studies have of it."""
+    if role is Role.BASELINE:
+        return read_baseline_point(searched)
+    if role is Role.CONFIRM:
+        return read_finalist_run(searched)
+    return Proposal(dict(searched))
+
+
+def read_baseline_point(searched: Mapping[str, Any]) -> BaselinePoint:
+    """What a baseline trial measures, from what journals and studies have of it."""
+    seeds = tuple(int(searched[name]) for name in SEEDS if name in searched)
+    attempt = searched.get(ATTEMPT, 1)
+    return BaselinePoint(searched[MULTIPLE], searched.get(SCALE), seeds, attempt)
+
+
+def read_finalist_run(searched: Mapping[str, Any]) -> FinalistRun:
+    """What a confirming trial runs again, from what journals and studies have of it."""
+    finalist = searched.get(FINALIST) or searched["contender"]  # as version 0.1 called it
+    return FinalistRun(finalist, searched[FRESH], searched.get(ATTEMPT, 1))
+
+
+@dataclass(frozen=True)
 class Trial:
     """One run of the trainer, as it was proposed."""
 
     number: int  # in its study, from 0
-    role: Role
-    searched: Mapping[str, Value]  # what the study chose
+    kind: Kind
     settings: Mapping[str, Value]  # what the trainer is given: fixed and searched
+
+    @property
+    def role(self) -> Role:
+        return self.kind.role
+
+    @property
+    def searched(self) -> Mapping[str, Value]:
+        """What tells it from others of its role."""
+        return self.kind.searched
 
     @property
     def name(self) -> str:
         """Names the trial everywhere: its folder, its MLflow run, the leaderboard."""
-        if self.role is Role.BASELINE:
-            return baseline_name(self.searched)
-        if self.role is Role.CONFIRM:
-            again = f"-{self.searched[ATTEMPT]}" if ATTEMPT in self.searched else ""
-            return f"{self.searched[FINALIST]}-s{self.searched[FRESH]}{again}"
-        return f"{self.number:04d}"
-
-
-def baseline_name(searched: Mapping[str, Value]) -> str:
-    """baseline-2x, or baseline-2x-scale0.5-seed1 where there are several sizes and seeds."""
-    parts = [f"baseline-{searched[MULTIPLE]}x"]
-    parts += [f"scale{searched['gpt.scale']:g}"] if "gpt.scale" in searched else []
-    parts += [f"seed{searched['train.seed']}"] if "train.seed" in searched else []
-    parts += [str(searched[ATTEMPT])] if ATTEMPT in searched else []
-    return "-".join(parts)
-
-
-def baseline_point(searched: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
-    """What a baseline trial measures, whichever attempt it is."""
-    return tuple(sorted((name, v) for name, v in searched.items() if name != ATTEMPT))
+        return self.kind.name(self.number)
 
 
 @dataclass(frozen=True)
@@ -132,203 +227,6 @@ class Verdict:
     reason: str = ""
 
 
-@dataclass
-class TrialView:
-    """What the journal tells about one trial."""
-
-    name: str
-    role: Role
-    searched: dict[str, Value]
-    settings: dict[str, Value]
-    started: int  # milliseconds since 1970
-    observations: list[Event] = field(default_factory=list)
-    ending: TrialEnding | None = None  # None while it runs
-    reason: str = ""  # in words, where there is more to say
-    ended: int | None = None
-    flops: float = 0.0  # training FLOPs of its whole schedule
-    devices: float = 0.0  # GPUs it has, or CPU cores where it has none
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What it counts as; None while it runs."""
-        return self.ending.outcome if self.ending else None
-
-    @property
-    def last(self) -> Event | None:
-        """The latest observation."""
-        return self.observations[-1] if self.observations else None
-
-    @property
-    def val_loss(self) -> float:
-        """The latest validation loss, nats per token; not a number before the first."""
-        return float(self.last["val_loss"]) if self.last else float("nan")
-
-    @property
-    def seconds(self) -> float:
-        """Seconds it has trained for, as of its latest observation."""
-        return float(self.last["seconds"]) if self.last else 0.0
-
-    @property
-    def done(self) -> float:
-        """Fraction of its own schedule, as of its latest observation."""
-        return float(self.last["basis_points"]) / WHOLE if self.last else 0.0
-
-
-@dataclass
-class View:
-    """A sweep as its journal tells it; console, status, report and MLflow all read this."""
-
-    trials: dict[str, TrialView] = field(default_factory=dict)
-    header: Event = field(default_factory=dict)
-    baseline: list[tuple[float, float]] | None = None  # (tokens, nats per token), once known
-    baseline_runs: list[BaselineRun] = field(default_factory=list)  # what it is the best of
-    baseline_source: str = ""  # "measured", "table" or "slowrun"
-    recalled: list[Event] = field(default_factory=list)  # baseline runs of earlier sweeps
-    end: End | None = None  # why the sweep last stopped; None while it runs
-    handed_back: int = 0  # proposals that did not fit, since a trial last began
-    budgets: dict[Role, Event] = field(default_factory=dict)  # as the last driver of each role had
-    confirm: Event | None = None  # what was last asked to be confirmed, and how
-    confirmed: list[Event] = field(default_factory=list)  # every end of a confirmation
-    sealed: list[Event] = field(default_factory=list)  # every look at the test split
-    _driven: dict[Role, int] = field(default_factory=dict)  # milliseconds of earlier drivers
-    _latest: int = 0  # milliseconds since 1970 of the latest event
-
-    def apply(self, event: Event) -> None:
-        """Fold one journal event in."""
-        kind = event["event"]
-        if kind == "sweep":
-            if self.header:
-                self._driven[self.role] = self._milliseconds(self.role, self._latest)
-            self.header, self.end = event, None
-            self.budgets[self.role] = event.get("budget", {})
-        elif kind == "handed back":
-            self.handed_back += 1
-        elif kind == "trial":
-            self.handed_back = 0
-            self.trials.setdefault(
-                event["trial"],
-                TrialView(
-                    event["trial"],
-                    Role(event["role"]),
-                    event["searched"],
-                    event["settings"],
-                    event["time"],
-                    flops=event.get("flops", 0.0),
-                    devices=event.get("devices", 0.0),
-                ),
-            )
-        elif kind == "observation":
-            self.trials[event["trial"]].observations.append(event)
-        elif kind == "outcome":
-            trial = self.trials[event["trial"]]
-            trial.ending, trial.reason = trial_ending(event), event["reason"]
-            trial.ended = event["time"]
-        elif kind == "baseline":
-            self.baseline = [(tokens, loss) for tokens, loss in event["points"]]
-            # journals of earlier versions have nothing but points, all measured
-            self.baseline_source = event.get("source", "measured")
-            self.baseline_runs = [BaselineRun(*run) for run in event.get("runs", self.baseline)]
-        elif kind == "recalled":
-            self.recalled.append(event)
-        elif kind == "confirm":
-            self.confirm = event
-        elif kind == "confirmed":
-            self.confirmed.append(event)
-        elif kind == "sealed":
-            self.sealed.append(event)
-        elif kind == "end":
-            self.end = End(sweep_ending(event), event["reason"])
-        self._latest = event.get("time", self._latest)
-
-    @property
-    def role(self) -> Role:
-        """What the latest driver runs or ran: the search, or the confirmation."""
-        return Role(self.header.get("role", Role.SEARCH))
-
-    def wall_seconds(self, role: Role, now: int | None = None) -> float:
-        """Time that drivers of `role` have been at work, those that were killed included.
-
-        now   milliseconds since 1970, if a driver is at work
-        """
-        return self._milliseconds(role, self._latest if now is None else now) / 1000
-
-    def _milliseconds(self, role: Role, now: int) -> int:
-        current = now - int(self.header["time"]) if self.header and role is self.role else 0
-        return self._driven.get(role, 0) + current
-
-    def searches(self) -> list[TrialView]:
-        # Copied first: the live view reads this from its own thread while the driver adds trials.
-        return [t for t in list(self.trials.values()) if t.role is Role.SEARCH]
-
-    def running(self) -> list[TrialView]:
-        return [t for t in list(self.trials.values()) if t.outcome is None]
-
-    def count(self, outcome: Outcome) -> int:
-        """Search trials that ended this way."""
-        return sum(t.outcome is outcome for t in self.searches())
-
-    def train_tokens(self, trial: TrialView) -> int:
-        """What `trial` may read: its own budget where that is searched, else the sweep's."""
-        own = trial.settings.get("data.train_tokens", self.header["train_tokens"])
-        return int(own)  # type: ignore[arg-type]
-
-    def ranked(self) -> list[TrialView]:
-        """Complete search trials, lowest final validation loss first."""
-        complete = [t for t in self.searches() if t.outcome is Outcome.COMPLETE]
-        return sorted(complete, key=lambda t: t.val_loss)
-
-
-# How the sentences of version 0.1 begin, whose journals say no ending; the first that fits counts.
-SWEEP_SENTENCES = {
-    "budget spent: nothing": Ending.NOTHING_FITS,
-    "budget spent:": Ending.BUDGET_SPENT,
-    "budget spent": Ending.TRIALS_SPENT,
-    "target loss": Ending.TARGET_REACHED,
-    "nothing left": Ending.NOTHING_LEFT,
-    "every point": Ending.NOTHING_LEFT,
-}
-TRIAL_SENTENCES = {
-    "diverged": TrialEnding.DIVERGED,
-    "would take": TrialEnding.TOO_SLOW,
-    "breaks": TrialEnding.INFEASIBLE,
-}
-
-
-def sweep_ending(event: Event) -> Ending:
-    """Why the driver stopped that wrote this event of an end."""
-    if "ending" in event:
-        return Ending(event["ending"])
-    reason = event["reason"]
-    if reason in set(Ending) - {Ending.BUDGET_SPENT}:
-        return Ending(reason)
-    begins = (ending for text, ending in SWEEP_SENTENCES.items() if reason.startswith(text))
-    return next(begins, Ending.CRASHED)
-
-
-def trial_ending(event: Event) -> TrialEnding:
-    """Why the trial of this event of an outcome ended."""
-    if "ending" in event:
-        return TrialEnding(event["ending"])
-    outcome, reason = Outcome(event["outcome"]), event["reason"]
-    if outcome is not Outcome.PRUNED:
-        return TrialEnding.FINISHED if outcome is Outcome.COMPLETE else TrialEnding.FAILED
-    begins = (ending for text, ending in TRIAL_SENTENCES.items() if reason.startswith(text))
-    return next(begins, TrialEnding.BEHIND)
-
-
-def title(searched: Mapping[str, Value]) -> str:
-    """What makes a trial different, in a line."""
-    if MULTIPLE in searched:
-        rest = {k: v for k, v in searched.items() if k not in (MULTIPLE, ATTEMPT)}
-        return f"plain baseline on {searched[MULTIPLE]}x data {title(rest)}".rstrip()
-    if FINALIST in searched:
-        return f"{searched[FINALIST]} again, fresh seed {searched[FRESH]}"
-    return " ".join(f"{name}={short(value)}" for name, value in searched.items())
-
-
-MULTIPLE = "multiple"  # how many times the training budget a baseline trial gets
-
-
 @dataclass(frozen=True)
 class BaselineRun:
     """One run of the plain recipe, or one cell of a table of them."""
@@ -336,3 +234,9 @@ class BaselineRun:
     tokens: float
     loss: float  # nats per token
     size: float = 1.0  # tells sizes of the network apart; its unit does not matter
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Value], val_loss: float) -> BaselineRun:
+        """The run that trained these settings."""
+        tokens, size = settings["data.train_tokens"], settings.get(SCALE, 1.0)
+        return cls(int(tokens), val_loss, float(size))  # type: ignore[arg-type]

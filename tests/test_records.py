@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.records import Ending, Outcome, TrialEnding, View
+from sweep.records import Ending, Outcome, TrialEnding
+from sweep.view import View
 
 TRIAL = {"event": "trial", "trial": "0000", "role": "search", "searched": {}, "settings": {}}
 

@@ -12,7 +12,7 @@ from model.config.presets import PRESETS
 from sweep.cli.options import json_option, set_option
 from sweep.errors import SweepError
 from sweep.format import count, size, span, table
-from sweep.records import title
+from sweep.records import Proposal
 from sweep.space import Plan, Space, Speed
 from sweep.space.language import read_space
 from sweep.space.plan import totals
@@ -148,7 +148,7 @@ def _points(found: Plan, speed: Speed) -> str:
     head = ["trial", "parameters", "in blocks", "steps", "tokens", "FLOPs", "memory", "time"]
     rows = [[*head, "with"]]
     for row in found.rows:
-        rows.append([row.label, *_cells(row.cost, speed), title(row.searched)])
+        rows.append([row.label, *_cells(row.cost, speed), str(Proposal(row.searched))])
     for label, cost in dict(found.baseline).items():  # seeds cost the same
         rows.append([f"baseline {label}", *_cells(cost, speed), ""])
     return table(rows)

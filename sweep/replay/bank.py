@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from model.config import Value
 from sweep.noise import pooled_deviation
+from sweep.records import SEEDS
 from sweep.replay.curves import Curve
 from sweep.space import (
     BudgetConfig,
@@ -21,7 +22,6 @@ from sweep.space import (
 )
 
 Cell = tuple[Value | None, ...]  # values of Bank.names
-SEEDS = ("train.seed", "train.data_seed")  # differ between repetitions of one cell
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from model.files import replaced
 from model.progress import WHOLE
 from sweep.errors import SweepError
 from sweep.journal import NAME, read_view
-from sweep.records import Event, Outcome, TrialView
+from sweep.records import Event, Outcome
+from sweep.view import TrialView
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,12 +15,7 @@ from typing import Any, Protocol
 
 from model.config import Value
 from model.progress import WHOLE, Progress
-from sweep.records import (
-    Outcome,
-    Role,
-    Trial,
-    Verdict,
-)
+from sweep.records import Outcome, Trial, Verdict
 from sweep.replay.bank import Bank, Cell
 from sweep.replay.curves import Curve
 from sweep.space import PruneConfig, SamplerConfig
@@ -244,10 +239,8 @@ def simulate(
     first  settings that are proposed before any others, in this order
     """
     from sweep.journal import Journal
-    from sweep.session import Ledger, Session, open_storage
+    from sweep.session import Searching, Session, open_storage
 
     space = replace(bank.space(replace(sampler, seed=order), prune, trials), points=tuple(first))
-    storage = open_storage(None)
-    ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
-    session = Session(space, ledgers, Journal(None))
+    session = Session(space, Searching.open(open_storage(None), space), Journal(None))
     return replay(session, bank, bank.repetition(order), workers, compute, cost, target)

@@ -12,15 +12,9 @@ from heapq import heapify, heappop, heappush
 from statistics import median
 
 from sweep.format import finite
-from sweep.records import (
-    End,
-    Ending,
-    Outcome,
-    Role,
-    TrialView,
-    View,
-)
+from sweep.records import End, Ending, Outcome, Role
 from sweep.space import BudgetConfig
+from sweep.view import TrialView, View
 
 SEARCHING = (Role.SEARCH, Role.BASELINE)  # a baseline is part of what a search costs
 NEIGHBOURS = 5  # trials of nearest cost whose speed tells that of another

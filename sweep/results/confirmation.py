@@ -11,13 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from model.config import Value
-from sweep.records import (
-    FINALIST,
-    FRESH,
-    Outcome,
-    Role,
-    View,
-)
+from sweep.records import FinalistRun, Outcome
 from sweep.results.significance import (
     SIGNIFICANCE,
     BySeed,
@@ -25,6 +19,7 @@ from sweep.results.significance import (
     compare,
     leader,
 )
+from sweep.view import View
 
 # Seeds after which `--until-separated` takes an interim look: each look spends a share of the
 # level, so that they come at growing distances.
@@ -155,10 +150,10 @@ def losses_of(view: View) -> dict[str, dict[int, float]]:
     """Final losses of confirming runs, by finalist and seed; infinite for one that diverged."""
     losses: dict[str, dict[int, float]] = {}
     for trial in list(view.trials.values()):
-        if trial.role is Role.CONFIRM and trial.outcome in (Outcome.COMPLETE, Outcome.PRUNED):
-            loss = trial.val_loss if trial.outcome is Outcome.COMPLETE else math.inf
-            seed = int(trial.searched[FRESH])  # type: ignore[arg-type]
-            losses.setdefault(str(trial.searched[FINALIST]), {})[seed] = loss
+        run, outcome = trial.kind, trial.outcome
+        if isinstance(run, FinalistRun) and outcome in (Outcome.COMPLETE, Outcome.PRUNED):
+            loss = trial.val_loss if outcome is Outcome.COMPLETE else math.inf
+            losses.setdefault(run.finalist, {})[run.seed] = loss
     return losses
 
 
@@ -181,9 +176,9 @@ class Rounds:
     def wanted(self, view: View) -> tuple[FreshRun, ...]:
         """Runs to begin now; none while a look waits for those under way, and none in the end."""
         running = {
-            (str(t.searched[FINALIST]), int(t.searched[FRESH]))  # type: ignore[arg-type]
-            for t in view.running()
-            if t.role is Role.CONFIRM
+            (trial.kind.finalist, trial.kind.seed)
+            for trial in view.running()
+            if isinstance(trial.kind, FinalistRun)
         }
         state = state_of(self.plan, losses_of(view), self._begun - running)
         return tuple(run for run in state.wanted if run not in self._begun)

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from sweep.format import finite, table
-from sweep.records import Event, View
+from sweep.records import Event
 from sweep.results.confirmation import (
     ConfirmationPlan,
     ConfirmationState,
@@ -24,6 +24,7 @@ from sweep.results.significance import (
     noise_floor,
     paired_deviation,
 )
+from sweep.view import View
 
 WIDTH = 48  # characters of a drawn interval
 

@@ -11,7 +11,7 @@ from typing import Any
 from sweep.errors import SweepError
 from sweep.format import table
 from sweep.noise import pooled_deviation
-from sweep.records import Outcome, TrialView, View
+from sweep.records import Outcome
 from sweep.results.bootstrap import (
     ASSUMED_SD,
     Baseline,
@@ -24,6 +24,7 @@ from sweep.results.bootstrap import (
 from sweep.results.data_law import DataLaw, misfit
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import ranking
+from sweep.view import TrialView, View
 
 SHOWN = 12  # trials in the table; --json has all
 FAR = 3.0  # standard deviations between seeds that a law may be off

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from model.config import Value
-from sweep.records import TrialView, View
+from sweep.records import SEEDS
 from sweep.results.confirmation import losses_of
 from sweep.results.significance import (
     SIGNIFICANCE,
@@ -22,7 +22,7 @@ from sweep.results.significance import (
     noise_floor,
     t_quantile,
 )
-from sweep.space import SEEDS
+from sweep.view import TrialView, View
 
 NORMAL_95 = 1.96
 PAIRED, FLOOR, EVALUATION = "paired", "floor", "evaluation"

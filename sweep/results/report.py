@@ -11,19 +11,14 @@ from typing import Any
 
 from model.config import Value
 from sweep.format import finite, short, table
-from sweep.records import (
-    Ending,
-    Outcome,
-    Role,
-    TrialView,
-    View,
-)
+from sweep.records import SEEDS, Ending, Outcome, Role
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import ranking, tied
 from sweep.results.significance import mean
-from sweep.space import SEEDS, BudgetConfig
+from sweep.space import BudgetConfig
+from sweep.view import TrialView, View
 
 LEADERS = 10
 # What --json gives of a trial's last observation.

@@ -13,14 +13,7 @@ from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import locked
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import Journal, read_view
-from sweep.records import (
-    FINALIST,
-    FRESH,
-    Event,
-    Outcome,
-    Role,
-    View,
-)
+from sweep.records import Event, FinalistRun, Outcome, Role
 from sweep.results.confirmation import ConfirmationPlan, Rounds
 from sweep.results.confirmation_report import confirmed, sealed_text
 from sweep.results.ranking import ranking
@@ -40,6 +33,7 @@ from sweep.run.manifest import (
 )
 from sweep.session import Session
 from sweep.space import BudgetConfig, Space, TrialConfig
+from sweep.view import View
 
 SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
 
@@ -108,10 +102,11 @@ def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> O
     settings = {trial.name: trial.settings for trial in view.ranked()}
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session import LEDGER, Ledger, open_storage
+        from sweep.session import LEDGER, Confirming, FinalistTrials, open_storage
 
-        ledger = Ledger(open_storage(folder / LEDGER), Role.CONFIRM, space, settings)
-        session = Session(space, [ledger], journal, watch, Rounds(plan, settings))
+        finalists = FinalistTrials(open_storage(folder / LEDGER), space, settings)
+        confirming = Confirming(finalists, Rounds(plan, settings))
+        session = Session(space, confirming, journal, watch)
         session.note(
             "confirm",
             finalists=list(plan.finalists),
@@ -201,12 +196,12 @@ def _look(folder: Path, view: View, evaluate: Evaluate) -> Event:
     now = confirmed(view)
     assert now is not None
     runs = {
-        int(t.searched[FRESH]): t.name  # type: ignore[arg-type]
-        for t in view.trials.values()
-        if t.role is Role.CONFIRM
-        and t.outcome is Outcome.COMPLETE
-        and t.searched[FINALIST] == now.leader
-        and t.searched[FRESH] in now.losses[now.leader]
+        trial.kind.seed: trial.name
+        for trial in view.trials.values()
+        if isinstance(trial.kind, FinalistRun)
+        and trial.outcome is Outcome.COMPLETE
+        and trial.kind.finalist == now.leader
+        and trial.kind.seed in now.losses[now.leader]
     }
     try:
         found = [evaluate(folder / "trials" / runs[seed]) for seed in sorted(runs)]

@@ -19,14 +19,9 @@ from rich.text import Text
 from model.progress import WHOLE
 from sweep.format import duration
 from sweep.records import Event as JournalEvent
-from sweep.records import (
-    Outcome,
-    Role,
-    TrialView,
-    View,
-    title,
-)
+from sweep.records import Outcome, Role, read_baseline_point, read_kind
 from sweep.results.report import counts, efficiency_of
+from sweep.view import TrialView, View
 
 REDRAWS_PER_SECOND = 2
 SECONDS_BETWEEN_HEARTBEATS = 60.0
@@ -129,7 +124,7 @@ def running_table(view: View) -> Table:
         loss = f"{last['val_loss']:.4f}" if last else "-"
         epoch = f"epoch {last['epoch']:.1f}" if last else ""
         bar = ProgressBar(total=WHOLE, completed=done, width=20)
-        grid.add_row(trial.name, bar, f"{done / 100:.0f} %", loss, epoch, title(trial.searched))
+        grid.add_row(trial.name, bar, f"{done / 100:.0f} %", loss, epoch, str(trial.kind))
     return grid
 
 
@@ -157,18 +152,21 @@ def describe(view: View, event: JournalEvent) -> str:
         begun = f"continues; {counts(view)}" if ended else f"begins; {event['trials']} trials"
         return f"sweep {event['name']} {begun}"
     if kind == "trial":
-        last = view.trials[event["trial"]].last
+        trial = view.trials[event["trial"]]
+        last = trial.last
         does = f"goes on from {last['basis_points'] / 100:g} %" if last else "starts"
-        return f"{event['trial']} {does}: {title(event['searched'])}"
+        return f"{event['trial']} {does}: {trial.kind}"
     if kind == "baseline":
         points = ", ".join(
             f"{int(tokens):,} tokens: {loss:.4f}" for tokens, loss in event["points"]
         )
         return f"baseline {BASELINE[event['source']]}: {points}"
     if kind == "recalled":
-        return f"{title(event['searched'])} was measured before: {event['val_loss']:.4f}"
-    if kind == "handed back" and view.handed_back == 1:  # others would say the same
-        return f"a proposal is not begun, as it {event['reason']}: {title(event['searched'])}"
+        point = read_baseline_point(event["searched"])
+        return f"{point} was measured before: {event['val_loss']:.4f}"
+    if kind == "rejected" and view.rejected == 1:  # others would say the same
+        rejected = read_kind(Role(event["role"]), event["searched"])
+        return f"a proposal is not begun, as it {event['reason']}: {rejected}"
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
     return ""

@@ -81,11 +81,10 @@ def search(space: Space, folder: Path, cache: BaselineCache | None = None) -> Op
     """
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session import LEDGER, Ledger, Session, open_storage
+        from sweep.session import LEDGER, Searching, Session, open_storage
 
-        storage = open_storage(folder / LEDGER)
-        ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
-        return Session(space, ledgers, journal, watch, cache=cache)
+        searching = Searching.open(open_storage(folder / LEDGER), space)
+        return Session(space, searching, journal, watch, cache)
 
     return open_session
 
@@ -156,7 +155,7 @@ def _run_trials(
 
         # As Ray has it: one where there are any. Asking imports torch, so only if it will be used.
         if session.has_work and session.space.trial.gpus < 0:
-            session.agenda.allowance.resources["gpu"] = float(_has_gpu())
+            session.queue.budget.resources["gpu"] = float(_has_gpu())
         local_runner.run(session, train, folder, interrupt)
     else:
         from sweep.run import ray_tune as ray_runner

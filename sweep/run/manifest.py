@@ -22,9 +22,9 @@ from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.journal import NAME as JOURNAL
 from sweep.journal import read_view
-from sweep.records import View
 from sweep.space import Space
 from sweep.space.compatibility import problems
+from sweep.view import View
 
 RESOLVED = "resolved.yaml"
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")

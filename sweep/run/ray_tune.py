@@ -50,8 +50,8 @@ def run(
     try:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         resources, at_once = fit(session.space.trial, nodes)
-        session.agenda.allowance.resources = resources
-        session.agenda.allowance.slots = at_once
+        session.queue.budget.resources = resources
+        session.queue.budget.slots = at_once
         bridge = _Bridge(session, folder.absolute())
         tuner = tune.Tuner(
             tune.with_resources(_worker(train), resources),

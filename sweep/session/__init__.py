@@ -1,7 +1,17 @@
 """The sweep without Ray: one Optuna study that proposes and prunes, and what runs next."""
 
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.ledger import LEDGER, Ledger, open_storage
+from sweep.session.ledger import LEDGER, open_storage
+from sweep.session.roles import Confirming, FinalistTrials, Searching
 from sweep.session.session import DISK_FULL, Session
 
-__all__ = ["DISK_FULL", "LEDGER", "BaselineCache", "Ledger", "Session", "open_storage"]
+__all__ = [
+    "DISK_FULL",
+    "LEDGER",
+    "BaselineCache",
+    "Confirming",
+    "FinalistTrials",
+    "Searching",
+    "Session",
+    "open_storage",
+]

@@ -7,54 +7,95 @@ next, which asks it and enqueues none twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.config import SETTINGS, Value
-from sweep.space import Choice, Hyperparameter, Space
+from sweep.records import SEED
+from sweep.space import Choice, Hyperparameter, Point, Space
 
-Point = Mapping[str, Value]
-SEED = "train.seed"
 POINT = "point"  # which of the space's points a trial is
 REPEATS = "repeats"  # the trial whose proposal it trains again
 SEEDS_ON = "seeds_on"  # how far its seed is from the first
+REJECTED_ATTR = "handed_back"  # why the budget rejected a proposal; a name that older studies have
 INFEASIBLE = "infeasible"  # the constraints that a proposal breaks; it was never trained
 POINT_TRIES = 20  # completions of a point that break a constraint, before it is given up
+SETTINGS_ATTR = "settings"  # what a trial got: the study's parameters have names of their own
+Fits = Callable[[Mapping[str, Value]], bool]
 REPEATED = (TrialState.COMPLETE, TrialState.RUNNING)
 
 
-def enqueue_next(study: Study, space: Space) -> None:
-    """Let the next trial be a point not asked yet, else a seed that an earlier proposal lacks."""
+def anything(settings: Mapping[str, Value]) -> bool:
+    """Where there is no budget, all settings fit."""
+    return True
+
+
+def enqueue_next(study: Study, space: Space, fits: Fits = anything) -> None:
+    """Let the next trial be a point not asked yet, else a seed that an earlier proposal lacks.
+
+    fits   whether settings fit the budget: what it rejected is asked again once they do
+    """
     trials = study.get_trials(deepcopy=False)
     if any(trial.state is TrialState.WAITING for trial in trials):
         return
-    times = Counter(t.user_attrs.get(POINT) for t in trials)
-    turned_down = Counter(t.user_attrs.get(POINT) for t in trials if INFEASIBLE in t.user_attrs)
+    chosen = _next_point(trials, space, fits) or _missing_seed(trials, space, fits)
+    if chosen:
+        study.enqueue_trial(*chosen)
+
+
+def has_pending(study: Study, space: Space, fits: Fits = anything) -> bool:
+    """Whether a point or a seed is still to be asked."""
+    trials = study.get_trials(deepcopy=False)
+    waiting = any(trial.state is TrialState.WAITING for trial in trials)
+    return waiting or bool(_next_point(trials, space, fits) or _missing_seed(trials, space, fits))
+
+
+Enqueued = tuple[dict[str, Any], dict[str, int]]  # parameters, and marks of the trial
+
+
+def _next_point(trials: list[FrozenTrial], space: Space, fits: Fits) -> Enqueued | None:
+    """The first of the space's points that no trial was begun for."""
+    tried: dict[int, list[FrozenTrial]] = {number: [] for number in range(len(space.points))}
+    for trial in trials:
+        if trial.user_attrs.get(POINT) in tried:
+            tried[trial.user_attrs[POINT]].append(trial)
     for number, point in enumerate(space.points):
         # What the sampler put beside it may have broken a constraint, which is no fault of its own.
-        if times[number] == turned_down[number] < POINT_TRIES:
-            study.enqueue_trial(
-                parameters(point, space.hyperparameters), user_attrs={POINT: number}
-            )
-            return
-    if missing := _missing_seed(trials, space.repeat):
-        study.enqueue_trial(*missing)
+        infeasible = sum(INFEASIBLE in trial.user_attrs for trial in tried[number])
+        rejected = [trial for trial in tried[number] if REJECTED_ATTR in trial.user_attrs]
+        begun = len(tried[number]) - infeasible - len(rejected)
+        if not begun and infeasible < POINT_TRIES and _fits_now(rejected, space, fits):
+            return parameters(point, space.hyperparameters), {POINT: number}
+    return None
 
 
-def _missing_seed(
-    trials: list[FrozenTrial], seeds: int
-) -> tuple[dict[str, Any], dict[str, int]] | None:
-    """Parameters and marks of the next repeat. What was pruned or failed is not worth others."""
-    had = Counter(trial.user_attrs.get(REPEATS) for trial in trials)
+def _missing_seed(trials: list[FrozenTrial], space: Space, fits: Fits) -> Enqueued | None:
+    """The next repeat of a proposal. What was pruned or failed is not worth others."""
+    begun: Counter[int] = Counter()
+    rejected: dict[int, list[FrozenTrial]] = {}
+    for trial in trials:
+        repeated = trial.user_attrs.get(REPEATS)
+        if repeated is not None and REJECTED_ATTR in trial.user_attrs:
+            rejected.setdefault(repeated, []).append(trial)
+        elif repeated is not None:
+            begun[repeated] += 1
     for trial in trials:
         first = REPEATS not in trial.user_attrs and trial.state in REPEATED
-        if first and had[trial.number] < seeds - 1:
-            marks = {REPEATS: trial.number, SEEDS_ON: had[trial.number] + 1}
+        lacking = first and begun[trial.number] < space.repeat - 1
+        if lacking and _fits_now(rejected.get(trial.number, []), space, fits):
+            marks = {REPEATS: trial.number, SEEDS_ON: begun[trial.number] + 1}
             return dict(trial.params), marks
     return None
+
+
+def _fits_now(rejected: Sequence[FrozenTrial], space: Space, fits: Fits) -> bool:
+    """Whether the last that the budget rejected would fit; true of what it never did."""
+    if not rejected:
+        return True
+    return fits({**space.fixed, **rejected[-1].user_attrs.get(SETTINGS_ATTR, {})})
 
 
 def seed(user_attrs: Mapping[str, Any], space: Space) -> int:

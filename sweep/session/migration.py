@@ -18,13 +18,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from model.config import Value
 from sweep.records import Role
 from sweep.session.distributions import distribution
-from sweep.session.enqueue import INFEASIBLE
-from sweep.session.pruner import SETTINGS_ATTR
+from sweep.session.enqueue import INFEASIBLE, REJECTED_ATTR, SETTINGS_ATTR
 from sweep.space import Space
 from sweep.space.compatibility import Outside, place
 
 SPACE_ATTR = "space"  # what a study searches and what it leaves fixed; set when it is whole
-HANDED_BACK_ATTR = "handed_back"  # why a proposal was not trained
 
 
 def open_study(storage: BaseStorage, role: Role, space: Space) -> optuna.Study:
@@ -76,7 +74,7 @@ def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> Fro
     """`trial` with the parameters that the space as it is now would have given it."""
     if trial.state is TrialState.WAITING:
         # What it is to be has the old names of parameters; it is enqueued again, with the new.
-        about = {HANDED_BACK_ATTR: "waited while the space grew"}
+        about = {REJECTED_ATTR: "waited while the space grew"}
         return create_trial(state=TrialState.FAIL, user_attrs=about)
     chosen: dict[str, Value] = {}
     if SETTINGS_ATTR in trial.user_attrs:  # else it was never told, and has nothing to keep
@@ -87,7 +85,7 @@ def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> Fro
             if trained and INFEASIBLE not in trial.user_attrs:
                 raise
             # Nothing was learned from it; only its number stays taken.
-            about = {**trial.user_attrs, HANDED_BACK_ATTR: f"had {error}"}
+            about = {**trial.user_attrs, REJECTED_ATTR: f"had {error}"}
             return create_trial(state=TrialState.FAIL, user_attrs=about)
     active = [hp for hp in space.hyperparameters if chosen and hp.active(chosen)]
     user_attrs: dict[str, Any] = dict(trial.user_attrs)

@@ -28,10 +28,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from model.progress import WHOLE, Progress
 from sweep.search import Forecast, Known, correct, predict
+from sweep.session.enqueue import SETTINGS_ATTR
 from sweep.space import PruneConfig
 
-# The study's parameters have names of their own; the settings a trial got are kept here.
-SETTINGS_ATTR = "settings"
 FORECASTS: dict[str, Callable[[Known, Sequence[Known]], Forecast]] = {
     "corrected": correct,
     "predicted": predict,

@@ -6,32 +6,21 @@ Ray Tune and a plain loop both drive a Session and reach the same outcomes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from model.progress import WHOLE, Progress
 from sweep.errors import SweepError
 from sweep.journal import Journal
-from sweep.records import (
-    MULTIPLE,
-    End,
-    Ending,
-    Event,
-    Role,
-    Trial,
-    TrialEnding,
-    Verdict,
-    View,
-    baseline_point,
-)
-from sweep.results.confirmation import Rounds
+from sweep.records import End, Ending, Event, Role, Trial, TrialEnding, Verdict
 from sweep.session.baseline import curve
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.ledger import Ledger
 from sweep.session.pruner import compared_loss
-from sweep.session.trial_queue import Agenda, flops
+from sweep.session.roles import BaselineTrials, Confirming, Searching
+from sweep.session.trial_queue import ConfirmationQueue, SearchQueue, flops
 from sweep.space import Space
 from sweep.space.constraint import SECONDS, projected_seconds
+from sweep.view import View
 
 CONTINUE = Verdict(stop=False)
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|disk is full")
@@ -47,24 +36,28 @@ class Session:
     def __init__(
         self,
         space: Space,
-        ledgers: Sequence[Ledger],
+        task: Searching | Confirming,
         journal: Journal,
         watch: Callable[[Event], None] = lambda event: None,
-        rounds: Rounds | None = None,
         cache: BaselineCache | None = None,
     ) -> None:
-        """ledgers: of baseline and search, or that of a confirmation, which goes by `rounds`."""
+        """task: what asks for trials, of a search or of a confirmation."""
         self.space, self.journal, self._cache = space, journal, cache
-        self._ledgers = {ledger.role: ledger for ledger in ledgers}
+        self._search = task.search if isinstance(task, Searching) else None
+        asking = (task.baseline, task.search) if isinstance(task, Searching) else (task.finalists,)
+        self._ledgers = {asker.role: asker.ledger for asker in asking}
         self._watch = watch
         self._reported: dict[str, set[int]] = {}
         self._failures = 0
         self.disk_full = False
         self._catch_up_journal()
-        if Role.BASELINE in self._ledgers:
-            _recall(self._ledgers[Role.BASELINE], space, journal.view, cache, self.note)
-        self._note_baseline()
-        self.agenda = Agenda(space, ledgers, journal, rounds, self.note)
+        self.queue: SearchQueue | ConfirmationQueue
+        if isinstance(task, Searching):
+            _recall(task.baseline, space, journal.view, cache, self.note)
+            self._note_baseline()
+            self.queue = SearchQueue(space, task, journal.view, self.note)
+        else:
+            self.queue = ConfirmationQueue(space, task, journal.view)
 
     @property
     def gave_up(self) -> bool:
@@ -74,24 +67,23 @@ class Session:
     @property
     def has_work(self) -> bool:
         """Whether there is a trial to run; a finished sweep needs no cluster to say so."""
-        return self.agenda.has_work
+        return self.queue.has_work
 
     @property
     def end(self) -> End:
         """Why there is nothing to run."""
-        return End(Ending.GAVE_UP) if self.gave_up else self.agenda.end
+        return End(Ending.GAVE_UP) if self.gave_up else self.queue.end
 
     def certificate(self) -> list[str]:
         """What `sampler.name: coordinate` found around its best, in lines; else none."""
-        search = self._ledgers.get(Role.SEARCH)
-        found = search.certificate() if search else None
-        return found.lines() if found else []
+        certificate = self._search.certificate() if self._search else None
+        return certificate.lines() if certificate else []
 
     def next_trial(self) -> Trial | None:
         """The trial to run next, or None when the budget is spent or the sweep gave up."""
         if self.gave_up or self.disk_full:
             return None
-        trial = self.agenda.next(self._reported)
+        trial = self.queue.next(self._reported)
         if trial is None:
             return None
         self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
@@ -102,7 +94,7 @@ class Session:
             searched=dict(trial.searched),
             settings=dict(trial.settings),
             flops=flops(trial.settings),
-            devices=self.agenda.allowance.devices,
+            devices=self.queue.budget.devices,
         )
         return trial
 
@@ -130,7 +122,7 @@ class Session:
             return self._finish(trial, TrialEnding.TOO_SLOW, too_slow)
         if progress.done:
             return self._finish(trial, TrialEnding.FINISHED, "", progress.val_loss)
-        if new and ledger.should_prune(trial):
+        if new and self._search and trial.role is Role.SEARCH and self._search.should_prune(trial):
             at = progress.basis_points / 100
             return self._finish(trial, TrialEnding.BEHIND, f"behind its peers at {at:g} %")
         return CONTINUE
@@ -162,12 +154,12 @@ class Session:
         error: str = "",
     ) -> Verdict:
         self.journal.sync()  # even after a power cut the ledger must not know more
-        seconds = self._seconds(trial)
-        self._ledgers[trial.role].tell(trial, ending, reason, loss, seconds)
+        violations = {} if ending is TrialEnding.FAILED else self._violations(trial)
+        self._ledgers[trial.role].tell(trial, ending, reason, loss, violations)
         del self._reported[trial.name]
         if self._cache and trial.role is Role.BASELINE and loss is not None:
             self._cache.remember(trial.settings, loss)
-        self.agenda.nothing_fits = False
+        self.queue.nothing_fits = False
         self._note_outcome(trial, ending, reason, error)
         return Verdict(stop=True, reason=reason)
 
@@ -177,14 +169,18 @@ class Session:
         marks = [(event["basis_points"], event["seconds"]) for event in noted]
         return projected_seconds(marks) if marks else 0.0
 
+    def _violations(self, trial: Trial) -> dict[str, float]:
+        """By constraint on seconds, how far a search trial will be beyond its limit."""
+        limits = [c for c in self.space.constraints if c.quantity == SECONDS]
+        if trial.role is not Role.SEARCH or not limits:
+            return {}
+        seconds = self._seconds(trial)
+        return {str(limit): limit.violation(seconds) for limit in limits}
+
     def _too_slow(self, trial: Trial) -> str:
         """Why `trial` is stopped for the time it takes; nothing if it is not."""
-        if trial.role is not Role.SEARCH:
-            return ""
-        limits = [c for c in self.space.constraints if c.quantity == SECONDS]
-        seconds = self._seconds(trial) if limits else 0.0
-        broken = [str(limit) for limit in limits if limit.violation(seconds) > 0]
-        return f"would take {seconds:.0f} s: {', '.join(broken)}" if broken else ""
+        broken = [name for name, beyond in self._violations(trial).items() if beyond > 0]
+        return f"would take {self._seconds(trial):.0f} s: {', '.join(broken)}" if broken else ""
 
     def note(self, event: str, **about: Any) -> None:
         """Add an event to the journal and tell the watcher of it."""
@@ -207,9 +203,9 @@ class Session:
         self._note_baseline()
 
     def _note_baseline(self) -> None:
-        about = curve(self.space, self.journal.view) if Role.BASELINE in self._ledgers else None
-        if about is not None:
-            self.note("baseline", **about)
+        measured = curve(self.space, self.journal.view) if self._search else None
+        if measured is not None:
+            self.note("baseline", **measured)
 
     def _catch_up_journal(self) -> None:
         """Tell the journal of outcomes that the ledger has and a crash kept from it."""
@@ -229,20 +225,18 @@ class Session:
 
 
 def _recall(
-    baseline: Ledger,
+    baseline: BaselineTrials,
     space: Space,
     view: View,
     cache: BaselineCache | None,
     note: Callable[..., None],
 ) -> None:
     """Take over the baseline runs that an earlier sweep measured under the same conditions."""
-    if cache and not len(baseline):
-        known = {baseline_point(event["searched"]) for event in view.recalled}
+    if cache and not len(baseline.ledger):
         for point in baseline.missing():
-            varied = {name: value for name, value in point.items() if name != MULTIPLE}
-            settings = space.baseline_settings(point[MULTIPLE], varied)  # type: ignore[arg-type]
+            settings = space.baseline_run(point)
             loss = cache.recall(settings)
-            if loss is not None and baseline_point(point) not in known:
-                note("recalled", searched=point, settings=settings, val_loss=loss)
-    for event in view.recalled:
-        baseline.recall(event["searched"])
+            if loss is not None and point not in view.recalled:
+                note("recalled", searched=dict(point.searched), settings=settings, val_loss=loss)
+    for point in view.recalled:
+        baseline.recall(point)

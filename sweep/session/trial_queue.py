@@ -1,4 +1,8 @@
-"""What a session runs next, within its budget."""
+"""What a session runs next, within its budget: first what an earlier driver left unfinished.
+
+What cannot end within the budget is not begun. A new proposal is rejected; a trial that was begun
+before stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -8,82 +12,111 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from model.config import ConfigError, trial_flops
-from sweep.journal import Journal
-from sweep.records import (
-    FINALIST,
-    FRESH,
-    End,
-    Ending,
-    Role,
-    Trial,
-    TrialView,
-    View,
-)
+from sweep.records import End, Ending, FinalistRun, Role, Trial
 from sweep.results import budget
 from sweep.results.budget import SEARCHING, Expense, Spent
-from sweep.results.confirmation import Rounds
 from sweep.session.ledger import Ledger
+from sweep.session.roles import BaselineTrials, Confirming, Searching, SearchTrials
 from sweep.space import BudgetConfig, Space, TrialConfig
+from sweep.view import TrialView, View
 
-PROPOSALS = 32  # that may be handed back in a row because they do not fit, half of them at random
+PROPOSALS = 32  # that the budget may reject in a row, half of them drawn at random
 NOTHING_FITS = End(Ending.NOTHING_FITS, "budget spent: nothing that is left fits")
 
 
-class Agenda:
-    """First what an earlier driver left unfinished, then the baseline, then new proposals.
-
-    A confirmation has its rounds instead of the last two. What cannot end within the budget is not
-    begun: a proposal is handed back, a trial that was begun before stays as it is.
-    """
+class SearchQueue:
+    """The trials of a search: the baseline's missing points, then proposals."""
 
     def __init__(
-        self,
-        space: Space,
-        ledgers: Sequence[Ledger],
-        journal: Journal,
-        rounds: Rounds | None,
-        note: Callable[..., None],
+        self, space: Space, searching: Searching, view: View, note: Callable[..., None]
     ) -> None:
-        self._space, self._view, self._rounds, self._note = space, journal.view, rounds, note
-        self._ledgers = {ledger.role: ledger for ledger in ledgers}
-        self._role = Role.SEARCH if rounds is None else Role.CONFIRM
-        roles = SEARCHING if rounds is None else (Role.CONFIRM,)
-        self.allowance = Allowance(space.budget, space.trial, journal.view, roles)
+        self._space, self._view, self._note = space, view, note
+        self._baseline, self._search = searching.baseline, searching.search
+        self.budget = RemainingBudget(space.budget, space.trial, view, SEARCHING)
         self.nothing_fits = False  # until a trial that ends gives back what it was to cost
-        self._begun_seed = 0  # which finalists are being given; none before the first
-        self._left_out = False  # a trial begun by an earlier driver cannot end within this budget
-        self._unfinished = deque(trial for ledger in ledgers for trial in ledger.unfinished())
+        self._unfinished = deque([*self._baseline.unfinished(), *self._search.unfinished()])
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
-        self._baselines_left = 0
-        if rounds is None:
-            self._baselines_left = len(self._ledgers[Role.BASELINE].missing())
+        self._baselines_left = len(self._baseline.missing())
 
     @property
     def has_work(self) -> bool:
         """Whether there is a trial to run."""
-        if self._unfinished or self._baselines_left > 0:
-            return True
-        return not self.spent and (self._rounds is None or bool(self._rounds.wanted(self._view)))
-
-    @property
-    def spent(self) -> End | None:
-        """Which budget is spent, or what was reached; None while another trial may start."""
-        if self._ledgers[self._role].spent() >= self._space.budget.trials:
-            return End(Ending.TRIALS_SPENT)
-        if self.nothing_fits:
-            return NOTHING_FITS
-        if why := self._ledgers[self._role].settled():
-            return End(Ending.NOTHING_LEFT, why)
-        return self.allowance.exhausted
+        return bool(self._unfinished) or self._baselines_left > 0 or self._spent(()) is None
 
     @property
     def end(self) -> End:
         """Why there is nothing to run."""
-        if self._rounds is None:
-            return self.spent or End(Ending.TRIALS_SPENT)
+        return self._spent(()) or End(Ending.TRIALS_SPENT)
+
+    def next(self, running: Collection[str]) -> Trial | None:
+        """The trial to run beside those `running`; None if there is none, or none yet."""
+        while self._unfinished:
+            trial = self._unfinished.popleft()
+            ledger = self._of(trial).ledger
+            if not _misfit(trial, running, self.budget, ledger, self._view):
+                return trial
+        while self._baselines_left > 0:
+            self._baselines_left -= 1
+            trial = self._baseline.ask()
+            if self._accepts(trial, running):
+                return trial
+        for asked in range(PROPOSALS):
+            if self._spent(running):
+                return None
+            at_random = asked >= PROPOSALS // 2
+            trial = self._search.ask(at_random, lambda new: self.budget.fits(new, running))
+            if self._accepts(trial, running):
+                return trial
+        self.nothing_fits = True
+        return None
+
+    def _spent(self, running: Collection[str]) -> End | None:
+        """Which budget is spent, or what was reached; None while another trial may start."""
+        if self._search.ledger.spent() >= self._space.budget.trials:
+            return End(Ending.TRIALS_SPENT)
+        if self.nothing_fits:
+            return NOTHING_FITS
+        if why := self._search.nothing_left(lambda new: self.budget.fits(new, running)):
+            return End(Ending.NOTHING_LEFT, why)
+        return self.budget.exhausted
+
+    def _accepts(self, trial: Trial, running: Collection[str]) -> bool:
+        """Whether a proposal can end within the budget; if not, it is rejected."""
+        why = self.budget.misfit(trial, running)
+        if why:
+            self._of(trial).ledger.reject(trial, why)
+            self._note("rejected", role=trial.role, searched=dict(trial.searched), reason=why)
+        return not why
+
+    def _of(self, trial: Trial) -> BaselineTrials | SearchTrials:
+        return self._baseline if trial.role is Role.BASELINE else self._search
+
+
+class ConfirmationQueue:
+    """The runs of finalists that the rounds of a confirmation want."""
+
+    def __init__(self, space: Space, confirming: Confirming, view: View) -> None:
+        self._space, self._view = space, view
+        self._finalists, self._rounds = confirming.finalists, confirming.rounds
+        self.budget = RemainingBudget(space.budget, space.trial, view, (Role.CONFIRM,))
+        self.nothing_fits = False  # until a trial that ends gives back what it was to cost
+        self._begun_seed = 0  # which finalists are being given; none before the first
+        self._left_out = False  # a run begun by an earlier driver cannot end within this budget
+        self._unfinished = deque(self._finalists.unfinished())
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a trial to run."""
+        if self._unfinished:
+            return True
+        return self._spent is None and bool(self._rounds.wanted(self._view))
+
+    @property
+    def end(self) -> End:
+        """Why there is nothing to run."""
         if self._rounds.over(self._view):
             return End(Ending.CONFIRMED)
-        return self.spent or (NOTHING_FITS if self._left_out else End(Ending.RUNS_FAILED))
+        return self._spent or (NOTHING_FITS if self._left_out else End(Ending.RUNS_FAILED))
 
     def next(self, running: Collection[str]) -> Trial | None:
         """The trial to run beside those `running`; None if there is none, or none yet."""
@@ -91,62 +124,52 @@ class Agenda:
             trial = self._unfinished.popleft()
             if self._resumes(trial, running):
                 return trial
-        return self._new(running) if self._rounds is None else self._again(self._rounds, running)
-
-    def _resumes(self, trial: Trial, running: Collection[str]) -> bool:
-        if self._rounds is not None:
-            finalist, seed = str(trial.searched[FINALIST]), int(trial.searched[FRESH])  # type: ignore[arg-type]
-            self._rounds.begun(finalist, seed)
-            if finalist not in self._rounds.plan.finalists:
-                return False
-        why = self.allowance.misfit(trial, running)
-        self._left_out = self._left_out or bool(why)
-        if why and trial.name not in self._view.trials:
-            self._ledgers[trial.role].hand_back(trial, why)
-        return not why
-
-    def _new(self, running: Collection[str]) -> Trial | None:
-        while self._baselines_left > 0:
-            self._baselines_left -= 1
-            trial = self._ledgers[Role.BASELINE].ask()
-            if self._fits(trial, running):
-                return trial
-        for asked in range(PROPOSALS):
-            if self.spent:
-                return None
-            trial = self._ledgers[Role.SEARCH].ask(at_random=asked >= PROPOSALS // 2)
-            if self._fits(trial, running):
-                return trial
-        self.nothing_fits = True
-        return None
-
-    def _again(self, rounds: Rounds, running: Collection[str]) -> Trial | None:
-        """The next run of a confirmation. A seed is begun only if all who want it can end."""
-        wanted = rounds.wanted(self._view)
-        if not wanted or self.spent:
+        wanted = self._rounds.wanted(self._view)
+        if not wanted or self._spent:
             return None
         finalist, seed = wanted[0]
-        row = [rounds.settings[name] for name, its in wanted if its == seed]
+        # A seed is begun only if all finalists that want it can end.
+        row = [self._rounds.settings[name] for name, its in wanted if its == seed]
         if seed == self._begun_seed:  # there was room for all of them
             row = row[:1]
-        if self.allowance.misfit_all(row, running):
+        if self.budget.misfit_all(row, running):
             self.nothing_fits = True
             return None
         self._begun_seed = seed
-        rounds.begun(finalist, seed)
-        return self._ledgers[Role.CONFIRM].repeat(finalist, seed)
+        self._rounds.begun(finalist, seed)
+        return self._finalists.ask(finalist, seed)
 
-    def _fits(self, trial: Trial, running: Collection[str]) -> bool:
-        """Whether a proposal can end within the budget; if not, it is handed back."""
-        why = self.allowance.misfit(trial, running)
-        if why:
-            self._ledgers[trial.role].hand_back(trial, why)
-            self._note("handed back", searched=dict(trial.searched), reason=why)
+    @property
+    def _spent(self) -> End | None:
+        """Which budget is spent; None while another trial may start."""
+        if self._finalists.ledger.spent() >= self._space.budget.trials:
+            return End(Ending.TRIALS_SPENT)
+        return NOTHING_FITS if self.nothing_fits else self.budget.exhausted
+
+    def _resumes(self, trial: Trial, running: Collection[str]) -> bool:
+        """Whether to go on with a trial that an earlier driver began."""
+        run = trial.kind
+        assert isinstance(run, FinalistRun)
+        self._rounds.begun(run.finalist, run.seed)
+        if run.finalist not in self._rounds.plan.finalists:
+            return False
+        why = _misfit(trial, running, self.budget, self._finalists.ledger, self._view)
+        self._left_out = self._left_out or bool(why)
         return not why
 
 
-class Allowance:
-    """A budget beside the view that tells what trials of `roles` have cost."""
+def _misfit(
+    trial: Trial, running: Collection[str], remaining: RemainingBudget, ledger: Ledger, view: View
+) -> str:
+    """Why an unfinished trial cannot end within the budget. One that never began is rejected."""
+    why = remaining.misfit(trial, running)
+    if why and trial.name not in view.trials:
+        ledger.reject(trial, why)
+    return why
+
+
+class RemainingBudget:
+    """What trials of some roles may still cost: their budget less what the view has of them."""
 
     def __init__(
         self, config: BudgetConfig, trial: TrialConfig, view: View, roles: Collection[Role]
@@ -165,6 +188,11 @@ class Allowance:
     def exhausted(self) -> End | None:
         """Which budget is spent; None while a trial may start."""
         return budget.exhausted(self._config, self._used())
+
+    def fits(self, settings: Mapping[str, Any], running: Collection[str]) -> bool:
+        """Whether a new trial of these settings can end within the budget."""
+        more = self._expense(flops(settings), self.devices, None)
+        return not budget.misfit(self._config, self._used(), self._left(running), more)
 
     def misfit(self, trial: Trial, running: Collection[str]) -> str:
         """Why `trial` cannot end within the budget beside those `running`; empty if it can."""

@@ -14,12 +14,11 @@ from sweep.space.settings import (
     TrialConfig,
     renamed,
 )
-from sweep.space.space import SEEDS, Space
+from sweep.space.space import Space
 from sweep.space.speed import Speed
 
 __all__ = [
     "SECTIONS",
-    "SEEDS",
     "SWEEP_SETTINGS",
     "BudgetConfig",
     "Choice",

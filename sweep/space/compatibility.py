@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model.config import SETTINGS, Config, ConfigError, Value
-from sweep.records import Outcome, View
+from sweep.records import SEEDS, Outcome
 from sweep.space.hyperparameter import Hyperparameter, Range
-from sweep.space.space import SEEDS, Space
+from sweep.space.space import Space
+from sweep.view import View
 
 # Sections that a continued sweep may have differently: they say what is spent and what is proposed.
 CHANGEABLE = ("budget", "trial", "constraints", "repeat")

@@ -11,7 +11,6 @@ from typing import Any
 
 from model.config import SETTINGS, ConfigError, Cost, Value, trial_cost
 from sweep.errors import SweepError
-from sweep.records import MULTIPLE
 from sweep.space.constraint import violations
 from sweep.space.grid import grid_points
 from sweep.space.points import corners, draws
@@ -147,8 +146,8 @@ def as_data(expected: Plan, speed: Speed) -> dict[str, Any]:
 def _baseline(space: Space) -> tuple[tuple[str, Cost], ...]:
     found = []
     for point in space.baseline_points:
-        size = f", scale {point[SCALE]}" if SCALE in point else ""
-        label = f"{point[MULTIPLE]}x{size}"
+        size = f", scale {point.scale}" if point.scale is not None else ""
+        label = f"{point.multiple}x{size}"
         found.append((label, trial_cost(space.baseline_run(point))))
     return tuple(found)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.config import SETTINGS, Config, Value, block_parameters, scaled
 from model.config.presets import SAME, overridden
-from sweep.records import MULTIPLE
+from sweep.records import SCALE, SEEDS, BaselinePoint
 from sweep.space.constraint import Constraint
 from sweep.space.hyperparameter import Choice, Hyperparameter, Range
 from sweep.space.settings import (
@@ -21,14 +21,13 @@ from sweep.space.settings import (
 )
 
 BUDGET = "data.train_tokens"  # trials that differ in it are no peers: more data is always ahead
-SEEDS = ("train.seed", "train.data_seed")
 NOTHING: Mapping[str, Value] = {}
 # What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults
 # whatever the space fixes: other rates and schedules were tuned for another recipe.
 PLAIN: Mapping[str, Value] = {
     "data.curriculum": "no",
     "data.reference": "",
-    "gpt.scale": 1.0,
+    SCALE: 1.0,
     "gpt.dropout": 0.0,
     "gpt.stochastic_depth": 0.0,
     "gpt.replay_passes": 0,
@@ -115,28 +114,22 @@ class Space:
         return replace(self, hyperparameters=tuple(hyperparameters), fixed=fixed, points=left)
 
     @property
-    def baseline_points(self) -> list[dict[str, Value]]:
-        """What the plain baseline is measured on: budgets x sizes x seeds.
-
-        A point names only what there are several of, beside its multiple.
-        """
+    def baseline_points(self) -> list[BaselinePoint]:
+        """What the plain baseline is measured on: budgets x sizes x seeds."""
         sizes, seeds = self.baseline.sizes, range(self.baseline.seeds)
-        scale: list[dict[str, Value]] = [{"gpt.scale": size} for size in sizes]
-        drawn: list[dict[str, Value]] = [
-            {name: int(self.fixed.get(name, 0)) + seed for name in SEEDS}  # type: ignore[arg-type]
-            for seed in seeds
-        ]
+        first: list[Any] = [self.fixed.get(name, 0) for name in SEEDS]
         return [
-            {MULTIPLE: multiple, **size, **seed}
+            BaselinePoint(multiple, size, numbers)
             for multiple in self.baseline.multiples
-            for size in (scale if sizes != (1.0,) else [{}])
-            for seed in (drawn if len(seeds) > 1 else [{}])
+            for size in (sizes if sizes != (1.0,) else [None])
+            for numbers in (
+                [tuple(int(n) + seed for n in first) for seed in seeds] if len(seeds) > 1 else [()]
+            )
         ]
 
-    def baseline_run(self, point: Mapping[str, Value]) -> dict[str, Value]:
+    def baseline_run(self, point: BaselinePoint) -> dict[str, Value]:
         """The settings of one of `baseline_points`."""
-        varied = {name: value for name, value in point.items() if name != MULTIPLE}
-        return self.baseline_settings(int(point[MULTIPLE]), varied)  # type: ignore[arg-type]
+        return self.baseline_settings(point.multiple, point.varied)
 
     def baseline_settings(
         self, multiple: int, varied: Mapping[str, Value] = NOTHING

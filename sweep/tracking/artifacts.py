@@ -15,9 +15,9 @@ from mlflow.entities import LoggedModelOutput
 import model
 from model.training.checkpoint import NAME as CHECKPOINT
 from sweep.errors import SweepError
-from sweep.records import TrialView, View
 from sweep.results import report
 from sweep.tracking.cursor import PARENT, Cursor
+from sweep.view import TrialView, View
 
 DEFINITION = ("space.yaml", "resolved.yaml", "environment.json")
 REPORT = "report"  # a folder among the artifacts; what lies in the run folder's own joins them

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from sweep.records import Event, Outcome, TrialView
+from sweep.records import Event, Outcome
+from sweep.view import TrialView
 
 METRICS_AT_ONCE = 1000  # MLflow's limit for one batch
 # What of an observation becomes a curve; the step is the optimizer's. MLflow draws one section for

@@ -9,13 +9,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from sweep import journal
-from sweep.records import (
-    Event,
-    Outcome,
-    Role,
-    TrialView,
-    View,
-)
+from sweep.records import Event, Outcome, Role
 from sweep.results import external
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.tracking import saved_view as tracking_view
@@ -35,6 +29,7 @@ from sweep.tracking.metrics import (
     of_outcome,
 )
 from sweep.tracking.runs import Runs
+from sweep.view import TrialView, View
 
 METRICS_IN_HAND = 20_000  # sent before more of the journal is read
 

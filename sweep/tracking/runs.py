@@ -13,15 +13,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from model.config import SETTINGS, Value
 from sweep.format import short
-from sweep.records import (
-    Event,
-    Outcome,
-    Role,
-    TrialView,
-    View,
-    title,
-)
+from sweep.records import Event, Outcome, Role
 from sweep.tracking.cursor import PARENT, Cursor
+from sweep.view import TrialView, View
 
 # Without it MLflow opens the experiment as one about language-model applications.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -132,7 +126,7 @@ class Runs:
             "sweep.state": "running",
             "sweep.data": header["data"],
             "mlflow.parentRunId": parent,
-            "mlflow.note.content": title(trial.searched),
+            "mlflow.note.content": str(trial.kind),
             **SOURCE,
         }
         name = f"{trial.name} {label(trial.searched)}" if trial.role is Role.SEARCH else trial.name

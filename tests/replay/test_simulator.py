@@ -15,12 +15,7 @@ from model.config.config import Config
 from model.progress import WHOLE
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.records import (
-    Outcome,
-    Role,
-    Trial,
-    Verdict,
-)
+from sweep.records import Outcome, Proposal, Trial, Verdict
 from sweep.replay.bank import make_bank
 from sweep.replay.curves import write_curves
 from sweep.replay.simulator import (
@@ -56,7 +51,7 @@ class Listed:
             return None
         chosen = dict(zip(BANK.names, self.every[self.waiting.pop(0)], strict=True))
         self.asked += 1
-        return Trial(self.asked, Role.SEARCH, chosen, chosen)  # type: ignore[arg-type]
+        return Trial(self.asked, Proposal(chosen), chosen)  # type: ignore[arg-type]
 
     def observe(self, trial: Trial, progress: object) -> Verdict:
         mark: int = progress.basis_points  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from model.config.config import Config
 from model.config.cost import trial_flops
 from model.progress import Progress
 from sweep.journal import NAME, Journal, read_view
-from sweep.records import Ending, Outcome, Role, View
+from sweep.records import Ending, Outcome, Role
 from sweep.results import report
 from sweep.results.budget import (
     HOUR,
@@ -33,10 +33,12 @@ from sweep.results.budget import (
 )
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import Ledger, open_storage
+from sweep.session.ledger import open_storage
+from sweep.session.roles import SearchTrials
 from sweep.session.session import Session
 from sweep.space.settings import BaselineConfig, BudgetConfig
 from sweep.space.space import Space
+from sweep.view import View
 
 Open = Callable[[Space], Session]
 UNSPENT = Spent(0, 0, 0, math.inf)
@@ -126,13 +128,13 @@ def test_a_trial_that_ends_early_makes_room(space: Space, open_session: Open) ->
 def test_a_proposal_that_a_crash_left_unbegun_is_handed_back_if_it_does_not_fit(
     space: Space, open_session: Open, storage: BaseStorage
 ) -> None:
-    Ledger(storage, Role.SEARCH, space).ask()
+    SearchTrials(storage, space).ask()
     space = replace(space, baseline=BaselineConfig())
 
     session = open_session(limited(space, flops=1.0))
 
     assert session.next_trial() is None
-    assert Ledger(storage, Role.SEARCH, space).unfinished() == []
+    assert SearchTrials(storage, space).unfinished() == []
 
 
 def test_spent_flops_survive_a_driver_that_vanishes(

@@ -19,7 +19,7 @@ from model.config.config import Config
 from model.config.cost import trial_flops
 from model.progress import Progress
 from sweep.journal import NAME, Journal
-from sweep.records import Ending, Outcome, Role, Trial, View
+from sweep.records import Ending, Outcome, Role, Trial
 from sweep.results import report
 from sweep.results.budget import spent
 from sweep.results.confirmation import ConfirmationPlan, Rounds
@@ -32,10 +32,12 @@ from sweep.results.confirmation_report import (
 from sweep.results.significance import Mean
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import Ledger, open_storage
+from sweep.session.ledger import open_storage
+from sweep.session.roles import Confirming, FinalistTrials
 from sweep.session.session import Session
 from sweep.space.settings import BudgetConfig
 from sweep.space.space import Space
+from sweep.view import View
 
 
 class Vanish(BaseException):
@@ -66,7 +68,7 @@ def searched(space: Space, tmp_path: Path) -> View:
     return view
 
 
-class Confirming:
+class Sweep:
     """One ledger and one journal, many drivers."""
 
     def __init__(self, space: Space, folder: Path) -> None:
@@ -83,8 +85,8 @@ class Confirming:
         journal = Journal(self.folder / NAME)
         journal.append("sweep", **_header(journal))
         settings = {trial.name: trial.settings for trial in journal.view.ranked()}
-        ledger = Ledger(self.storage, Role.CONFIRM, space, settings)
-        session = Session(space, [ledger], journal, rounds=Rounds(plan, settings))
+        finalists = FinalistTrials(self.storage, space, settings)
+        session = Session(space, Confirming(finalists, Rounds(plan, settings)), journal)
         session.note("confirm", **vars(plan))
         try:
             if driver is None:
@@ -103,8 +105,8 @@ def _header(journal: Journal) -> dict[str, object]:
 
 
 @pytest.fixture
-def confirm(searched: View, space: Space, tmp_path: Path) -> Confirming:
-    return Confirming(space, tmp_path)
+def confirm(searched: View, space: Space, tmp_path: Path) -> Sweep:
+    return Sweep(space, tmp_path)
 
 
 def names(view: View, **wanted: object) -> tuple[str, ...]:
@@ -117,7 +119,7 @@ def names(view: View, **wanted: object) -> tuple[str, ...]:
 
 
 def test_the_truly_best_is_found_and_its_twin_is_called_tied(
-    confirm: Confirming, searched: View
+    confirm: Sweep, searched: View
 ) -> None:
     best, second = names(searched, train__epochs=4), names(searched, train__epochs=2)
     plan = ConfirmationPlan((*second, *best), 16, until_separated=True)
@@ -135,7 +137,7 @@ def test_the_truly_best_is_found_and_its_twin_is_called_tied(
     assert "not separated with 16 seeds" in confirmation_text(session.journal.view)
 
 
-def test_finalists_run_with_the_same_fresh_seeds(confirm: Confirming, searched: View) -> None:
+def test_finalists_run_with_the_same_fresh_seeds(confirm: Sweep, searched: View) -> None:
     finalists = names(searched)[:3]
 
     view = confirm(ConfirmationPlan(finalists, 4, until_separated=False)).journal.view
@@ -156,13 +158,13 @@ def test_finalists_run_with_the_same_fresh_seeds(confirm: Confirming, searched: 
 
 
 def test_a_killed_confirmation_ends_as_one_that_never_stopped(
-    confirm: Confirming, searched: View, space: Space, tmp_path: Path
+    confirm: Sweep, searched: View, space: Space, tmp_path: Path
 ) -> None:
     plan = ConfirmationPlan(names(searched)[:3], 8, until_separated=True)
     journal = (tmp_path / NAME).read_bytes()
     whole = confirmed(confirm(plan).journal.view)
     (tmp_path / NAME).write_bytes(journal)
-    again = Confirming(space, tmp_path)
+    again = Sweep(space, tmp_path)
 
     for after in (3, 7, 2, 9):
         countdown = iter(range(after))
@@ -186,7 +188,7 @@ def test_a_killed_confirmation_ends_as_one_that_never_stopped(
 
 
 def test_a_finished_confirmation_runs_nothing_and_more_seeds_run_only_those(
-    confirm: Confirming, searched: View
+    confirm: Sweep, searched: View
 ) -> None:
     finalists = names(searched)[:2]
     before = len(confirm(ConfirmationPlan(finalists, 3, until_separated=False)).journal.view.trials)
@@ -198,7 +200,7 @@ def test_a_finished_confirmation_runs_nothing_and_more_seeds_run_only_those(
 
 
 def test_a_seed_is_begun_only_if_all_finalists_can_run_with_it(
-    confirm: Confirming, searched: View
+    confirm: Sweep, searched: View
 ) -> None:
     finalists = names(searched)[:3]
     row = sum(trial_flops(searched.trials[name].settings) for name in finalists)
@@ -238,7 +240,7 @@ class Clock:
 
     def drive(self, session: Session, folder: Path, slots: int) -> None:
         """So many trials at once."""
-        session.agenda.allowance.slots = slots
+        session.queue.budget.slots = slots
         coming: list[tuple[float, int, Trial, Progress]] = []
         begun = 0
         while True:
@@ -280,7 +282,7 @@ def test_a_seed_is_begun_only_if_there_is_time_for_all_one_after_another(
     epochs = [timed.trials[name].settings["train.epochs"] for name in finalists]
     assert epochs == [4, 4, 2]
 
-    session = Confirming(space, tmp_path)(
+    session = Sweep(space, tmp_path)(
         ConfirmationPlan(finalists, 9, until_separated=False),
         clock.pass_while_training,
         BudgetConfig(trials=99, hours=17 * 600 / 3600),
@@ -309,7 +311,7 @@ def test_a_confirmation_never_begins_a_seed_that_not_all_can_end(
 ) -> None:
     journal = (tmp_path / NAME).read_bytes()
     plan = ConfirmationPlan(names(timed)[:finalists], 9, until_separated=False)
-    confirming = Confirming(space, tmp_path)
+    confirming = Sweep(space, tmp_path)
 
     view = confirming(
         plan, budget=BudgetConfig(trials=999, hours=hours), driver=partial(clock.drive, slots=slots)
@@ -324,7 +326,7 @@ def test_a_confirmation_never_begins_a_seed_that_not_all_can_end(
 
 
 def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
-    confirm: Confirming, searched: View
+    confirm: Sweep, searched: View
 ) -> None:
     """It was begun by a driver that vanished, and the next one may spend less."""
     finalists = names(searched)[:2]
@@ -345,9 +347,7 @@ def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
     assert session.end.ending is Ending.NOTHING_FITS
 
 
-def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
-    confirm: Confirming, searched: View
-) -> None:
+def test_a_run_that_fails_is_made_up_for_by_the_next_driver(confirm: Sweep, searched: View) -> None:
     finalists = names(searched)[:2]
     plan = ConfirmationPlan(finalists, 3, until_separated=False)
 
@@ -369,7 +369,7 @@ def test_a_run_that_fails_is_made_up_for_by_the_next_driver(
 
 
 def test_reports_tell_the_confirmed_mean_first_and_never_the_lowest_loss_alone(
-    confirm: Confirming, searched: View, tmp_path: Path
+    confirm: Sweep, searched: View, tmp_path: Path
 ) -> None:
     lowest = searched.ranked()[0]
     unconfirmed = report.result(searched, tmp_path)

@@ -14,7 +14,7 @@ from model.config.config import Config
 from model.progress import Progress
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.records import End, Ending, View
+from sweep.records import End, Ending
 from sweep.results.bootstrap import Noise
 from sweep.results.efficiency_report import (
     devices_of,
@@ -27,6 +27,7 @@ from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.session import Session
 from sweep.space.space import Space
+from sweep.view import View
 
 Open = Callable[..., Session]
 BUDGETS = """

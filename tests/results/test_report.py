@@ -15,11 +15,12 @@ from model.config.setting import Value
 from model.progress import Progress
 from sweep.cli.main import cli
 from sweep.format import duration
-from sweep.records import Role, TrialView, View
+from sweep.records import Proposal
 from sweep.results import report
 from sweep.run.console import PlainConsole, remaining
 from sweep.session.session import Session
 from sweep.space.space import Space
+from sweep.view import TrialView, View
 
 Open = Callable[..., Session]
 
@@ -125,7 +126,7 @@ def test_a_trial_is_worth_what_its_own_budget_would_have_to_be() -> None:
     """Where budgets are searched, twice the data is not credited with having it."""
     view = View(header={"train_tokens": 100}, baseline=[(100.0, 4.0), (400.0, 3.0)])
     settings: list[dict[str, Value]] = [{}, {"data.train_tokens": 200}]
-    trials = [TrialView("0", Role.SEARCH, {}, own, 0, [{"val_loss": 3.5}]) for own in settings]
+    trials = [TrialView("0", Proposal({}), own, 0, [{"val_loss": 3.5}]) for own in settings]
 
     assert [str(report.efficiency_of(view, trial)) for trial in trials] == ["2.50x", "1.25x"]
 

@@ -19,12 +19,13 @@ from sweeps import make_space, session_in
 
 from sweep.errors import SweepError
 from sweep.journal import NAME, read_events
-from sweep.records import End, Ending, Outcome, Trial, TrialView
+from sweep.records import End, Ending, Outcome, Trial
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.session import Session
 from sweep.space.settings import TrialConfig
+from sweep.view import TrialView
 
 if TYPE_CHECKING:
     from sweep.run.ray_cluster import Cluster

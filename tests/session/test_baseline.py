@@ -21,7 +21,8 @@ from sweep.records import BaselineRun, End, Ending, Role
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.ledger import Ledger, open_storage
+from sweep.session.ledger import open_storage
+from sweep.session.roles import Searching
 from sweep.session.session import Session
 from sweep.space.baseline import SLOWRUN, table_runs, with_known_table
 from sweep.space.settings import BaselineConfig
@@ -40,8 +41,7 @@ def sweep(
     journal, storage = Journal(folder / NAME), open_storage(None)
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
-    ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
-    session = Session(space, ledgers, journal, cache=cache)
+    session = Session(space, Searching.open(storage, space), journal, cache=cache)
     with Interrupt() as interrupt:
         local_runner.run(session, train, folder / "trials", interrupt)
     session.close(End(Ending.TRIALS_SPENT))

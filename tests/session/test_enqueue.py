@@ -12,15 +12,17 @@ from fakes import SPACE, fake_train
 from optuna.storages import BaseStorage
 from sweeps import make_space
 
+from model.config import trial_flops
 from model.config.config import Config
 from model.progress import Progress
 from sweep.errors import SweepError
-from sweep.records import Outcome, Role, TrialView
+from sweep.records import Ending, Outcome, Role
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.session import Session
 from sweep.space.constraint import violations
 from sweep.space.space import Space
+from sweep.view import TrialView
 
 Open = Callable[[Space], Session]
 SCALES = """
@@ -219,3 +221,102 @@ def test_the_baseline_keeps_no_constraint(open_session: Open, tmp_path: Path) ->
 
     (plain,) = [t for t in session.journal.view.trials.values() if t.role is Role.BASELINE]
     assert plain.outcome is Outcome.COMPLETE
+
+
+LIMITED = """
+search:
+  train.epochs: [1, 2, 32]
+  gpt.dropout: {min: 0.0, max: 0.5}
+prune: {rule: none}
+sampler: {name: random}
+"""
+EPOCH = trial_flops({"train.epochs": 1})
+
+
+def within(epochs: float, trials: int) -> list[str]:
+    """Overrides: FLOPs for so many epochs, and so many trials."""
+    return [f"budget.flops={epochs * EPOCH}", f"budget.trials={trials}"]
+
+
+def test_a_point_that_did_not_fit_the_budget_is_asked_once_it_does(
+    open_session: Open, tmp_path: Path
+) -> None:
+    text = LIMITED + "points: [{train.epochs: 32, gpt.dropout: 0.25}]"
+    small = searched(open_session(make_space(tmp_path, text, *within(4.5, 9))), tmp_path)
+    assert small
+    assert 32 not in {trial.searched["train.epochs"] for trial in small}
+
+    trials = searched(open_session(make_space(tmp_path, text, *within(900, 9))), tmp_path)
+
+    assert trials[len(small)].searched == {"train.epochs": 32, "gpt.dropout": 0.25}
+
+
+def test_a_point_that_does_not_fit_leaves_room_for_those_that_do(
+    open_session: Open, tmp_path: Path, storage: BaseStorage
+) -> None:
+    """It is rejected once, and not again at each proposal."""
+    text = LIMITED + "points: [{train.epochs: 32}, {train.epochs: 2}]"
+
+    trials = searched(open_session(make_space(tmp_path, text, *within(4.5, 9))), tmp_path)
+
+    assert trials[0].searched["train.epochs"] == 2
+    assert [t.user_attrs["point"] for t in study(storage).trials if "point" in t.user_attrs] == [
+        0,
+        1,
+    ]
+
+
+def test_a_point_that_did_not_fit_beside_a_trial_is_asked_when_that_ends(
+    open_session: Open, tmp_path: Path
+) -> None:
+    text = LIMITED.replace("[1, 2, 32]", "[2]") + "points: [{gpt.dropout: 0.1}, {gpt.dropout: 0.2}]"
+    session = open_session(make_space(tmp_path, text, *within(3.5, 9)))
+    first = session.next_trial()
+    assert first is not None
+    assert session.next_trial() is None
+
+    session.fail(first, "RuntimeError: at once")
+
+    second = session.next_trial()
+    assert second is not None
+    assert second.searched["gpt.dropout"] == 0.2
+
+
+def test_repeats_that_did_not_fit_the_budget_are_trained_once_they_do(
+    open_session: Open, tmp_path: Path
+) -> None:
+    text = LIMITED.replace("[1, 2, 32]", "[2]") + "repeat: 3"
+    assert len(searched(open_session(make_space(tmp_path, text, *within(3, 6))), tmp_path)) == 1
+
+    trials = searched(open_session(make_space(tmp_path, text, *within(900, 6))), tmp_path)
+
+    proposals = Counter(trial.searched["gpt.dropout"] for trial in trials)
+    assert sorted(proposals.values()) == [3, 3]
+    assert [trial.settings["train.seed"] for trial in trials] == [0, 1, 2, 0, 1, 2]
+
+
+def test_asking_a_session_how_it_stands_changes_nothing_in_the_storage(
+    open_session: Open, tmp_path: Path, storage: BaseStorage
+) -> None:
+    """A grid is through while a seed of its last point is still to be trained."""
+    text = "search: {train.epochs: [1, 2]}\nsampler: {name: grid}\nrepeat: 2\nprune: {rule: none}"
+    session = open_session(make_space(tmp_path, text))
+    for _ in range(3):
+        assert session.next_trial() is not None
+    before = stored(storage)
+
+    answers = session.has_work, session.end, session.gave_up, session.certificate()
+
+    assert answers[0]
+    assert stored(storage) == before
+    last = session.next_trial()
+    assert last is not None
+    assert last.settings["train.seed"] == 1
+    assert session.end.ending is Ending.NOTHING_LEFT
+
+
+def stored(storage: BaseStorage) -> list[object]:
+    return [
+        (study.study_name, study.user_attrs, storage.get_all_trials(study._study_id))
+        for study in storage.get_all_studies()
+    ]

@@ -7,9 +7,9 @@ from pathlib import Path
 import optuna
 from sweeps import make_space
 
-from sweep.records import Role
 from sweep.session.enqueue import enqueue_next
-from sweep.session.ledger import Ledger, open_storage
+from sweep.session.ledger import open_storage
+from sweep.session.roles import SearchTrials
 
 SPACE = """
 name: fake
@@ -26,13 +26,13 @@ points: [{optim.name: adamw, optim.lr: 4e-3}]
 def test_a_point_that_waited_when_the_space_grew_is_asked_by_its_new_names(tmp_path: Path) -> None:
     """The driver vanished between enqueueing and asking; then an alternative was added."""
     space, storage = make_space(tmp_path, SPACE), open_storage(None)
-    Ledger(storage, Role.SEARCH, space)
+    SearchTrials(storage, space)
     enqueue_next(optuna.load_study(study_name="search", storage=storage), space)
     text = SPACE.replace("[adamw, muon]", "[adamw, lion, muon]")
     text = text.replace("{optim.name: adamw}, min", "{optim.name: [adamw, lion]}, min")
     wider = make_space(tmp_path, text)
     assert wider.hyperparameters[1].parameter != space.hyperparameters[1].parameter
 
-    trial = Ledger(storage, Role.SEARCH, wider).ask()
+    trial = SearchTrials(storage, wider).ask()
 
     assert trial.searched == {"optim.name": "adamw", "optim.lr": 4e-3}

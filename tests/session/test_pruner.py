@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.config.config import Config
 from model.progress import Progress
+from sweep.session.enqueue import SETTINGS_ATTR
 from sweep.session.pruner import (
-    SETTINGS_ATTR,
     FairPruner,
     compared_loss,
     make_pruner,

@@ -15,8 +15,9 @@ from model.config.cost import trial_flops
 from model.config.setting import Value
 from model.progress import Progress
 from sweep.errors import SweepError
-from sweep.records import Role, Trial, TrialEnding
-from sweep.session.ledger import Ledger, open_storage
+from sweep.records import Trial, TrialEnding
+from sweep.session.ledger import open_storage
+from sweep.session.roles import SearchTrials
 from sweep.session.session import Session
 from sweep.space.constraint import read_constraint
 from sweep.space.hyperparameter import Choice, Hyperparameter
@@ -35,16 +36,16 @@ def with_sampler(space: Space, name: str, **about: Value) -> Space:
     return replace(space, sampler=config)
 
 
-def finish(ledger: Ledger, trial: Trial) -> None:
+def finish(search: SearchTrials, trial: Trial) -> None:
     """Every fourth is pruned, every sixth fails."""
     loss = fakes.final_loss(Config.from_settings(trial.settings))
-    ledger.report(trial, 5000, loss + 1)
+    search.ledger.report(trial, 5000, loss + 1)
     if trial.number % 6 == 5:
-        ledger.tell(trial, TrialEnding.FAILED, "no luck", None)
+        search.ledger.tell(trial, TrialEnding.FAILED, "no luck", None)
     elif trial.number % 4 == 3:
-        ledger.tell(trial, TrialEnding.BEHIND, "behind", None)
+        search.ledger.tell(trial, TrialEnding.BEHIND, "behind", None)
     else:
-        ledger.tell(trial, TrialEnding.FINISHED, "", loss)
+        search.ledger.tell(trial, TrialEnding.FINISHED, "", loss)
 
 
 def proposals(
@@ -52,16 +53,16 @@ def proposals(
 ) -> list[dict[str, Value]]:
     """What is proposed with two trials at once; after `stops` trials the driver dies."""
     path = folder / f"{space.sampler.name}-{len(stops)}.db" if folder else None
-    ledger, running, found = Ledger(open_storage(path), Role.SEARCH, space), [], []
+    search, running, found = SearchTrials(open_storage(path), space), [], []
     for number in range(TRIALS):
         if number in stops:
-            ledger = Ledger(open_storage(path), Role.SEARCH, space)
-            running = ledger.unfinished()
-        trial = ledger.ask()
+            search = SearchTrials(open_storage(path), space)
+            running = search.unfinished()
+        trial = search.ask()
         found.append(dict(trial.searched))
         running.append(trial)
         if len(running) == 2:
-            finish(ledger, running.pop(0))
+            finish(search, running.pop(0))
     return found
 
 
@@ -103,9 +104,9 @@ def test_the_grid_gives_every_point_once(space: Space) -> None:
             Hyperparameter("gpt.scale", Choice((1.0, 2.0))),
         ),
     )
-    ledger = Ledger(open_storage(None), Role.SEARCH, with_sampler(space, "grid"))
+    search = SearchTrials(open_storage(None), with_sampler(space, "grid"))
 
-    points = {str(ledger.ask().searched) for _ in range(6)}
+    points = {str(search.ask().searched) for _ in range(6)}
 
     assert len(points) == 6
 
@@ -120,13 +121,13 @@ def test_the_grid_is_over_once_with_seeds_and_points_beside_it(space: Space) -> 
     space = replace(
         with_sampler(space, "grid"), hyperparameters=hyperparameters, repeat=2, points=points
     )
-    ledger, asked = Ledger(open_storage(None), Role.SEARCH, space), []
+    search, asked = SearchTrials(open_storage(None), space), []
 
-    while not ledger.settled() and len(asked) < 20:
-        asked.append(ledger.ask())
-        ledger.tell(asked[-1], TrialEnding.FINISHED, "", 3.0)
+    while not search.nothing_left() and len(asked) < 20:
+        asked.append(search.ask())
+        search.ledger.tell(asked[-1], TrialEnding.FINISHED, "", 3.0)
 
-    assert ledger.settled() == "every point of the grid was tried"
+    assert search.nothing_left() == "every point of the grid was tried"
     assert len(asked) == 12
     assert len({str(trial.searched) for trial in asked}) == 12
 
@@ -139,7 +140,7 @@ def test_a_grid_without_end_is_refused(space: Space) -> None:
     )
 
     with pytest.raises(SweepError, match="more than 100,000 points"):
-        Ledger(open_storage(None), Role.SEARCH, with_sampler(space, "grid")).ask()
+        SearchTrials(open_storage(None), with_sampler(space, "grid")).ask()
 
 
 HYPERPARAMETERS = (
@@ -161,11 +162,11 @@ def bowl(point: dict[str, Value], seed: int, number: int) -> float:
 
 def trials_to_find(name: str, seed: int) -> int:
     """Trials until the best point is tried."""
-    ledger = Ledger(open_storage(None), Role.SEARCH, with_sampler(LISTED, name, seed=seed))
+    search = SearchTrials(open_storage(None), with_sampler(LISTED, name, seed=seed))
     for number in range(1000):
-        trial = ledger.ask()
+        trial = search.ask()
         point = dict(trial.searched)
-        ledger.tell(trial, TrialEnding.FINISHED, "", bowl(point, seed, number))
+        search.ledger.tell(trial, TrialEnding.FINISHED, "", bowl(point, seed, number))
         if bowl(point, 0, -1) < 3.001:
             return number + 1
     raise AssertionError("the best point was never tried")
@@ -181,13 +182,13 @@ def test_the_surface_finds_the_optimum_of_a_noisy_bowl_in_fewer_trials_than_rand
 def test_cheap_evidence_comes_first_where_cost_is_weighed() -> None:
     def cost_of_first(cost_weight: float) -> float:
         space = with_sampler(LISTED, "surface", cost_weight=cost_weight, explore=0.0)
-        ledger, cost = Ledger(open_storage(None), Role.SEARCH, space), 0.0
+        search, cost = SearchTrials(open_storage(None), space), 0.0
         for number in range(8):
-            trial = ledger.ask()
+            trial = search.ask()
             point = dict(trial.searched)
             if number:  # the very first is cheap either way
                 cost += trial_flops(trial.settings)
-            ledger.tell(trial, TrialEnding.FINISHED, "", bowl(point, 0, number))
+            search.ledger.tell(trial, TrialEnding.FINISHED, "", bowl(point, 0, number))
         return cost
 
     assert cost_of_first(1.0) < 0.5 * cost_of_first(0.0)
@@ -204,30 +205,30 @@ search:
         space,
         hyperparameters=(Hyperparameter("gpt.width", Choice((32, 66))), space.hyperparameters[1]),
     )
-    ledger = Ledger(open_storage(None), Role.SEARCH, with_sampler(broken, "surface"))
+    search = SearchTrials(open_storage(None), with_sampler(broken, "surface"))
 
-    assert {ledger.ask().searched["gpt.width"] for _ in range(3)} == {32}
+    assert {search.ask().searched["gpt.width"] for _ in range(3)} == {32}
 
 
 def test_the_surface_proposes_nothing_that_breaks_a_constraint() -> None:
     limit = read_constraint("gpt.parameters <= 150K")
     space = with_sampler(replace(LISTED, constraints=(limit,)), "surface", explore=1.0)
-    ledger = Ledger(open_storage(None), Role.SEARCH, space)
+    search = SearchTrials(open_storage(None), space)
 
-    assert [ledger.ask().number for _ in range(12)] == list(range(12))
+    assert [search.ask().number for _ in range(12)] == list(range(12))
 
 
 def test_coordinate_descent_is_over_with_its_certificate(space: Space) -> None:
     space = with_sampler(space, "coordinate")
-    ledger = Ledger(open_storage(None), Role.SEARCH, space)
+    search = SearchTrials(open_storage(None), space)
     asked = 0
-    while not ledger.settled():
-        trial = ledger.ask()
+    while not search.nothing_left():
+        trial = search.ask()
         loss = fakes.final_loss(Config.from_settings(trial.settings))
-        ledger.tell(trial, TrialEnding.FINISHED, "", loss)
+        search.ledger.tell(trial, TrialEnding.FINISHED, "", loss)
         asked += 1
 
-    found = ledger.certificate()
+    found = search.certificate()
 
     assert found is not None
     assert asked < 30
@@ -236,10 +237,10 @@ def test_coordinate_descent_is_over_with_its_certificate(space: Space) -> None:
 
 
 def test_other_samplers_give_no_certificate_and_never_settle(space: Space) -> None:
-    ledger = Ledger(open_storage(None), Role.SEARCH, with_sampler(space, "random"))
+    search = SearchTrials(open_storage(None), with_sampler(space, "random"))
 
-    assert ledger.certificate() is None
-    assert not ledger.settled()
+    assert search.certificate() is None
+    assert not search.nothing_left()
 
 
 UNLIKE_LISTS = """

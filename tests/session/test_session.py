@@ -17,12 +17,13 @@ from model.config.config import Config
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.journal import NAME, read_view
-from sweep.records import End, Ending, Outcome, TrialView
+from sweep.records import End, Ending, Outcome
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.session import Session
 from sweep.space.space import Space
+from sweep.view import TrialView
 
 Open = Callable[[Space], Session]
 

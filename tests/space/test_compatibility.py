@@ -14,12 +14,14 @@ from sweeps import make_space, session_in
 from model.config.config import Config
 from model.progress import Progress
 from sweep.journal import NAME, read_view
-from sweep.records import Outcome, Role, View
+from sweep.records import Outcome
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import Ledger, open_storage
+from sweep.session.ledger import open_storage
+from sweep.session.roles import SearchTrials
 from sweep.space.compatibility import problems
 from sweep.space.space import Space
+from sweep.view import View
 
 # Every report is a transaction on the disk: few trials, few evaluations.
 SPACE = """
@@ -144,7 +146,7 @@ def test_a_study_half_rewritten_by_a_crash_is_written_again(
         patch.setattr(optuna.Study, "add_trial", crash)
         storage = open_storage(tmp_path / "run" / "study.db")
         with pytest.raises(Vanish):
-            Ledger(storage, Role.SEARCH, wider)
+            SearchTrials(storage, wider)
     assert len(studies(tmp_path)["search 2"].trials) == 3
 
     view = drive(tmp_path, wider)

@@ -11,14 +11,15 @@ from optuna.storages import BaseStorage
 
 from sweep.errors import SweepError
 from sweep.journal import NAME, Journal
-from sweep.records import End, Ending, Event, Role, View
+from sweep.records import End, Ending, Event
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import Ledger
+from sweep.session.roles import Searching
 from sweep.session.session import Session
 from sweep.space.language.reader import read_space
 from sweep.space.space import Space
 from sweep.tracking import process
+from sweep.view import View
 
 WANDB_FILE = """
 program: train.py
@@ -71,9 +72,8 @@ def session_in(
     journal = Journal(folder / NAME)
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
-    ledgers = [Ledger(storage, role, space) for role in (Role.BASELINE, Role.SEARCH)]
     try:
-        return Session(space, ledgers, journal, watch)
+        return Session(space, Searching.open(storage, space), journal, watch)
     except SweepError:
         journal.close()
         raise

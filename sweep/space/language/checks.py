@@ -7,6 +7,7 @@ from itertools import combinations, islice
 
 from model.config import SETTINGS, Config, ConfigError, Value
 from model.config.presets import SAME
+from sweep.records import SEED
 from sweep.space import Choice, Hyperparameter, Space
 from sweep.space.constraint import violations
 from sweep.space.language.yaml_nodes import Problems
@@ -16,7 +17,6 @@ from sweep.space.space import BUDGET
 COMBINATIONS_CHECKED = 256
 DRAWS_CHECKED = 200
 POINT_DRAWS = 50
-SEED = "train.seed"
 
 
 def check_alternatives(hyperparameters: Sequence[Hyperparameter], problems: Problems) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from model.config import SETTINGS, Value, suggestion
-from sweep.space import Hyperparameter
+from sweep.space import Hyperparameter, Point
 from sweep.space.language.yaml_nodes import (
     Problems,
     as_text,
@@ -16,8 +16,6 @@ from sweep.space.language.yaml_nodes import (
     line_of,
     plain,
 )
-
-Point = Mapping[str, Value]
 
 
 def read_points(

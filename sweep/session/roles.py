@@ -1,0 +1,245 @@
+"""What each role asks for: trials of a search, of the plain baseline, of a confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from model.config import Value
+from sweep.errors import SweepError
+from sweep.records import (
+    SEED,
+    SEEDS,
+    BaselinePoint,
+    FinalistRun,
+    Proposal,
+    Role,
+    Trial,
+    TrialEnding,
+    read_baseline_point,
+    read_finalist_run,
+)
+from sweep.results.confirmation import Rounds
+from sweep.search import Certificate
+from sweep.session.baseline import Fate, missing
+from sweep.session.distributions import suggest
+from sweep.session.enqueue import (
+    INFEASIBLE,
+    REJECTED_ATTR,
+    SETTINGS_ATTR,
+    Fits,
+    anything,
+    enqueue_next,
+    has_pending,
+    seed,
+)
+from sweep.session.ledger import Ledger
+from sweep.session.migration import open_study
+from sweep.session.pruner import make_pruner
+from sweep.session.samplers import descent, make_sampler, settled
+from sweep.space import Space
+from sweep.space.constraint import SECONDS, violations
+
+MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
+FRESH_SEEDS = 1_000_000  # above those that anyone searches with
+
+
+class SearchTrials:
+    """Trials that search: points of the space and repeats first, then what the sampler proposes."""
+
+    role = Role.SEARCH
+
+    def __init__(self, storage: BaseStorage, space: Space) -> None:
+        self._space = space
+        study = open_study(storage, self.role, space)
+        study.pruner = make_pruner(space.prune)
+        self.ledger = Ledger(study, self._as_trial)
+
+    def ask(self, at_random: bool = False, fits: Fits = anything) -> Trial:
+        """Propose the next trial. The proposal depends on the ledger and its number alone.
+
+        fits   whether settings fit the budget: what it rejected is asked again when they do
+        Proposals that break a constraint are told so to the study, not trained, and replaced.
+        """
+        config, study = self._space.sampler, self.ledger.study
+        config = replace(config, name="random") if at_random else config
+        for _ in range(MOST_ASKED):
+            enqueue_next(study, self._space, fits)
+            study.sampler = make_sampler(config, len(self.ledger), self._space)
+            trial = self._draw(study.ask())
+            if not self._infeasible(trial):
+                return trial
+        raise SweepError(
+            f"{MOST_ASKED} proposals in a row break a constraint",
+            map(str, self._space.constraints),
+            hint="Loosen it, or search smaller networks or fewer epochs.",
+        )
+
+    def nothing_left(self, fits: Fits = anything) -> str:
+        """Why there is nothing left to ask, such as all around the best tried; empty otherwise."""
+        why = settled(self.ledger.study, self._space)
+        return "" if why and has_pending(self.ledger.study, self._space, fits) else why
+
+    def unfinished(self) -> list[Trial]:
+        """Trials that an earlier driver left running, with the numbers and settings they had."""
+        trials = [self._adopt(frozen) for frozen in self.ledger.trials(TrialState.RUNNING)]
+        return [trial for trial in trials if not self._infeasible(trial)]
+
+    def should_prune(self, trial: Trial) -> bool:
+        """What the pruner says of `trial` after its latest report."""
+        return bool(self.ledger.live(trial).should_prune())
+
+    def certificate(self) -> Certificate | None:
+        """What coordinate descent found around its best; None from other samplers."""
+        return descent(self.ledger.study, self._space)[1]
+
+    def _adopt(self, frozen: FrozenTrial) -> Trial:
+        # A crash may have come between the proposal's parameters: the rest are drawn now.
+        self.ledger.study.sampler = make_sampler(self._space.sampler, frozen.number, self._space)
+        return self._draw(self.ledger.reopen(frozen))
+
+    def _draw(self, live: optuna.Trial) -> Trial:
+        """Draw the trial's parameters, or get back what was drawn."""
+        searched = suggest(live, self._space.hyperparameters)
+        if self._space.repeat > 1:
+            searched[SEED] = seed(live.user_attrs, self._space)
+        return self.ledger.begin(live, searched)
+
+    def _infeasible(self, trial: Trial) -> bool:
+        """Whether `trial` breaks a constraint known before training; then it is ended here.
+
+        As pruned, with how far it is beyond: samplers that know constraints learn where not to go.
+        """
+        if not self._space.constraints:
+            return False
+        live = self.ledger.live(trial)
+        beyond = violations(trial.settings, self._space.constraints)
+        for name, violation in beyond.items():
+            if name not in live.constraints:  # a driver may have died just here
+                live.set_constraint(name, violation)
+        broken = [name for name, violation in beyond.items() if violation > 0]
+        if broken:
+            live.set_user_attr(INFEASIBLE, broken)
+            timed = [limit for limit in self._space.constraints if limit.quantity == SECONDS]
+            unspent = {str(limit): limit.violation(0.0) for limit in timed}
+            reason = f"breaks {', '.join(broken)}"
+            self.ledger.tell(trial, TrialEnding.INFEASIBLE, reason, None, unspent)
+        return bool(broken)
+
+    def _as_trial(self, number: int, searched: Mapping[str, Any]) -> Trial:
+        return Trial(number, Proposal(dict(searched)), {**self._space.fixed, **searched})
+
+
+class BaselineTrials:
+    """Trials that measure the plain baseline, point by point."""
+
+    role = Role.BASELINE
+
+    def __init__(self, storage: BaseStorage, space: Space) -> None:
+        self._space = space
+        self.ledger = Ledger(open_study(storage, self.role, space), self._as_trial)
+        self._recalled: set[BaselinePoint] = set()
+
+    def ask(self) -> Trial:
+        """Begin the next of the points that are missing."""
+        return self.ledger.begin(self.ledger.study.ask(), self.missing()[0].searched)
+
+    def missing(self) -> list[BaselinePoint]:
+        """Points that nobody has measured or is measuring, the next to run first."""
+        left = [point for point in self._space.baseline_points if point not in self._recalled]
+        noted = [t for t in self.ledger.trials() if SETTINGS_ATTR in t.user_attrs]
+        return missing(
+            left,
+            [(read_baseline_point(t.user_attrs[SETTINGS_ATTR]), _fate(t)) for t in noted],
+        )
+
+    def recall(self, point: BaselinePoint) -> None:
+        """Leave out a point that an earlier sweep measured."""
+        self._recalled.add(point.first)
+
+    def unfinished(self) -> list[Trial]:
+        """Trials that an earlier driver left running."""
+        return [self._adopt(frozen) for frozen in self.ledger.trials(TrialState.RUNNING)]
+
+    def _adopt(self, frozen: FrozenTrial) -> Trial:
+        # A crash may have come before it was noted which point it measures.
+        noted = frozen.user_attrs.get(SETTINGS_ATTR)
+        return self.ledger.begin(self.ledger.reopen(frozen), noted or self.missing()[0].searched)
+
+    def _as_trial(self, number: int, searched: Mapping[str, Any]) -> Trial:
+        point = read_baseline_point(searched)
+        return Trial(number, point, self._space.baseline_run(point))
+
+
+class FinalistTrials:
+    """Trials that run the best of a search again with fresh seeds."""
+
+    role = Role.CONFIRM
+
+    def __init__(
+        self, storage: BaseStorage, space: Space, finalists: Mapping[str, Mapping[str, Value]]
+    ) -> None:
+        """finalists: settings of the search trials that may be confirmed, by name."""
+        self._finalists = finalists
+        self.ledger = Ledger(open_study(storage, self.role, space), self._as_trial)
+
+    def ask(self, finalist: str, fresh: int) -> Trial:
+        """Run `finalist` with the fresh seed of that number, if need be as another attempt."""
+        failed = sum(
+            ending is TrialEnding.FAILED
+            and isinstance(trial.kind, FinalistRun)
+            and (trial.kind.finalist, trial.kind.seed) == (finalist, fresh)
+            for trial, ending, _ in self.ledger.finished()
+        )
+        run = FinalistRun(finalist, fresh, failed + 1)
+        return self.ledger.begin(self.ledger.study.ask(), run.searched)
+
+    def unfinished(self) -> list[Trial]:
+        """Trials that an earlier driver left running; what it had not noted is asked again."""
+        running = self.ledger.trials(TrialState.RUNNING)
+        noted = [frozen for frozen in running if SETTINGS_ATTR in frozen.user_attrs]
+        for frozen in running:
+            if frozen not in noted:
+                self.ledger.give_up(frozen.number, "a crash came before it was noted")
+        return [
+            self.ledger.begin(self.ledger.reopen(frozen), frozen.user_attrs[SETTINGS_ATTR])
+            for frozen in noted
+        ]
+
+    def _as_trial(self, number: int, searched: Mapping[str, Any]) -> Trial:
+        run = read_finalist_run(searched)
+        fresh = dict.fromkeys(SEEDS, FRESH_SEEDS + run.seed)
+        return Trial(number, run, {**self._finalists[run.finalist], **fresh})
+
+
+def _fate(frozen: FrozenTrial) -> Fate:
+    """What became of a baseline run."""
+    if REJECTED_ATTR in frozen.user_attrs:
+        return Fate.REJECTED
+    return Fate.FAILED if frozen.state is TrialState.FAIL else Fate.MEASURED
+
+
+@dataclass(frozen=True)
+class Searching:
+    """What a session runs that searches."""
+
+    baseline: BaselineTrials
+    search: SearchTrials
+
+    @classmethod
+    def open(cls, storage: BaseStorage, space: Space) -> Searching:
+        """Make both studies in `storage`, or find them there."""
+        return cls(BaselineTrials(storage, space), SearchTrials(storage, space))
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """What a session runs that confirms."""
+
+    finalists: FinalistTrials
+    rounds: Rounds

@@ -1,0 +1,217 @@
+"""The sweep as its journal tells it: events folded into a View."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from model.config import Value
+from model.progress import WHOLE
+from sweep.records import (
+    BaselinePoint,
+    BaselineRun,
+    End,
+    Ending,
+    Event,
+    Kind,
+    Outcome,
+    Role,
+    TrialEnding,
+    read_baseline_point,
+    read_kind,
+)
+
+
+@dataclass
+class TrialView:
+    """What the journal tells about one trial."""
+
+    name: str
+    kind: Kind
+    settings: dict[str, Value]
+    started: int  # milliseconds since 1970
+    observations: list[Event] = field(default_factory=list)
+    ending: TrialEnding | None = None  # None while it runs
+    reason: str = ""  # in words, where there is more to say
+    ended: int | None = None
+    flops: float = 0.0  # training FLOPs of its whole schedule
+    devices: float = 0.0  # GPUs it has, or CPU cores where it has none
+
+    @property
+    def role(self) -> Role:
+        return self.kind.role
+
+    @property
+    def searched(self) -> Mapping[str, Value]:
+        """What tells it from others of its role."""
+        return self.kind.searched
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What it counts as; None while it runs."""
+        return self.ending.outcome if self.ending else None
+
+    @property
+    def last(self) -> Event | None:
+        """The latest observation."""
+        return self.observations[-1] if self.observations else None
+
+    @property
+    def val_loss(self) -> float:
+        """The latest validation loss, nats per token; not a number before the first."""
+        return float(self.last["val_loss"]) if self.last else float("nan")
+
+    @property
+    def seconds(self) -> float:
+        """Seconds it has trained for, as of its latest observation."""
+        return float(self.last["seconds"]) if self.last else 0.0
+
+    @property
+    def done(self) -> float:
+        """Fraction of its own schedule, as of its latest observation."""
+        return float(self.last["basis_points"]) / WHOLE if self.last else 0.0
+
+
+@dataclass
+class View:
+    """A sweep as its journal tells it; console, status, report and MLflow all read this."""
+
+    trials: dict[str, TrialView] = field(default_factory=dict)
+    header: Event = field(default_factory=dict)
+    baseline: list[tuple[float, float]] | None = None  # (tokens, nats per token), once known
+    baseline_runs: list[BaselineRun] = field(default_factory=list)  # what it is the best of
+    baseline_source: str = ""  # "measured", "table" or "slowrun"
+    recalled: dict[BaselinePoint, BaselineRun] = field(default_factory=dict)  # of earlier sweeps
+    end: End | None = None  # why the sweep last stopped; None while it runs
+    rejected: int = 0  # proposals that did not fit the budget, since a trial last began
+    budgets: dict[Role, Event] = field(default_factory=dict)  # as the last driver of each role had
+    confirm: Event | None = None  # what was last asked to be confirmed, and how
+    confirmed: list[Event] = field(default_factory=list)  # every end of a confirmation
+    sealed: list[Event] = field(default_factory=list)  # every look at the test split
+    _driven: dict[Role, int] = field(default_factory=dict)  # milliseconds of earlier drivers
+    _latest: int = 0  # milliseconds since 1970 of the latest event
+
+    def apply(self, event: Event) -> None:
+        """Fold one journal event in."""
+        kind = event["event"]
+        if kind == "sweep":
+            if self.header:
+                self._driven[self.role] = self._milliseconds(self.role, self._latest)
+            self.header, self.end = event, None
+            self.budgets[self.role] = event.get("budget", {})
+        elif kind == "rejected":
+            self.rejected += 1
+        elif kind == "trial":
+            self.rejected = 0
+            self.trials.setdefault(
+                event["trial"],
+                TrialView(
+                    event["trial"],
+                    read_kind(Role(event["role"]), event["searched"]),
+                    event["settings"],
+                    event["time"],
+                    flops=event.get("flops", 0.0),
+                    devices=event.get("devices", 0.0),
+                ),
+            )
+        elif kind == "observation":
+            self.trials[event["trial"]].observations.append(event)
+        elif kind == "outcome":
+            trial = self.trials[event["trial"]]
+            trial.ending, trial.reason = trial_ending(event), event["reason"]
+            trial.ended = event["time"]
+        elif kind == "baseline":
+            self.baseline = [(tokens, loss) for tokens, loss in event["points"]]
+            # journals of earlier versions have nothing but points, all measured
+            self.baseline_source = event.get("source", "measured")
+            self.baseline_runs = [BaselineRun(*run) for run in event.get("runs", self.baseline)]
+        elif kind == "recalled":
+            point = read_baseline_point(event["searched"])
+            self.recalled[point] = BaselineRun.of(event["settings"], event["val_loss"])
+        elif kind == "confirm":
+            # "contenders": as version 0.1 called them
+            self.confirm = {"finalists": event.get("contenders"), **event}
+        elif kind == "confirmed":
+            self.confirmed.append(event)
+        elif kind == "sealed":
+            self.sealed.append(event)
+        elif kind == "end":
+            self.end = End(sweep_ending(event), event["reason"])
+        self._latest = event.get("time", self._latest)
+
+    @property
+    def role(self) -> Role:
+        """What the latest driver runs or ran: the search, or the confirmation."""
+        return Role(self.header.get("role", Role.SEARCH))
+
+    def wall_seconds(self, role: Role, now: int | None = None) -> float:
+        """Time that drivers of `role` have been at work, those that were killed included.
+
+        now   milliseconds since 1970, if a driver is at work
+        """
+        return self._milliseconds(role, self._latest if now is None else now) / 1000
+
+    def _milliseconds(self, role: Role, now: int) -> int:
+        current = now - int(self.header["time"]) if self.header and role is self.role else 0
+        return self._driven.get(role, 0) + current
+
+    def searches(self) -> list[TrialView]:
+        """Search trials, in the order they began."""
+        # Copied first: the live view reads this from its own thread while the driver adds trials.
+        return [t for t in list(self.trials.values()) if t.role is Role.SEARCH]
+
+    def running(self) -> list[TrialView]:
+        """Trials of every role that have not ended."""
+        return [t for t in list(self.trials.values()) if t.outcome is None]
+
+    def count(self, outcome: Outcome) -> int:
+        """Search trials that ended this way."""
+        return sum(t.outcome is outcome for t in self.searches())
+
+    def train_tokens(self, trial: TrialView) -> int:
+        """What `trial` may read: its own budget where that is searched, else the sweep's."""
+        own = trial.settings.get("data.train_tokens", self.header["train_tokens"])
+        return int(own)  # type: ignore[arg-type]
+
+    def ranked(self) -> list[TrialView]:
+        """Complete search trials, lowest final validation loss first."""
+        complete = [t for t in self.searches() if t.outcome is Outcome.COMPLETE]
+        return sorted(complete, key=lambda t: t.val_loss)
+
+
+# How the sentences of version 0.1 begin, whose journals say no ending; the first that fits counts.
+SWEEP_SENTENCES = {
+    "budget spent: nothing": Ending.NOTHING_FITS,
+    "budget spent:": Ending.BUDGET_SPENT,
+    "budget spent": Ending.TRIALS_SPENT,
+    "target loss": Ending.TARGET_REACHED,
+    "nothing left": Ending.NOTHING_LEFT,
+    "every point": Ending.NOTHING_LEFT,
+}
+TRIAL_SENTENCES = {
+    "diverged": TrialEnding.DIVERGED,
+    "would take": TrialEnding.TOO_SLOW,
+    "breaks": TrialEnding.INFEASIBLE,
+}
+
+
+def sweep_ending(event: Event) -> Ending:
+    """Why the driver stopped that wrote this event of an end."""
+    if "ending" in event:
+        return Ending(event["ending"])
+    reason = event["reason"]
+    if reason in set(Ending) - {Ending.BUDGET_SPENT}:
+        return Ending(reason)
+    begins = (ending for text, ending in SWEEP_SENTENCES.items() if reason.startswith(text))
+    return next(begins, Ending.CRASHED)
+
+
+def trial_ending(event: Event) -> TrialEnding:
+    """Why the trial of this event of an outcome ended."""
+    if "ending" in event:
+        return TrialEnding(event["ending"])
+    outcome, reason = Outcome(event["outcome"]), event["reason"]
+    if outcome is not Outcome.PRUNED:
+        return TrialEnding.FINISHED if outcome is Outcome.COMPLETE else TrialEnding.FAILED
+    begins = (ending for text, ending in TRIAL_SENTENCES.items() if reason.startswith(text))
+    return next(begins, TrialEnding.BEHIND)
