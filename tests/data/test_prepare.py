@@ -54,14 +54,15 @@ print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=
 
 
 def write_parquet(path: Path, megabytes: int) -> None:
-    """Documents of 4 KB that compress no better than text does."""
+    """Documents of 4 KB, no two alike, that compress no better than text does."""
     random = np.random.default_rng(0)
     words = np.array([f"{n:x}" for n in random.integers(0, 1 << 24, 5000)])
+    texts = [" ".join(random.choice(words, 600)) for _ in range(250)]
     schema = pa.schema([("text", pa.string())])
     with pq.ParquetWriter(path, schema) as writer:
-        for _ in range(megabytes):
-            texts = [" ".join(random.choice(words, 600)) for _ in range(250)]
-            writer.write_table(pa.table({"text": texts}, schema=schema))
+        for number in range(megabytes):
+            numbered = [f"{number} {text}" for text in texts]
+            writer.write_table(pa.table({"text": numbered}, schema=schema))
 
 
 @pytest.mark.slow
