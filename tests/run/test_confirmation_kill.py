@@ -20,7 +20,7 @@ from sweep.journal import NAME, read_events
 REAL = """
 name: tiny
 search:
-  train.epochs: [2, 4, 8]
+  train.epochs: [4, 8, 16]
 fixed:
   data.train_tokens: 4097
   data.val_tokens: 1025
@@ -48,7 +48,7 @@ def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
         sweep_run = ["run", str(tmp_path / "tiny.yaml"), "--set", f"data.path={corpus}", *runs]
         searched = CliRunner().invoke(cli, sweep_run)
     assert searched.exit_code == 0, searched.output
-    for after in (3, 10):
+    for after in (2, 6):
         driver = start(*asked)
         wait_for(journal, after, driver)
         driver.send_signal(signal.SIGKILL)

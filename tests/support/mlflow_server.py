@@ -76,11 +76,13 @@ class MLflowServer:
             json.dumps(about).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=SECONDS_TO_START) as response:
             return dict(json.load(response))
 
     def get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.uri}/api/2.0/mlflow/{path}", timeout=60) as response:
+        with urllib.request.urlopen(
+            f"{self.uri}/api/2.0/mlflow/{path}", timeout=SECONDS_TO_START
+        ) as response:
             return dict(json.load(response))
 
     def experiment(self, name: str) -> str:

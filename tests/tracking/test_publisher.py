@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ import pytest
 import yaml
 from fakes import diverging_train, failing_train, fake_train
 from mlflow_process import MLflowProcess
-from mlflow_server import SECONDS_TO_START, free_port
+from mlflow_server import free_port, wait_until
 from sweeps import make_space, session_in
 
 from sweep.journal import NAME, Journal, read_view
@@ -449,14 +447,19 @@ def test_the_server_shows_the_sweep_on_loopback_only(
 
 def answer(url: str, server: subprocess.Popen[str]) -> dict[str, Any]:
     """The server's answer about experiment `fake`, as soon as it gives one."""
-    deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline and server.poll() is None:
+    answers: list[dict[str, Any]] = []
+
+    def answered() -> bool:
+        assert server.poll() is None, "the server ended"
         try:
             with urllib.request.urlopen(f"{url}?experiment_name=fake", timeout=10) as response:
-                return dict(json.load(response))
-        except (urllib.error.URLError, ConnectionError):
-            select.select([], [], [], 0.1)  # it is still starting: there is no event to wait for
-    raise AssertionError("the server did not answer")
+                answers.append(json.load(response))
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+        return True
+
+    wait_until(answered, "the server's answer")
+    return answers[0]
 
 
 def listeners(port: int) -> set[str]:
