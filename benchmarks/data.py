@@ -144,7 +144,7 @@ def by_sweep(path: Path, out: Path) -> int:
 
     os.environ["SWEEP_CACHE"] = str(out)
     data = DataConfig(path=str(path), tokenizer="gpt2", val_tokens=10_000, test_tokens=10_000)
-    return sum(read_table(prepare_table(data)).about["tokens"].values())
+    return sum(read_table(prepare_table(data)).recorded["tokens"].values())
 
 
 WAYS: dict[str, Callable[[Path, Path], int]] = {
@@ -202,7 +202,7 @@ def memory(arguments: argparse.Namespace) -> None:
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"{size / 1e6:,.0f} MB of text, {sum(table.about['tokens'].values()):,} tokens of "
+            f"{size / 1e6:,.0f} MB of text, {sum(table.recorded['tokens'].values()):,} tokens of "
             f"{arguments.tokenizer}: {seconds:.1f} s, {size / 1e6 / seconds:.1f} MB/s, peak "
             f"{peak:.0f} MB (before preparing {before:.0f} MB)"
         )

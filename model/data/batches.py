@@ -35,11 +35,11 @@ def open_table(data: DataConfig, verify: bool = False) -> TokenTable:
             f"data.digest: expected {data.digest}, but {path} holds {table.digest}; the corpus "
             "changed or another Python provides it"
         )
-    coded = table.about["tokenizer"]["name"]
+    coded = table.recorded["tokenizer"]["name"]
     if is_table(data.path) and coded in VOCABULARIES and coded != data.tokenizer:
         problems.append(f"data.tokenizer: {path} holds tokens of {coded}, not of {data.tokenizer}")
     if fineweb.is_recipe(data) and not data.digest:
-        problems += fineweb.differences(table.about["slowrun"], path, table.digest)
+        problems += fineweb.differences(table.recorded["slowrun"], path, table.digest)
     for name, asked in (("val", data.val_tokens), ("test", data.test_tokens)):
         there = len(getattr(table, name))
         if there != asked and asked != AS_THERE_IS:  # in a table that was made elsewhere

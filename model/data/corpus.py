@@ -68,11 +68,11 @@ def text_bytes(data: DataConfig) -> int:
     for path in root.rglob("*") if root.is_dir() else [root]:
         if path.suffix == ".parquet":
             try:
-                about = pq.read_metadata(path)
-                place = about.schema.names.index(data.column)
+                metadata = pq.read_metadata(path)
+                place = metadata.schema.names.index(data.column)
             except (pa.ArrowException, OSError, ValueError):
                 return 0  # what is wrong is told when it is read
-            groups = (about.row_group(n).column(place) for n in range(about.num_row_groups))
+            groups = (metadata.row_group(n).column(place) for n in range(metadata.num_row_groups))
             size += sum(group.total_uncompressed_size for group in groups)
         elif path.is_file():
             size += path.stat().st_size

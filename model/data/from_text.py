@@ -50,7 +50,7 @@ class Ingested:
     spool: Spool
     splits: Splits
     tokenizer: Tokenizer
-    about: Mapping[str, Any]
+    recorded: Mapping[str, Any]
     final: Callable[[np.ndarray], np.ndarray] = lambda tokens: tokens  # from spooled to table's
     compression_N: np.ndarray | None = None  # of each document, where there was text
     # what the finished splits tell, if that is not a reason to refuse them
@@ -67,12 +67,12 @@ def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
         documents = _tokenise(pieces(data), code_points, BEYOND_UNICODE, spool, data, watch)
         splits, counted = _split(documents, data)
         tokenizer, points = _characters(spool, splits["train"])
-        about = {**about_source(data, tokenizer), **counted}
+        recorded = {**source_facts(data, tokenizer), **counted}
         return Ingested(
             spool,
             splits,
             tokenizer,
-            about,
+            recorded,
             final=lambda tokens: look_up(points, tokens),
             compression_N=documents.compression_N,
         )
@@ -82,9 +82,9 @@ def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
     documents = _tokenise(pieces(data), tokenizer.encode, tokenizer.separator, spool, data, watch)
     splits, counted = _split(documents, data)
     facts = _slowrun_facts if fineweb.is_recipe(data) else Ingested.facts
-    about = {**about_source(data, tokenizer), **counted}
+    recorded = {**source_facts(data, tokenizer), **counted}
     return Ingested(
-        spool, splits, tokenizer, about, compression_N=documents.compression_N, facts=facts
+        spool, splits, tokenizer, recorded, compression_N=documents.compression_N, facts=facts
     )
 
 
@@ -115,7 +115,7 @@ def _split(documents: Documents, data: DataConfig) -> tuple[Splits, dict[str, An
     return splits, {"duplicates": {"dropped": dropped}}
 
 
-def about_source(data: DataConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+def source_facts(data: DataConfig, tokenizer: Tokenizer) -> dict[str, Any]:
     """What a table records about where its tokens come from and what they mean."""
     commit = ""
     if is_remote(data.path):
@@ -169,9 +169,9 @@ def _with_bpe(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
         )
         splits, counted = _split(encoded, data)
         if _is_within(learned_from, splits["train"], spool, tokenizer):
-            about = {**about_source(data, tokenizer), **counted}
+            recorded = {**source_facts(data, tokenizer), **counted}
             ratios_N = encoded.compression_N
-            return Ingested(spool, splits, tokenizer, about, compression_N=ratios_N)
+            return Ingested(spool, splits, tokenizer, recorded, compression_N=ratios_N)
     raise too_small(documents.characters, data)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from model.config import AS_THERE_IS, TEXT_TEST_TOKENS, ConfigError, DataConfig
 from model.data.encode import Watch
-from model.data.from_text import Ingested, about_source
+from model.data.from_text import Ingested, source_facts
 from model.data.overlap import share_of_val_in_train
 from model.data.scratch import Workspace
 from model.data.slowrun_files import file_digest
@@ -20,19 +20,19 @@ from model.data.tokenizer import Tokenizer, get_tokenizer
 TOO_ALIKE = 0.5  # of val's passages; a split that was cut by mistake, not boilerplate
 
 
-def from_import(found: Import, data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
+def from_import(imported: Import, data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
     """Tokens that others prepared, as they are. Raises ConfigError if they do not fit `data`.
 
     Val and train are the first of each file. Test is the first of a file of its own. Where there is
     no such file, it is val's last tokens if `data.test_tokens` asks for some, and else empty.
     """
-    tokenizer = found.tokenizer or _named(data, found)
+    tokenizer = imported.tokenizer or _named(data, imported)
     spool = work.tokens(tokenizer.dtype)
     bounds = {}
     for name in ("train", "val", "test"):
         begin = spool.length
-        for block in found.tokens(name):
-            _check_ids(block, tokenizer, found, name)
+        for block in imported.tokens(name):
+            _check_ids(block, tokenizer, imported, name)
             spool.append(block)
             watch(0, spool.length)
         bounds[name] = (begin, spool.length)
@@ -41,19 +41,21 @@ def from_import(found: Import, data: DataConfig, work: Workspace, watch: Watch) 
     leads = tokenizer.separator in np.concatenate(firsts)
     splits = {
         name: _documents(spool.array(), *limits, tokenizer.separator, leads)
-        for name, limits in _limits(bounds, data, found).items()
+        for name, limits in _limits(bounds, data, imported).items()
     }
 
     def facts(arrays: Mapping[str, np.ndarray], *_: object) -> dict[str, Any]:
         return {"val_passages_in_train": _overlap(arrays, data)}
 
-    about = {
-        **about_source(data, tokenizer),
+    recorded = {
+        **source_facts(data, tokenizer),
         "rule": "as imported",
-        "imported": found.kind,
-        "files": {path.name: file_digest(path) for paths in found.files.values() for path in paths},
+        "imported": imported.kind,
+        "files": {
+            path.name: file_digest(path) for paths in imported.files.values() for path in paths
+        },
     }
-    return Ingested(spool, splits, tokenizer, about, facts=facts)
+    return Ingested(spool, splits, tokenizer, recorded, facts=facts)
 
 
 def _overlap(arrays: Mapping[str, np.ndarray], data: DataConfig) -> float:
@@ -68,43 +70,43 @@ def _overlap(arrays: Mapping[str, np.ndarray], data: DataConfig) -> float:
     return share
 
 
-def _named(data: DataConfig, found: Import) -> Tokenizer:
+def _named(data: DataConfig, imported: Import) -> Tokenizer:
     if data.tokenizer in ("chars", "bpe"):
         raise ConfigError(
             [
-                f"data.tokenizer: the {found.kind} files at {data.path} are tokens already, and "
+                f"data.tokenizer: the {imported.kind} files at {data.path} are tokens already, and "
                 f"nothing there says which; name their encoding, as in gpt2, not {data.tokenizer}"
             ]
         )
     return get_tokenizer(data.tokenizer)
 
 
-def _check_ids(block: np.ndarray, tokenizer: Tokenizer, found: Import, split: str) -> None:
+def _check_ids(block: np.ndarray, tokenizer: Tokenizer, imported: Import, split: str) -> None:
     if not len(block):
         return
     low, high = int(block.min()), int(block.max())
     if low < 0 or high >= tokenizer.vocabulary:
         hint = (
             "name the encoding they were made with, as in data.tokenizer=gpt2"
-            if found.tokenizer is None
+            if imported.tokenizer is None
             else "its meta.pkl is of other files"
         )
         raise ConfigError(
             [
-                f"data.path: {found.files[split][0]} holds token {high if low >= 0 else low}, but "
-                f"{tokenizer.name} has {tokenizer.vocabulary:,} tokens; {hint}"
+                f"data.path: {imported.files[split][0]} holds token {high if low >= 0 else low}, "
+                f"but {tokenizer.name} has {tokenizer.vocabulary:,} tokens; {hint}"
             ]
         )
 
 
 def _limits(
-    bounds: Mapping[str, tuple[int, int]], data: DataConfig, found: Import
+    bounds: Mapping[str, tuple[int, int]], data: DataConfig, imported: Import
 ) -> dict[str, tuple[int, int]]:
     """Where each split begins and ends in the spool."""
     begin, end = bounds["train"]
     val, val_end = bounds["val"]
     first, last = bounds["test"]
-    own = bool(found.files.get("test"))
+    own = bool(imported.files.get("test"))
     tests = data.test_tokens
     if tests == AS_THERE_IS:
         tests = min(TEXT_TEST_TOKENS, last - first)  # none without a file
@@ -137,9 +139,9 @@ def _documents(
     """Documents between separators, which may lead (llm.c) or follow (nanoGPT) their text."""
     if begin == end:
         return Stretches(*(np.array([], dtype=np.int64) for _ in range(3)))
-    found_N = np.array([], dtype=np.int64)
+    separator_N = np.array([], dtype=np.int64)
     if separator is not None:
-        found_N = begin + np.flatnonzero(tokens[begin:end] == separator)
-    start_N = np.union1d([begin], found_N + (0 if leads else 1)).astype(np.int64)
+        separator_N = begin + np.flatnonzero(tokens[begin:end] == separator)
+    start_N = np.union1d([begin], separator_N + (0 if leads else 1)).astype(np.int64)
     start_N = start_N[start_N < end]
     return Stretches(start_N, np.diff(np.append(start_N, end)), np.arange(len(start_N)))

@@ -125,10 +125,10 @@ def prepare(data: DataConfig, watch: Watch = UNWATCHED) -> Path:
 
 
 def _ingest(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
-    found = (
+    imported = (
         None if not data.path or is_remote(data.path) else find_import(Path(data.path).expanduser())
     )
-    return from_import(found, data, work, watch) if found else from_text(data, work, watch)
+    return from_import(imported, data, work, watch) if imported else from_text(data, work, watch)
 
 
 @contextmanager
@@ -168,18 +168,18 @@ def _write(file: BinaryIO, made: Ingested, work: Workspace) -> None:
             digest.update(name, tokens)
             text_bytes[name] += int(lengths[tokens].sum())
     documents = {name: np.cumsum([0, *made.splits[name].length_N]) for name in SPLITS}
-    about = {
+    recorded = {
         **digest.as_data(),
-        **made.about,
+        **made.recorded,
         "tokens": {name: made.splits[name].tokens for name in SPLITS},
         "documents": {name: len(made.splits[name].start_N) for name in SPLITS},
         "text_bytes": text_bytes,
         "choose": choose_slice(made.splits["val"].tokens),
     }
     arrays = {name: spools[name].array() for name in SPLITS}
-    about |= made.facts(arrays, documents)
+    recorded |= made.facts(arrays, documents)
     compression = {
         name: None if made.compression_N is None else made.compression_N[split.document_N]
         for name, split in made.splits.items()
     }
-    write_table(file, spools, documents, compression, about, made.tokenizer)
+    write_table(file, spools, documents, compression, recorded, made.tokenizer)

@@ -63,11 +63,11 @@ def _on_the_hub(uri: str) -> tuple[list[Shard], str]:
     if parts is None:
         raise ConfigError([f"data.path: expected {HUB}OWNER/NAME[@REVISION]/FOLDER, got {uri}"])
     owner_and_name, revision, folder = (part or "" for part in parts.groups())
-    about = f"{endpoint}/api/datasets/{owner_and_name}"
+    api = f"{endpoint}/api/datasets/{owner_and_name}"
     revision = quote(unquote(revision or "main"), safe="")
-    commit = str(_ask(f"{about}/revision/{revision}").json()["sha"])
+    commit = str(_ask(f"{api}/revision/{revision}").json()["sha"])
     above = folder.rpartition("/")[0] if folder.endswith(".parquet") else folder
-    listing: str | None = f"{about}/tree/{commit}/{quote(above)}?recursive=true"
+    listing: str | None = f"{api}/tree/{commit}/{quote(above)}?recursive=true"
     entries = []
     while listing:
         page = _ask(listing)

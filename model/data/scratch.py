@@ -101,7 +101,7 @@ class Workspace:
     def __enter__(self) -> Workspace:
         return self
 
-    def __exit__(self, *about: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.opened.close()
 
     def tokens(self, dtype: DTypeLike) -> Spool:

@@ -46,7 +46,7 @@ def digest_of_file(split: str, tokens: np.ndarray, starts: np.ndarray) -> str:
     """SHA-256 of the file Slowrun would write for `tokens` whose documents begin at `starts`."""
     import torch
 
-    about = {
+    content = {
         "tokens": torch.from_numpy(tokens.astype(np.uint16)),
         "doc_starts": torch.from_numpy(starts.astype(np.int64)),
         "bos_id": BOS,
@@ -55,7 +55,7 @@ def digest_of_file(split: str, tokens: np.ndarray, starts: np.ndarray) -> str:
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"fineweb_{split}.pt"
-        torch.save(about, path)
+        torch.save(content, path)
         return file_digest(path)
 
 
@@ -73,9 +73,9 @@ def differences(digests: Mapping[str, str], path: Path, digest: str) -> list[str
     """
     problems = [
         f"data.path: slowrun's fineweb_{split}.pt has SHA-256 {DIGESTS[split]}, the same file of "
-        f"these tokens {found}: FineWeb or tiktoken changed, or torch writes files otherwise"
-        for split, found in digests.items()
-        if found != DIGESTS[split]
+        f"these tokens {ours}: FineWeb or tiktoken changed, or torch writes files otherwise"
+        for split, ours in digests.items()
+        if ours != DIGESTS[split]
     ]
     hint = (
         f"data.digest: set it to {digest} to take these tokens for what they are, or delete {path} "
@@ -89,37 +89,39 @@ def blocks(path: Path, split: str) -> Iterator[np.ndarray]:
     import torch
 
     try:
-        about = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each have their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError([f"data.path: {path} is no file that torch can read: {reason}"]) from None
     try:
-        if "tokens" in about:
-            yield _stream(about)
-        elif "chunks" in about:
-            yield _unshuffled(about, split)
+        if "tokens" in content:
+            yield _stream(content)
+        elif "chunks" in content:
+            yield _unshuffled(content, split)
         else:
-            raise ValueError(f"it has neither tokens nor chunks, only {', '.join(map(str, about))}")
+            raise ValueError(
+                f"it has neither tokens nor chunks, only {', '.join(map(str, content))}"
+            )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         raise ConfigError([f"data.path: {path} is damaged or no slowrun file: {error}"]) from None
 
 
-def _stream(about: Mapping[str, Any]) -> np.ndarray:
-    tokens, starts = about["tokens"].numpy(), about["doc_starts"].numpy()
+def _stream(content: Mapping[str, Any]) -> np.ndarray:
+    tokens, starts = content["tokens"].numpy(), content["doc_starts"].numpy()
     if tokens.dtype != np.uint16 or tokens.ndim != 1 or not len(tokens):
         raise ValueError(f"tokens are {tokens.ndim}-dimensional {tokens.dtype}, not flat uint16")
-    found = np.flatnonzero(tokens == int(about["bos_id"]))
-    if not np.array_equal(found, starts):
+    separator_N = np.flatnonzero(tokens == int(content["bos_id"]))
+    if not np.array_equal(separator_N, starts):
         raise ValueError(
-            f"doc_starts lists {len(starts):,} documents, the separator begins {len(found):,}"
+            f"doc_starts lists {len(starts):,} documents, the separator begins {len(separator_N):,}"
         )
     return np.asarray(tokens)
 
 
-def _unshuffled(about: Mapping[str, Any], split: str) -> np.ndarray:
-    size, rows = int(about["sequence_size"]), int(about["batch_size"])
+def _unshuffled(content: Mapping[str, Any], split: str) -> np.ndarray:
+    size, rows = int(content["sequence_size"]), int(content["batch_size"])
     kept = []
-    for chunk, valid in zip(about["chunks"], about["valid_counts"], strict=True):
+    for chunk, valid in zip(content["chunks"], content["valid_counts"], strict=True):
         if not 0 <= valid <= rows:
             raise ValueError(f"a chunk claims {valid} sequences of {rows}")
         kept.append(chunk.numpy().reshape(rows, size)[:valid])

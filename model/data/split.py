@@ -95,8 +95,8 @@ def _hold_out(
 def by_stream(length_N: np.ndarray, data: DataConfig) -> Splits:
     """The splits by the rule `stream`. Raises ConfigError if the documents do not reach."""
     budgets = _budgets(data)
-    found = _cut(length_N, list(budgets.values()))
-    if found is None:
+    stretches = _cut(length_N, list(budgets.values()))
+    if stretches is None:
         total = int(length_N.sum())
         raise ConfigError(
             [
@@ -106,7 +106,7 @@ def by_stream(length_N: np.ndarray, data: DataConfig) -> Splits:
                 "data.val_tokens or data.test_tokens, or use data.splits=hash"
             ]
         )
-    splits = dict(zip(budgets, found, strict=True))
+    splits = dict(zip(budgets, stretches, strict=True))
     if "train" not in splits:
         begun = sum(len(split.start_N) for split in splits.values())
         start_N = np.cumsum(length_N) - length_N
@@ -134,7 +134,7 @@ def _budgets(data: DataConfig) -> dict[str, int]:
 def _cut(length_N: np.ndarray, budgets: Sequence[int]) -> list[Stretches] | None:
     """Budgets filled one after the other, each with documents of its own; None if they lack."""
     end_N = np.cumsum(length_N)
-    start_N, found, first = end_N - length_N, [], 0
+    start_N, stretches, first = end_N - length_N, [], 0
     for budget in budgets:
         begin = int(start_N[first]) if first < len(start_N) else int(end_N[-1]) if first else 0
         last = int(np.searchsorted(end_N, begin + budget, "left")) if budget else first - 1
@@ -142,9 +142,9 @@ def _cut(length_N: np.ndarray, budgets: Sequence[int]) -> list[Stretches] | None
             return None
         taken = np.arange(first, last + 1)
         lengths = np.minimum(end_N[taken], begin + budget) - start_N[taken]
-        found.append(Stretches(start_N[taken], lengths, taken))
+        stretches.append(Stretches(start_N[taken], lengths, taken))
         first = last + 1
-    return found
+    return stretches
 
 
 def too_small(total: int, data: DataConfig) -> ConfigError:

@@ -39,7 +39,7 @@ class TokenTable:
     documents: Mapping[str, np.ndarray] = field(default_factory=dict)
     # of each training document, its compressed size as a share of its size; empty if imported
     compression: np.ndarray = field(default_factory=lambda: np.array([]))
-    about: Mapping[str, Any] = field(default_factory=dict)  # what `sweep data info` shows
+    recorded: Mapping[str, Any] = field(default_factory=dict)  # what `sweep data info` shows
     pieces: bytes = b""  # the text of all tokens, joined
 
     @property
@@ -47,7 +47,7 @@ class TokenTable:
         """What it was made with; may have to be downloaded if it is one of tiktoken's."""
         ends = np.cumsum(self.token_lengths)
         cut = [self.pieces[end - n : end] for end, n in zip(ends, self.token_lengths, strict=True)]
-        return from_data(self.about["tokenizer"], cut)
+        return from_data(self.recorded["tokenizer"], cut)
 
 
 class Digest:
@@ -118,13 +118,13 @@ def write_table(
     spools: Mapping[str, Spool],
     documents: Mapping[str, np.ndarray],
     compression: Mapping[str, np.ndarray | None],
-    about: Mapping[str, Any],
+    recorded: Mapping[str, Any],
     tokenizer: Tokenizer,
 ) -> None:
     """Write the splits in `spools`, whose documents begin at `documents`. Raises OSError."""
     item = pa.uint16() if tokenizer.dtype == np.uint16 else pa.uint32()
     kind = pa.large_list(pa.field("token", item, nullable=False))
-    facts = {**about, "token_lengths": tokenizer.lengths.tolist()}
+    facts = {**recorded, "token_lengths": tokenizer.lengths.tolist()}
     metadata = {b"sweep": json.dumps(facts).encode(), b"pieces": b"".join(tokenizer.pieces)}
     schema = pa.schema([("tokens", kind), ("compression", pa.float32())], metadata=metadata)
     sink = pa.PythonFile(_Forgetful(file, spools), mode="w")
@@ -150,8 +150,8 @@ def read_table(path: Path) -> TokenTable:
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         metadata = reader.schema.metadata or {}
-        about = json.loads(metadata[b"sweep"])
-        lengths = np.array(about.pop("token_lengths"), dtype=np.int64)
+        recorded = json.loads(metadata[b"sweep"])
+        lengths = np.array(recorded.pop("token_lengths"), dtype=np.int64)
         batches = {name: reader.get_batch(index) for index, name in enumerate(SPLITS)}
         lists = {name: batch.column("tokens") for name, batch in batches.items()}
         ratios = batches["train"].column("compression")
@@ -160,13 +160,13 @@ def read_table(path: Path) -> TokenTable:
         for name in SPLITS:
             _check_offsets(name, documents[name], len(splits[name]))
         return TokenTable(
-            about["digest"],
+            recorded["digest"],
             len(lengths),
             lengths,
             **splits,
             documents=documents,
             compression=np.array([]) if ratios.null_count else ratios.to_numpy(),
-            about=about,
+            recorded=recorded,
             pieces=metadata[b"pieces"],
         )
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError) as error:

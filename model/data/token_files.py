@@ -101,14 +101,14 @@ def _find(root: Path) -> Import | None:
 
 def files_by_split(root: Path) -> dict[str, list[Path]]:
     """Files of a known suffix by the split that their name, or else their folder's, tells."""
-    found: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for path in sorted([*root.glob("*"), *root.glob("*/*")]):
         if path.suffix in SUFFIXES and path.is_file():
             named = SPLIT.search(path.name) or SPLIT.search(str(path.relative_to(root)))
             if named:
                 name = SPLIT_NAMES.get(named[1], named[1])
-                found.setdefault(name, []).append(path)
-    return found
+                files.setdefault(name, []).append(path)
+    return files
 
 
 def _magic(path: Path) -> int:

@@ -131,8 +131,8 @@ def of_list(characters: Sequence[str]) -> Tokenizer:
 def look_up(points: np.ndarray, text: np.ndarray) -> np.ndarray:
     """Tokens of characters: their place in `points`, sorted; unknown ones and separators follow."""
     place = np.minimum(np.searchsorted(points, text), max(0, len(points) - 1))
-    known = points[place] == text if len(points) else np.zeros(len(text), dtype=bool)
-    return np.where(known, place, len(points) + (text == BEYOND_UNICODE))
+    listed = points[place] == text if len(points) else np.zeros(len(text), dtype=bool)
+    return np.where(listed, place, len(points) + (text == BEYOND_UNICODE))
 
 
 def as_data(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -145,15 +145,15 @@ def as_data(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def from_data(about: Mapping[str, Any], pieces: Sequence[bytes]) -> Tokenizer:
+def from_data(recorded: Mapping[str, Any], pieces: Sequence[bytes]) -> Tokenizer:
     """The tokenizer a table was made with, from what it recorded and its tokens' bytes."""
-    if about["name"] == "chars":
+    if recorded["name"] == "chars":
         return of_characters(b"".join(pieces[:-2]).decode())
-    if about["name"] == "meta.pkl":
+    if recorded["name"] == "meta.pkl":
         return of_list([piece.decode() for piece in pieces])
-    if about["name"] == "bpe":
+    if recorded["name"] == "bpe":
         return of_encoding(of_ranks(pieces[:-1]))
-    return get_tokenizer(about["name"])
+    return get_tokenizer(recorded["name"])
 
 
 BYTES = 256

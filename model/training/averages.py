@@ -47,7 +47,8 @@ class Averages:
         self._shadow = self._zeros() if train.ema_epochs else []
         self._counted = 0.0  # sum of the weights of the epoch ends so far
         self._mean = self._zeros() if train.average_last else []
-        self._mixture_N: Tensor | None = None  # log of the mean probability of each target
+        # Natural log of the weighted mean probability of each of the N validation targets.
+        self._mixture_N: Tensor | None = None
 
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros_like(parameter) for parameter in self._parameters]
@@ -90,15 +91,15 @@ class Averages:
         evaluate  of the weights that are in the network
         score     of predictions
         """
-        found = {RAW: raw}
+        evaluations = {RAW: raw}
         if self._followed:
             with self._in_place_of_weights(self._shadow, 1 - self._beta**self._followed):
-                found[EMA] = evaluate()
+                evaluations[EMA] = evaluate()
         if self._mixture_N is not None:
             with self._in_place_of_weights(self._mean, 1.0):
-                found[WEIGHTS] = evaluate()
-            found[PROBABILITIES] = score(self._mixture_N.numpy())
-        return found
+                evaluations[WEIGHTS] = evaluate()
+            evaluations[PROBABILITIES] = score(self._mixture_N.numpy())
+        return evaluations
 
     @contextmanager
     def named(self, name: str) -> Iterator[None]:

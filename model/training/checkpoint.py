@@ -69,13 +69,13 @@ def save(folder: Path, state: RunState, tree: Tree) -> None:
     What is not a tensor goes as JSON into the file's header, where floats keep every bit.
     """
     tensors: dict[str, Tensor] = {}
-    about = {
+    header = {
         "settings": state.settings,
         "history": [progress.to_dict() for progress in state.history],
         "tree": _take_out({**tree, "rng": _random_state()}, "", tensors),
     }
     with replaced(folder / NAME) as beside:
-        save_file(_apart(tensors), beside, {"version": str(FORMAT), "run": json.dumps(about)})
+        save_file(_apart(tensors), beside, {"version": str(FORMAT), "run": json.dumps(header)})
 
 
 def read_state(folder: Path) -> RunState | None:
@@ -85,14 +85,14 @@ def read_state(folder: Path) -> RunState | None:
     """
     if not (folder / NAME).exists():
         return None
-    about, _ = _open(folder / NAME, with_tensors=False)
-    return RunState(about["settings"], tuple(Progress(**p) for p in about["history"]))
+    header, _ = _open(folder / NAME, with_tensors=False)
+    return RunState(header["settings"], tuple(Progress(**p) for p in header["history"]))
 
 
 def restore(folder: Path) -> Tree:
     """The tree that was saved in `folder`, on the CPU; sets torch's random state as it was."""
-    about, tensors = _open(folder / NAME, with_tensors=True)
-    tree = _put_back(about["tree"], tensors)
+    header, tensors = _open(folder / NAME, with_tensors=True)
+    tree = _put_back(header["tree"], tensors)
     torch.set_rng_state(tree["rng"]["cpu"])
     if tree["rng"]["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(tree["rng"]["cuda"])
@@ -137,20 +137,20 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     One that others share memory with is copied; when it is read back, each has its own.
     """
     seen: set[int] = set()
-    found = {}
+    separate = {}
     for name, tensor in tensors.items():
         memory = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.clone() if memory in seen else tensor
-        found[name] = found[name].contiguous()
+        separate[name] = tensor.clone() if memory in seen else tensor
+        separate[name] = separate[name].contiguous()
         seen.add(memory)
-    return found
+    return separate
 
 
 def _open(path: Path, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            about = json.loads(metadata["run"])
+            header = json.loads(metadata["run"])
             names = file.keys() if with_tensors else []
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -166,4 +166,4 @@ def _open(path: Path, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Ten
                 "sweep that began it"
             ]
         )
-    return about, tensors
+    return header, tensors

@@ -46,29 +46,29 @@ def save(run: Path, folder: Path) -> None:
     table = open_table(config.data)
     restored = make_run(config, table, CPU)
     restored.restore(run)
-    about = {"settings": state.settings, "step": state.step, "vocabulary": table.vocabulary}
+    header = {"settings": state.settings, "step": state.step, "vocabulary": table.vocabulary}
     folder.mkdir(parents=True, exist_ok=True)
     with swap_in_averages(restored.optimizers), restored.averages.named(config.train.evaluate):
         weights = {name: tensor.contiguous() for name, tensor in restored.gpt.state_dict().items()}
-        save_file(weights, folder / WEIGHTS, {"trained": json.dumps(about)})
+        save_file(weights, folder / WEIGHTS, {"trained": json.dumps(header)})
     (folder / TOKENIZER).write_text(json.dumps(_tokenizer_as_data(table)))
 
 
 def load(folder: Path) -> Trained:
     """What `save` wrote, on the CPU, as it was at its last evaluation."""
     with safe_open(folder / WEIGHTS, framework="pt") as file:
-        about = json.loads(file.metadata()["trained"])
+        header = json.loads(file.metadata()["trained"])
         names = file.keys()
         weights = {name: file.get_tensor(name) for name in names}
-    config = Config.from_settings(about["settings"])
+    config = Config.from_settings(header["settings"])
     kept = json.loads((folder / TOKENIZER).read_text())
     pieces = [base64.b64decode(piece) for piece in kept["pieces"]]
     tokenizer = from_data(kept["about"], pieces)
     separator = NO_SEPARATOR if tokenizer.separator is None else tokenizer.separator
-    gpt = GPT(config.gpt, about["vocabulary"], separator=separator)
+    gpt = GPT(config.gpt, header["vocabulary"], separator=separator)
     gpt.load_state_dict(weights)
     gpt.eval()
-    last = max(0, about["step"] - 1)  # layer replay depends on where the run is
+    last = max(0, header["step"] - 1)  # layer replay depends on where the run is
     gpt.enter(last / config.steps, config.train.seed, last)
     return Trained(config, gpt, tokenizer)
 
@@ -77,4 +77,4 @@ def _tokenizer_as_data(table: TokenTable) -> dict[str, object]:
     ends = table.token_lengths.cumsum()
     cut = [table.pieces[e - n : e] for e, n in zip(ends, table.token_lengths, strict=True)]
     pieces = [base64.b64encode(piece).decode() for piece in cut]
-    return {"about": table.about["tokenizer"], "pieces": pieces}
+    return {"about": table.recorded["tokenizer"], "pieces": pieces}

@@ -49,8 +49,8 @@ def _explain(config: Config, message: str) -> str:
 
 def _needed(message: str) -> str:
     """How much was asked for in vain, and how much this process had already."""
-    found = AMOUNT.search(message)
-    asked = float(found[1]) * UNITS[found[2][0].lower()] if found else 0.0
+    told = AMOUNT.search(message)
+    asked = float(told[1]) * UNITS[told[2][0].lower()] if told else 0.0
     # The kernel counts in KiB, but in bytes on macOS.
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if _in_bytes() else 1024)
     if "CUDA" in message:

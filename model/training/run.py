@@ -94,7 +94,7 @@ def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
 
 def _separator(table: TokenTable) -> int:
     """The token that begins each document; one that never comes if splits are of one document."""
-    separator: int | None = table.about["tokenizer"]["separator"]
+    separator: int | None = table.recorded["tokenizer"]["separator"]
     if separator is not None:
         return separator
     documents = max(len(table.documents[split]) - 1 for split in SPLITS)

@@ -33,9 +33,9 @@ OPTIONS = ("train-tokens", "val-tokens", "test-tokens", "tokenizer", "vocabulary
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
     """SOURCE and the settings that decide what a table holds."""
     for name in (*OPTIONS, "column"):
-        about = SETTINGS[f"data.{name.replace('-', '_')}"]
-        shown = about.bounds if about.choices else about.unit or "NAME"
-        command = click.option(f"--{name}", metavar=shown, help=f"{about.meaning}.")(command)
+        setting = SETTINGS[f"data.{name.replace('-', '_')}"]
+        shown = setting.bounds if setting.choices else setting.unit or "NAME"
+        command = click.option(f"--{name}", metavar=shown, help=f"{setting.meaning}.")(command)
     json_option = click.option("--json", "as_json", is_flag=True, help="Print data, not text.")
     return click.argument("source", default="")(json_option(command))
 
@@ -67,15 +67,15 @@ def prepare(source: str, as_json: bool, **options: str | None) -> None:
     from model.data.batches import open_table
     from model.data.prepare import prepare as prepare_table
 
-    given = _settings(source, options)
-    config = _config(given)
+    settings = _settings(source, options)
+    config = _config(settings)
     try:
         with Bar(config) as bar:
             path = prepare_table(config, bar.show)
         table = open_table(config)
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
-    _print(table, path, given, as_json)
+    _print(table, path, settings, as_json)
 
 
 @data.command()
@@ -87,8 +87,8 @@ def info(source: str, as_json: bool, **options: str | None) -> None:
       sweep data info book.txt --tokenizer gpt2
       sweep data info tokens.arrow --json
     """
-    table, path, given = _open(source, options)
-    _print(table, path, given, as_json)
+    table, path, settings = _open(source, options)
+    _print(table, path, settings, as_json)
 
 
 @data.command()
@@ -107,8 +107,8 @@ def duplicates(source: str, as_json: bool, near: float | None, **options: str | 
     from model.data.table import SPLITS
 
     table, _, _ = _open(source, options)
-    found: dict[str, Any] = {
-        "recorded": table.about.get("duplicates", {}),
+    looked_for: dict[str, Any] = {
+        "recorded": table.recorded.get("duplicates", {}),
         "val_passages_in_train": share_of_val_in_train(table.train, table.val),
         "test_passages_in_train": share_of_val_in_train(table.train, table.test),
     }
@@ -118,8 +118,8 @@ def duplicates(source: str, as_json: bool, near: float | None, **options: str | 
             pairs = near_duplicates(splits, table.documents, near)
         except ConfigError as error:
             raise SweepError("near duplicates cannot be looked for", error.problems) from None
-        found["near"] = [pair._asdict() for pair in pairs]
-    click.echo(json.dumps(found, indent=2) if as_json else describe_duplicates(found))
+        looked_for["near"] = [pair._asdict() for pair in pairs]
+    click.echo(json.dumps(looked_for, indent=2) if as_json else describe_duplicates(looked_for))
 
 
 @data.command()
@@ -146,9 +146,9 @@ def score(run: Path, source: str, as_json: bool, out: Path, **options: str | Non
         raise SweepError("the documents cannot be scored", error.problems) from None
     except OSError as error:
         raise SweepError(f"cannot write {out}: {error.strerror}") from None
-    found = {"documents": len(losses_N), "mean": float(losses_N.mean()), "out": str(out)}
+    summary = {"documents": len(losses_N), "mean": float(losses_N.mean()), "out": str(out)}
     click.echo(
-        json.dumps(found)
+        json.dumps(summary)
         if as_json
         else f"{out}: {len(losses_N):,} documents, {losses_N.mean():.3f} nats per token"
     )
@@ -156,17 +156,17 @@ def score(run: Path, source: str, as_json: bool, out: Path, **options: str | Non
 
 def _settings(source: str, options: Mapping[str, str | None]) -> dict[str, str]:
     """What is given on the command line as settings, text as typed."""
-    given = dict(FINEWEB) if source == "fineweb" else {}
-    given |= {f"data.{key}": value for key, value in options.items() if value is not None}
-    given["data.path"] = NAMED.get(source, source)
-    if given.get("data.splits") == "stream" and "data.train_tokens" in given:
-        given["data.pool_tokens"] = given["data.train_tokens"]
-    return given
+    settings = dict(FINEWEB) if source == "fineweb" else {}
+    settings |= {f"data.{key}": value for key, value in options.items() if value is not None}
+    settings["data.path"] = NAMED.get(source, source)
+    if settings.get("data.splits") == "stream" and "data.train_tokens" in settings:
+        settings["data.pool_tokens"] = settings["data.train_tokens"]
+    return settings
 
 
-def _config(given: Mapping[str, str]) -> DataConfig:
+def _config(settings: Mapping[str, str]) -> DataConfig:
     values, problems = {}, []
-    for name, text in given.items():
+    for name, text in settings.items():
         try:
             values[name.partition(".")[2]] = SETTINGS[name].check(text)
         except ConfigError as error:
@@ -175,7 +175,7 @@ def _config(given: Mapping[str, str]) -> DataConfig:
     problems += config.problems()
     if problems:
         raise SweepError("these settings cannot be prepared", problems)
-    if "data.train_tokens" not in given:
+    if "data.train_tokens" not in settings:
         return DataConfig(**{**values, "train_tokens": 2})  # type: ignore[arg-type]
     return config
 
@@ -188,38 +188,38 @@ def _open(
     from model.data.prepare import is_table, table_path
     from model.data.table import read_table
 
-    given = _settings(source, options)
+    settings = _settings(source, options)
     try:
         if is_table(source):
             table = read_table(Path(source).expanduser())
-            given |= {f"data.{n}_tokens": str(len(getattr(table, n))) for n in ("val", "test")}
-            given = {**_tokenizer(table), **given}
-        config = _config(given)
+            settings |= {f"data.{n}_tokens": str(len(getattr(table, n))) for n in ("val", "test")}
+            settings = {**_tokenizer(table), **settings}
+        config = _config(settings)
         path = table_path(config)
         if not path.exists():
             raise SweepError(
                 f"{source or 'the embedded corpus'} is not prepared with these settings",
                 hint="`sweep data prepare` takes the same arguments.",
             )
-        return open_table(config, verify=True), path, given
+        return open_table(config, verify=True), path, settings
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
 
 
 def _tokenizer(table: TokenTable) -> dict[str, str]:
     """The settings that stand for the tokenizer of `table`, if there are any."""
-    name = table.about["tokenizer"]["name"]
-    given = {"data.tokenizer": name} if name in VOCABULARIES else {}
-    return {**given, "data.vocabulary": str(table.vocabulary)} if name == "bpe" else given
+    name = table.recorded["tokenizer"]["name"]
+    settings = {"data.tokenizer": name} if name in VOCABULARIES else {}
+    return {**settings, "data.vocabulary": str(table.vocabulary)} if name == "bpe" else settings
 
 
-def _print(table: TokenTable, path: Path, given: Mapping[str, str], as_json: bool) -> None:
-    settings = {**given, "data.digest": table.digest}
+def _print(table: TokenTable, path: Path, settings: Mapping[str, str], as_json: bool) -> None:
+    with_digest = {**settings, "data.digest": table.digest}
     if as_json:
-        about = {"table": str(path), "settings": settings, **table.about}
-        click.echo(json.dumps(about, indent=2))
+        everything = {"table": str(path), "settings": with_digest, **table.recorded}
+        click.echo(json.dumps(everything, indent=2))
     else:
-        click.echo(describe_table(path, table.about, settings))
+        click.echo(describe_table(path, table.recorded, with_digest))
 
 
 SHOWN_EVERY = 0.2  # seconds
@@ -247,7 +247,7 @@ class Bar:
         self.bar.__enter__()
         return self
 
-    def __exit__(self, *about: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.finish()
         self.bar.__exit__(None, None, None)
 
@@ -267,42 +267,44 @@ NOTHING_SEALED = (
 TEXTS = ("data.path", "data.column", "data.digest")  # settings that may look like numbers
 
 
-def describe_table(path: Path, about: Mapping[str, Any], settings: Mapping[str, str]) -> str:
+def describe_table(path: Path, recorded: Mapping[str, Any], settings: Mapping[str, str]) -> str:
     """What the table at `path` recorded, and the settings that lead to it."""
-    commit = f" at commit {about['commit']}" if about["commit"] else ""
-    imported = f", tokens of {about['imported']}" if "imported" in about else ""
-    coded = about["tokenizer"]
+    commit = f" at commit {recorded['commit']}" if recorded["commit"] else ""
+    imported = f", tokens of {recorded['imported']}" if "imported" in recorded else ""
+    coded = recorded["tokenizer"]
     unsure = imported and coded["name"] != "meta.pkl"
     by_whom = "; data.tokenizer says so, the files do not tell" if unsure else ""
-    first, last = about["choose"]
+    first, last = recorded["choose"]
     lines = [
         f"{path}  {path.stat().st_size / 1e6:,.1f} MB",
-        f"source      {about['source']}{commit}{imported}",
+        f"source      {recorded['source']}{commit}{imported}",
         f"tokenizer   {coded['name']}, {coded['vocabulary']:,} tokens, {coded['digest'][:16]}"
         f"{by_whom}",
-        f"splits      {about['rule']}",
+        f"splits      {recorded['rule']}",
     ]
-    for name, tokens in about["tokens"].items():
-        size, documents = about["text_bytes"][name], about["documents"][name]
+    for name, tokens in recorded["tokens"].items():
+        size, documents = recorded["text_bytes"][name], recorded["documents"][name]
         per_token = f"{size / tokens:.3f} bytes each" if tokens else ""
         lines.append(
             f"{name:<12}{tokens:>15,} tokens {documents:>10,} documents  {per_token:<18}"
-            f"{about['digests'][name][:16]}"
+            f"{recorded['digests'][name][:16]}"
         )
-    if not about["tokens"]["test"]:
+    if not recorded["tokens"]["test"]:
         lines.append(f"sealed      {NOTHING_SEALED}")
     lines.append(f"choose      val[{first:,}:{last:,}], to choose ensemble members on")
-    for name, count in about.get("duplicates", {}).items():
+    for name, count in recorded.get("duplicates", {}).items():
         lines.append(f"duplicates  {name}: {count:,} documents")
-    if "val_passages_in_train" in about:
-        lines.append(f"overlap     {about['val_passages_in_train']:.2%} of val's passages in train")
+    if "val_passages_in_train" in recorded:
+        lines.append(
+            f"overlap     {recorded['val_passages_in_train']:.2%} of val's passages in train"
+        )
     lines += ["in a space, or each with --set:", "fixed:"]
     return "\n".join([*lines, *(f"  {_line(*setting)}" for setting in settings.items())])
 
 
 def describe_splits(table: TokenTable) -> str:
     """The sizes of the splits in a line, and what it means if none is for testing."""
-    sizes = [f"{name} {table.about['tokens'][name]:,}" for name in ("train", "val", "test")]
+    sizes = [f"{name} {table.recorded['tokens'][name]:,}" for name in ("train", "val", "test")]
     told = f"tokens: {', '.join(sizes)}"
     return told if len(table.test) else f"{told}; {NOTHING_SEALED}"
 
@@ -318,20 +320,20 @@ def _line(name: str, text: str) -> str:
     return line if as_typed else f"{name}: {json.dumps(text, ensure_ascii=False)}"
 
 
-def describe_duplicates(found: Mapping[str, Any]) -> str:
+def describe_duplicates(looked_for: Mapping[str, Any]) -> str:
     """What was recorded about duplicates, and what was looked for now."""
     lines = [
         f"exact duplicates, {name}: {count:,} documents"
-        for name, count in found["recorded"].items()
+        for name, count in looked_for["recorded"].items()
     ]
     for split in ("val", "test"):
-        share = found[f"{split}_passages_in_train"]
+        share = looked_for[f"{split}_passages_in_train"]
         lines.append(f"{split}: {share:.2%} of its passages of 64 tokens are also in train")
-    for pair in found.get("near", ()):
+    for pair in looked_for.get("near", ()):
         lines.append(
             f"{pair['split']} document {pair['document']} and train's {pair['train_document']}: "
             f"{pair['similarity']:.2f} alike"
         )
-    if found.get("near") == []:
+    if looked_for.get("near") == []:
         lines.append("no held-out document is so like one of train")
     return "\n".join(lines)

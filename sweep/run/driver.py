@@ -187,7 +187,7 @@ def _with_data(space: Space) -> Space:
         table = open_table(data, verify=True)
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
-    baseline = with_known_table(space.baseline, table.about)
+    baseline = with_known_table(space.baseline, table.recorded)
     return replace(space, fixed={**fixed, "data.digest": table.digest}, baseline=baseline)
 
 

@@ -65,7 +65,7 @@ def test_exact_duplicates_across_splits_are_counted(tmp_path: Path) -> None:
     documents = texts()
     table = stream_table(tmp_path, [*documents, documents[0], documents[1], documents[0]])
 
-    assert table.about["duplicates"] == {"train-val": 2, "train-test": 0, "val-test": 0}
+    assert table.recorded["duplicates"] == {"train-val": 2, "train-test": 0, "val-test": 0}
 
 
 def test_exact_duplicates_are_dropped_where_documents_are_split_by_hash(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_exact_duplicates_are_dropped_where_documents_are_split_by_hash(tmp_path
         (tmp_path / f"{number:03}.txt").write_text(text)
     data = DataConfig(path=str(tmp_path), train_tokens=9, val_tokens=3000, test_tokens=2000)
 
-    assert open_table(data).about["duplicates"] == {"dropped": 5}
+    assert open_table(data).recorded["duplicates"] == {"dropped": 5}
 
 
 def test_documents_that_are_nearly_the_same_are_found(tmp_path: Path) -> None:

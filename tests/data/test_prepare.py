@@ -252,13 +252,13 @@ def test_line_ends_of_other_systems_are_newlines(tmp_path: Path) -> None:
 def test_what_was_made_is_recorded(corpus: Path) -> None:
     table = open_table(DataConfig(path=str(corpus), **SIZES))
 
-    about = table.about
-    assert about["source"] == str(corpus)
-    assert about["tokens"]["val"] == 500
-    assert about["text_bytes"]["train"] == int(table.token_lengths[table.train].sum())
-    assert about["choose"] == [375, 500]
-    assert digest_of(table) == {"digest": table.digest, "digests": about["digests"]}
-    json.dumps(about)
+    recorded = table.recorded
+    assert recorded["source"] == str(corpus)
+    assert recorded["tokens"]["val"] == 500
+    assert recorded["text_bytes"]["train"] == int(table.token_lengths[table.train].sum())
+    assert recorded["choose"] == [375, 500]
+    assert digest_of(table) == {"digest": table.digest, "digests": recorded["digests"]}
+    json.dumps(recorded)
 
 
 def test_compression_is_measured_for_each_training_document(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_folder_is_read_whatever_its_subfolders_are_called(tmp_path: Path) -> 
 
     table = open_table(DataConfig(path=str(tmp_path), splits="stream", **SIZES))
 
-    assert sum(table.about["documents"].values()) == 60
+    assert sum(table.recorded["documents"].values()) == 60
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def hub(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 def test_the_hubs_shards_are_read_in_order_at_the_commit_of_the_day(hub: Server) -> None:
     table = open_table(stream("hf://datasets/someone/some-text/sample"))
 
-    assert table.about["commit"] == "c0ffee"
+    assert table.recorded["commit"] == "c0ffee"
     first = table.tokenizer.decode(table.val[: len(TEXTS[0]) + 1])
     assert first == TEXTS[0]
     assert table.digest == open_table(stream(f"{hub.url}/a.parquet", test_tokens=2000)).digest

@@ -137,7 +137,7 @@ def test_tokens_and_documents_are_as_they_were_written(kind: str, tmp_path: Path
     assert table.val.tolist() == joined(VAL)[:300].tolist()
     assert table.test.tolist() == joined(VAL)[-200:].tolist()
     assert np.diff(table.documents["train"]).tolist() == [len(text) + 1 for text in TRAIN]
-    assert kind.startswith(table.about["imported"])
+    assert kind.startswith(table.recorded["imported"])
     assert table.vocabulary == 50257
     assert table.token_lengths[EOT] == 0
 

@@ -186,7 +186,7 @@ def test_a_table_knows_its_tokenizer_again(tmp_path: Path) -> None:
             )
         )
 
-        assert table.tokenizer.digest == table.about["tokenizer"]["digest"]
+        assert table.tokenizer.digest == table.recorded["tokenizer"]["digest"]
         assert table.tokenizer.decode(table.tokenizer.encode("the cat")) == "the cat"
 
 
@@ -250,4 +250,4 @@ def test_a_bpe_is_learned_from_a_single_training_document(tmp_path: Path) -> Non
         test_tokens=20,
     )
 
-    assert open_table(data).about["documents"]["train"] == 1
+    assert open_table(data).recorded["documents"]["train"] == 1

@@ -162,7 +162,7 @@ def test_training_and_validation_keep_documents_apart(
 def test_documents_that_no_separator_parts_are_refused(masked: dict[str, object]) -> None:
     config = Config.from_settings(masked)
     table = open_table(config.data)
-    table.about["tokenizer"]["separator"] = None
+    table.recorded["tokenizer"]["separator"] = None
 
     with pytest.raises(ConfigError, match=r"gpt.document_mask: .* have no separator between"):
         make_run(config, table, CPU)
@@ -173,7 +173,7 @@ def test_one_document_without_a_separator_is_no_reason_to_refuse(
 ) -> None:
     config = Config.from_settings(masked)
     table = open_table(config.data)
-    table.about["tokenizer"]["separator"] = None
+    table.recorded["tokenizer"]["separator"] = None
     for split in ("train", "val", "test"):
         table.documents[split] = table.documents[split][[0, -1]]  # type: ignore[index]
 
