@@ -42,7 +42,8 @@ from typing import Any, NamedTuple
 
 from model.config.config import Config
 from model.progress import WHOLE, Progress
-from sweep.journal import NAME, read_view
+from sweep.folder import JOURNAL
+from sweep.journal import read_view
 from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.language.reader import read_space
 from sweep.space.space import Space
@@ -227,7 +228,7 @@ def trains_same(space: Space) -> bool:
 
 def read_trained(variant: str, folder: Path) -> list[Trained]:
     if variant == "sweep":
-        view = read_view(next(folder.glob(f"*/{NAME}")))
+        view = read_view(next(folder.glob(f"*/{JOURNAL}")))
         return [
             Trained(t.settings, [(e["time"] / 1000, e["seconds"]) for e in t.observations])
             for t in view.trials.values()

@@ -31,7 +31,7 @@ from typing import Any
 
 from model.config.config import Config
 from model.progress import WHOLE, Progress
-from sweep import journal as journal_file
+from sweep.folder import JOURNAL
 from sweep.journal import Journal
 from sweep.records import End, Ending
 from sweep.session.ledger import open_storage
@@ -115,7 +115,7 @@ def run_session(folder: Path, trials: int, points: int, ledger: str | None) -> T
     """Drive a sweep in `folder`; what appending to the journal took."""
     spent, searching = Timed(), space(trials)
     storage = open_storage(Path(ledger) if ledger else None)
-    journal = Journal(folder / journal_file.NAME)
+    journal = Journal(folder / JOURNAL)
     header = {"id": "1", "name": "bench", "trials": trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=1, **header)
     journal.append = spent(journal.append)  # type: ignore[method-assign]

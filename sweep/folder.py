@@ -1,4 +1,4 @@
-"""The folder that a sweep leaves behind, as commands that read it find it."""
+"""The folder that a sweep leaves behind: what its files are called, and how commands find it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from pathlib import Path
 
 from model import files
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
-from sweep.journal import NAME as JOURNAL
 from sweep.journal import read_view
 from sweep.view import View
 
-DRIVER_LOCK = "driver.lock"
+JOURNAL = "journal.jsonl"  # every event, one JSON object a line
+LEDGER = "study.db"  # Optuna's studies
+TRIALS = "trials"  # a folder with a folder for each trial
+SWEEP_ID = "id"  # random: another sweep of the same name is another sweep
+SPACE = "space.yaml"  # as the user wrote it
+RESOLVED = "resolved.yaml"  # what defines the sweep, defaults included
+ENVIRONMENT = "environment.json"  # versions of what last drove it
+SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
+EXTERNAL = "external.jsonl"  # runs of others that were imported
+DRIVER_LOCK = "driver.lock"  # held by who drives the sweep
+CURSOR = "tracking.json"  # how far the first MLflow store was told
+TRACKING_LOG = "tracking.log"
 
 
 def latest(runs: Path) -> Path:

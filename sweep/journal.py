@@ -13,8 +13,6 @@ from sweep.errors import SweepError
 from sweep.records import Event
 from sweep.view import View
 
-NAME = "journal.jsonl"
-
 
 class Journal:
     """Open for appending. A line torn by a crash is dropped first: nobody has acted on it.

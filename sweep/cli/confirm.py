@@ -91,8 +91,8 @@ def confirm(
     """
     budget = _budget(budgets)
 
-    from sweep.folder import run_folder
-    from sweep.journal import NAME, read_view
+    from sweep.folder import JOURNAL, run_folder
+    from sweep.journal import read_view
     from sweep.records import Ending
     from sweep.results.confirmation_report import confirmation_data, confirmation_text
     from sweep.run import Options, Request, has_test_split
@@ -105,7 +105,7 @@ def confirm(
     request = Request(top, most, until_separated, budget, test, again)
     options = Options(folder.parent, address, here, plain)
     code = run_confirmation(folder, request, options)
-    view = read_view(folder / NAME)
+    view = read_view(folder / JOURNAL)
     if code >= 128:
         same = shlex.join(["sweep", *sys.argv[1:]])
         click.echo(f"stopped; state saved. Continue: {same}", err=True)

@@ -32,11 +32,10 @@ def import_(
       sweep import wandb_export.csv --loss val/loss --params lr,weight_decay
       sweep import history.jsonl --into runs/quickstart
     """
-    from sweep.folder import run_folder
-    from sweep.journal import NAME, read_view
+    from sweep.folder import CURSOR, JOURNAL, run_folder
+    from sweep.journal import read_view
     from sweep.results.external import external_data, external_text, keep
     from sweep.results.external_reader import read_external
-    from sweep.tracking.process import CURSOR
 
     folder = run_folder(into, runs)
     columns = [column.strip() for column in params.split(",") if column.strip()]
@@ -45,7 +44,7 @@ def import_(
     if export.left_out:
         click.echo(f"left out, not over: {', '.join(export.left_out)}", err=True)
     click.echo(f"{len(export.runs)} runs in {file}, {len(new)} of them new in {folder}", err=True)
-    header = read_view(folder / NAME).header
+    header = read_view(folder / JOURNAL).header
     if (folder / CURSOR).exists() and header:
         _publish(folder, header["id"])
     if as_json:

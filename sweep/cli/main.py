@@ -92,7 +92,8 @@ def run(
     checked = read_space(space, overrides, name)
     _say_notes(checked)
 
-    from sweep.journal import NAME, read_view
+    from sweep.folder import JOURNAL
+    from sweep.journal import read_view
     from sweep.results import report
     from sweep.results.external import external_text
     from sweep.run import Options
@@ -101,7 +102,7 @@ def run(
     code, folder = run_sweep(
         checked, space.read_text(encoding="utf-8"), Options(runs, address, here, plain)
     )
-    view = read_view(folder / NAME)
+    view = read_view(folder / JOURNAL)
     if code >= 128:
         click.echo(f"stopped; state saved. Continue: {_same_command()}", err=True)
     else:

@@ -30,12 +30,12 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
       sweep publish runs/quickstart --to http://127.0.0.1:5000
     """
     from model import files
-    from sweep.folder import run_folder
-    from sweep.journal import NAME, read_view
+    from sweep.folder import JOURNAL, TRACKING_LOG, run_folder
+    from sweep.journal import read_view
     from sweep.tracking import process
 
     folder = run_folder(folder, runs)
-    read_view(folder / NAME)  # a damaged one is no fault of the store
+    read_view(folder / JOURNAL)  # a damaged one is no fault of the store
     uri = uri or process.store_uri(folder.parent)
     shown = process.without_password(uri)
     if files.is_locked(process.lock_path(folder, uri)):
@@ -44,7 +44,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
             hint="A sweep that runs publishes itself.",
             code=REFUSED_TO_CONTINUE,
         )
-    log = folder / process.LOG
+    log = folder / TRACKING_LOG
     said_before = log.stat().st_size if log.exists() else 0
     publishing = process.start(folder, uri, process.ONCE)
     try:

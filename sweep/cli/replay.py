@@ -120,12 +120,13 @@ def run_job(job: Job) -> Replay:
 
 @cache
 def _bank(path: Path) -> Bank:
-    from sweep.journal import NAME, read_view
+    from sweep.folder import JOURNAL
+    from sweep.journal import read_view
     from sweep.replay import make_bank, read_about, read_curves
 
     curves = read_curves(path)
     if path.is_dir():
-        return make_bank(curves, read_view(path / NAME).header.get("fixed"))
+        return make_bank(curves, read_view(path / JOURNAL).header.get("fixed"))
     return make_bank(curves, read_about(path).get("settings"))
 
 

@@ -18,7 +18,8 @@ from model.config import ConfigError, Value, trial_flops
 from model.files import replaced
 from model.progress import WHOLE
 from sweep.errors import SweepError
-from sweep.journal import NAME, read_view
+from sweep.folder import JOURNAL
+from sweep.journal import read_view
 from sweep.records import Event, Outcome
 from sweep.view import TrialView
 
@@ -61,7 +62,7 @@ def read_curves(path: Path) -> list[Curve]:
     SweepError if `path` is neither, or holds no curve.
     """
     if path.is_dir():
-        curves = _from_journal(path / NAME)
+        curves = _from_journal(path / JOURNAL)
     elif path.is_file():
         curves = _from_table(path, _read_table(path))
     else:

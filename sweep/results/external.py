@@ -10,10 +10,10 @@ from typing import Any
 
 from model.files import replaced
 from sweep.errors import SweepError
+from sweep.folder import EXTERNAL
 from sweep.format import table
 from sweep.results.external_reader import ExternalRun
 
-NAME = "external.jsonl"
 SHOWN = 10
 
 
@@ -27,14 +27,14 @@ def keep(folder: Path, runs: Sequence[ExternalRun]) -> list[ExternalRun]:
     if new:
         kept |= {run.name: run for run in new}
         lines = [json.dumps({**asdict(run), "digest": run.digest}) for run in kept.values()]
-        with replaced(folder / NAME) as beside:
+        with replaced(folder / EXTERNAL) as beside:
             beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return new
 
 
 def read_kept(folder: Path) -> list[ExternalRun]:
     """The runs that were imported into the run folder. Raises SweepError if the file is damaged."""
-    path = folder / NAME
+    path = folder / EXTERNAL
     if not path.exists():
         return []
     runs = []

@@ -10,8 +10,7 @@ from pathlib import Path
 from model.config import AS_THERE_IS, Config, ConfigError
 from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
-from sweep.folder import locked
-from sweep.journal import NAME as JOURNAL
+from sweep.folder import JOURNAL, LEDGER, RESOLVED, SEALED, TRIALS, locked
 from sweep.journal import Journal, read_view
 from sweep.records import Event, FinalistRun, Outcome, Role
 from sweep.results.confirmation import ConfirmationPlan, Rounds
@@ -27,15 +26,12 @@ from sweep.run.driver import (
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train, shared_trainer
 from sweep.run.manifest import (
-    RESOLVED,
     digest_of_trainer,
     read_resolved,
 )
 from sweep.session import Session
 from sweep.space import BudgetConfig, Space, TrialConfig
 from sweep.view import View
-
-SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
 
 # Loss of the finished run in a folder on the test split, and its standard error over the text.
 Evaluate = Callable[[Path], tuple[float, float]]
@@ -102,7 +98,7 @@ def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> O
     settings = {trial.name: trial.settings for trial in view.ranked()}
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session import LEDGER, Confirming, FinalistTrials, open_storage
+        from sweep.session import Confirming, FinalistTrials, open_storage
 
         finalists = FinalistTrials(open_storage(folder / LEDGER), space, settings)
         confirming = Confirming(finalists, Rounds(plan, settings))
@@ -204,7 +200,7 @@ def _look(folder: Path, view: View, evaluate: Evaluate) -> Event:
         and trial.kind.seed in now.losses[now.leader]
     }
     try:
-        found = [evaluate(folder / "trials" / runs[seed]) for seed in sorted(runs)]
+        found = [evaluate(folder / TRIALS / runs[seed]) for seed in sorted(runs)]
     except ConfigError as error:
         raise SweepError("the test split cannot be evaluated", error.problems, code=1) from None
     return {

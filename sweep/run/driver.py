@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from model.config import Config, ConfigError
 from model.files import cache_folder, write_text
 from sweep.errors import TOO_MANY_FAILED, SweepError
-from sweep.folder import locked
-from sweep.journal import NAME as JOURNAL
+from sweep.folder import JOURNAL, LEDGER, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run.interrupt import Interrupt, Interrupted
@@ -81,7 +80,7 @@ def search(space: Space, folder: Path, cache: BaselineCache | None = None) -> Op
     """
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session import LEDGER, Searching, Session, open_storage
+        from sweep.session import Searching, Session, open_storage
 
         searching = Searching.open(open_storage(folder / LEDGER), space)
         return Session(space, searching, journal, watch, cache)
@@ -105,7 +104,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
         end = End(Ending.CRASHED)
         with _cluster(options) if session.has_work else nullcontext() as cluster:
             try:
-                _run_trials(session, train, folder / "trials", interrupt, cluster)
+                _run_trials(session, train, folder / TRIALS, interrupt, cluster)
                 job.finish(session, interrupt)
                 end = session.end
             except Interrupted:
@@ -211,7 +210,7 @@ def _header(job: Job, before: Event) -> Event:
 
 def _sweep_id(folder: Path) -> str:
     """Random, made with the folder: another sweep of the same name is another sweep."""
-    path = folder / "id"
+    path = folder / SWEEP_ID
     if not path.exists():
         write_text(path, os.urandom(8).hex())
     return path.read_text()

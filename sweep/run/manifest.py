@@ -20,13 +20,12 @@ import yaml
 import model
 from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
-from sweep.journal import NAME as JOURNAL
+from sweep.folder import ENVIRONMENT, JOURNAL, RESOLVED, SPACE
 from sweep.journal import read_view
 from sweep.space import Space
 from sweep.space.compatibility import problems
 from sweep.view import View
 
-RESOLVED = "resolved.yaml"
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
 
 
@@ -45,8 +44,8 @@ def write_or_compare(folder: Path, space: Space, source: str) -> None:
                 "change, and the space may grow around every trial so far.",
                 code=REFUSED_TO_CONTINUE,
             )
-    write_text(folder / "environment.json", json.dumps(environment(), indent=2))
-    write_text(folder / "space.yaml", source)
+    write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2))
+    write_text(folder / SPACE, source)
     write_text(resolved, yaml.safe_dump(now, sort_keys=False))
 
 

@@ -1,13 +1,12 @@
 """The sweep without Ray: one Optuna study that proposes and prunes, and what runs next."""
 
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.ledger import LEDGER, open_storage
+from sweep.session.ledger import open_storage
 from sweep.session.roles import Confirming, FinalistTrials, Searching
 from sweep.session.session import DISK_FULL, Session
 
 __all__ = [
     "DISK_FULL",
-    "LEDGER",
     "BaselineCache",
     "Confirming",
     "FinalistTrials",

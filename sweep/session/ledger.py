@@ -15,7 +15,6 @@ from sweep.records import Outcome, Trial, TrialEnding
 from sweep.session.enqueue import INFEASIBLE, REJECTED_ATTR, SETTINGS_ATTR
 from sweep.view import trial_ending
 
-LEDGER = "study.db"  # in a run folder
 REASON_ATTR = "reason"
 ENDING_ATTR = "ending"
 STATES = {

@@ -32,10 +32,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model.files import is_locked, lock
 from sweep.errors import SweepError
-from sweep.folder import DRIVER_LOCK
+from sweep.folder import DRIVER_LOCK, TRACKING_LOG
 from sweep.tracking.process import (
     FOLLOW,
-    LOG,
     lock_path,
     without_password,
 )
@@ -151,7 +150,7 @@ def main(arguments: list[str]) -> int:
         arguments[2] or None,
         arguments[3],
     )
-    logging.basicConfig(filename=folder / LOG, format="%(asctime)s %(message)s")
+    logging.basicConfig(filename=folder / TRACKING_LOG, format="%(asctime)s %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # we say once that a store is away
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the driver decides when we end

@@ -15,11 +15,12 @@ from mlflow.entities import LoggedModelOutput
 import model
 from model.training.checkpoint import NAME as CHECKPOINT
 from sweep.errors import SweepError
+from sweep.folder import ENVIRONMENT, RESOLVED, SPACE, TRIALS
 from sweep.results import report
 from sweep.tracking.cursor import PARENT, Cursor
 from sweep.view import TrialView, View
 
-DEFINITION = ("space.yaml", "resolved.yaml", "environment.json")
+DEFINITION = (SPACE, RESOLVED, ENVIRONMENT)
 REPORT = "report"  # a folder among the artifacts; what lies in the run folder's own joins them
 MODEL = "best"
 # What a machine needs to run the model; our own code travels with it.
@@ -72,7 +73,7 @@ class Artifacts:
 
     def _send_model(self, trial: TrialView) -> None:
         """The network of the best trial, once; the one that was best before stays."""
-        run = self._folder / "trials" / trial.name
+        run = self._folder / TRIALS / trial.name
         known = self._cursor.model
         if known.get("trial") == trial.name and known.get("state") == "READY":
             return

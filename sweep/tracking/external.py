@@ -16,9 +16,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from sweep.results.external import NAME as KEPT
+from sweep.folder import CURSOR, EXTERNAL
 from sweep.results.external_reader import ExternalRun
-from sweep.tracking.process import CURSOR, with_password
+from sweep.tracking.process import with_password
 
 PREFIX = "external "
 ROLE = "external"
@@ -75,7 +75,7 @@ def _create(client: MlflowClient, experiment: str, sweep: str, run: ExternalRun,
 def publish_kept(folder: Path, sweep: str, runs: Sequence[ExternalRun]) -> str:
     """Publish to the store that has the sweep in `folder`; why it could not, or nothing."""
     cursor = json.loads((folder / CURSOR).read_text())
-    when = int((folder / KEPT).stat().st_mtime * 1000)
+    when = int((folder / EXTERNAL).stat().st_mtime * 1000)
     try:
         client = MlflowClient(tracking_uri=with_password(cursor["uri"], folder.parent))
         publish_external(client, cursor["experiment"], sweep, runs, when)

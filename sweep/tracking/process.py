@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from sweep.folder import CURSOR
+
 PASSWORD = re.compile(r"(://[^:/?#@]*:)[^/?#]+@")  # and what is before it
-CURSOR = "tracking.json"
-LOG = "tracking.log"
 FOLLOW, ONCE = "follow", "once"  # until the driver ends, or as far as the journal goes now
 SECONDS_TO_WAIT = 60  # for the last points; making a fresh database takes ten on a busy machine
 

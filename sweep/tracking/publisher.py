@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from sweep import journal
+from sweep.folder import EXTERNAL, JOURNAL
 from sweep.records import Event, Outcome, Role
 from sweep.results import external
 from sweep.results.efficiency import Multiplier, multiplier
@@ -63,7 +64,7 @@ class Publisher:
 
     def publish(self) -> None:
         """Bring the store up to date with the journal. Raises MlflowException if it cannot."""
-        path = self._folder / journal.NAME
+        path = self._folder / JOURNAL
         if not self._learned and self.cursor.offset and not self._is_complete(path):
             self.cursor.offset = 0  # somebody deleted runs of ours, or put another journal back
             self.cursor.files, self.cursor.model = {}, {}
@@ -80,7 +81,7 @@ class Publisher:
     def publish_files(self) -> None:
         """Send the files that the store lacks. Raises whatever the place for artifacts raises."""
         self._artifacts.bring_up_to_date(self._view)
-        kept = self._folder / external.NAME
+        kept = self._folder / EXTERNAL
         if self.cursor.runs and kept.exists():
             self._publish_external(kept)
 

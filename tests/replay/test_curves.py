@@ -15,7 +15,7 @@ import pytest
 
 from model.config.cost import trial_flops
 from sweep.errors import SweepError
-from sweep.journal import NAME
+from sweep.folder import JOURNAL
 from sweep.replay.curves import (
     Curve,
     read_about,
@@ -48,7 +48,7 @@ def journal(folder: Path, *trials: dict[str, Any]) -> Path:
             end = {"outcome": trial["outcome"], "reason": "", "time": 1}
             events.append({"event": "outcome", "trial": name, **end})
     folder.mkdir(exist_ok=True)
-    (folder / NAME).write_text("".join(json.dumps(event) + "\n" for event in events))
+    (folder / JOURNAL).write_text("".join(json.dumps(event) + "\n" for event in events))
     return folder
 
 

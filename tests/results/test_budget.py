@@ -17,7 +17,8 @@ from sweeps import session_in
 from model.config.config import Config
 from model.config.cost import trial_flops
 from model.progress import Progress
-from sweep.journal import NAME, Journal, read_view
+from sweep.folder import JOURNAL
+from sweep.journal import Journal, read_view
 from sweep.records import Ending, Outcome, Role
 from sweep.results import report
 from sweep.results.budget import (
@@ -300,10 +301,10 @@ def test_status_shows_what_is_spent(space: Space, storage: BaseStorage, tmp_path
     session = session_in(tmp_path, limited(space, flops=1e13), storage)
     run(session, tmp_path)
     session.close(session.end)
-    journal = Journal(tmp_path / NAME)
+    journal = Journal(tmp_path / JOURNAL)
     journal.close()
 
-    view = read_view(tmp_path / NAME)
+    view = read_view(tmp_path / JOURNAL)
     view.budgets[Role.SEARCH] = {"flops": 1e13}
 
     assert "; spent: " in report.counts(view)

@@ -18,7 +18,8 @@ from sweeps import make_space, session_in
 from model.config.config import Config
 from model.config.cost import trial_flops
 from model.progress import Progress
-from sweep.journal import NAME, Journal
+from sweep.folder import JOURNAL
+from sweep.journal import Journal
 from sweep.records import Ending, Outcome, Role, Trial
 from sweep.results import report
 from sweep.results.budget import spent
@@ -82,7 +83,7 @@ class Sweep:
         driver: Callable[[Session, Path], object] | None = None,
     ) -> Session:
         space = replace(self.space, budget=budget or BudgetConfig(trials=10**6))
-        journal = Journal(self.folder / NAME)
+        journal = Journal(self.folder / JOURNAL)
         journal.append("sweep", **_header(journal))
         settings = {trial.name: trial.settings for trial in journal.view.ranked()}
         finalists = FinalistTrials(self.storage, space, settings)
@@ -161,9 +162,9 @@ def test_a_killed_confirmation_ends_as_one_that_never_stopped(
     confirm: Sweep, searched: View, space: Space, tmp_path: Path
 ) -> None:
     plan = ConfirmationPlan(names(searched)[:3], 8, until_separated=True)
-    journal = (tmp_path / NAME).read_bytes()
+    journal = (tmp_path / JOURNAL).read_bytes()
     whole = confirmed(confirm(plan).journal.view)
-    (tmp_path / NAME).write_bytes(journal)
+    (tmp_path / JOURNAL).write_bytes(journal)
     again = Sweep(space, tmp_path)
 
     for after in (3, 7, 2, 9):
@@ -309,14 +310,14 @@ def test_a_confirmation_never_begins_a_seed_that_not_all_can_end(
     space: Space,
     tmp_path: Path,
 ) -> None:
-    journal = (tmp_path / NAME).read_bytes()
+    journal = (tmp_path / JOURNAL).read_bytes()
     plan = ConfirmationPlan(names(timed)[:finalists], 9, until_separated=False)
     confirming = Sweep(space, tmp_path)
 
     view = confirming(
         plan, budget=BudgetConfig(trials=999, hours=hours), driver=partial(clock.drive, slots=slots)
     ).journal.view
-    (tmp_path / NAME).write_bytes(journal)
+    (tmp_path / JOURNAL).write_bytes(journal)
 
     runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
     seeds = Counter(str(t.searched["finalist"]) for t in runs)

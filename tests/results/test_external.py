@@ -11,6 +11,7 @@ from sweeps import finished
 
 from sweep.cli.main import cli
 from sweep.errors import SweepError
+from sweep.folder import EXTERNAL
 from sweep.results import external
 from sweep.results.external_reader import read_external
 from sweep.session.session import Session
@@ -196,7 +197,7 @@ def test_importing_twice_keeps_one_and_a_changed_run_replaces_its_former_self(
 
 
 def test_a_damaged_file_of_kept_runs_is_told(tmp_path: Path) -> None:
-    (tmp_path / external.NAME).write_text("{}\n")
+    (tmp_path / EXTERNAL).write_text("{}\n")
 
     with pytest.raises(SweepError, match="is damaged at line 1"):
         external.read_kept(tmp_path)

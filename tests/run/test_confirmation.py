@@ -17,7 +17,8 @@ from model.config.setting import ConfigError
 from model.progress import Progress
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.journal import NAME, read_view
+from sweep.folder import JOURNAL, RESOLVED
+from sweep.journal import read_view
 from sweep.records import Role
 from sweep.results import report
 from sweep.run.confirmation import Request, confirm
@@ -27,7 +28,6 @@ from sweep.run.driver import (
     drive,
     search,
 )
-from sweep.run.manifest import RESOLVED
 from sweep.space.settings import BudgetConfig
 
 ASKED = Request(2, 3, until_separated=False, budget=BudgetConfig(trials=99))
@@ -51,7 +51,7 @@ def test_the_test_split_is_looked_at_once_for_the_winners_fresh_seeds(folder: Pa
     assert confirm(folder, ASKED, HERE, noisy_train, evaluate) == 0
     assert confirm(folder, ASKED, HERE, noisy_train, evaluate) == 0
 
-    view = read_view(folder / NAME)
+    view = read_view(folder / JOURNAL)
     winner = report.winner(view)
     assert winner is not None
     assert evaluate.asked == [f"{winner.name}-s{seed}" for seed in (1, 2, 3)]
@@ -73,7 +73,7 @@ def test_a_second_look_is_refused_unless_asked_for_and_then_counted(folder: Path
     confirm(folder, replace(ASKED, again=True), HERE, noisy_train, evaluate)
 
     assert len(json.loads((folder / "sealed.json").read_text())) == 2
-    text = report.result(read_view(folder / NAME), folder)
+    text = report.result(read_view(folder / JOURNAL), folder)
     assert "It was looked at 2 times; the first, 3.0200" in text
 
 
@@ -149,7 +149,7 @@ def test_a_record_that_cannot_be_read_is_told_and_costs_no_look(folder: Path) ->
 
     assert confirm(folder, ASKED, HERE, noisy_train, Evaluator()) == 0
 
-    told = report.result(read_view(folder / NAME), folder)
+    told = report.result(read_view(folder / JOURNAL), folder)
     assert "odd (perhaps: its record is damaged), torn (perhaps: its record is damaged)." in told
 
 
@@ -191,7 +191,7 @@ def test_looks_of_other_sweeps_at_the_same_tokens_are_told(folder: Path) -> None
 
     confirm(folder, ASKED, HERE, noisy_train, Evaluator())
 
-    text = report.result(read_view(folder / NAME), folder)
+    text = report.result(read_view(folder / JOURNAL), folder)
     assert "Other sweeps have looked at the same split: older." in text
 
 
@@ -218,13 +218,13 @@ def test_another_trainer_does_not_confirm(folder: Path) -> None:
 
 def test_a_search_goes_on_after_a_confirmation_and_keeps_its_result(folder: Path) -> None:
     confirm(folder, ASKED, HERE, noisy_train, Evaluator())
-    before = report.winner_line(read_view(folder / NAME))
+    before = report.winner_line(read_view(folder / JOURNAL))
     space = make_space(folder.parent.parent, SIX_RECIPES, "budget.trials=9")
     space = replace(space, fixed={**space.fixed, "data.digest": "d1"})
 
     drive(Job(space, folder, search(space, folder)), HERE, noisy_train)
 
-    view = read_view(folder / NAME)
+    view = read_view(folder / JOURNAL)
     assert len(view.searches()) == 9
     assert report.winner_line(view) == before
     assert report.counts(view).startswith("9/9 trials")

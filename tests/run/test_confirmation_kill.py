@@ -15,7 +15,8 @@ from sweeps import without_tracking
 
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.journal import NAME, read_events
+from sweep.folder import JOURNAL
+from sweep.journal import read_events
 
 REAL = """
 name: tiny
@@ -41,7 +42,7 @@ def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(REAL)
     runs = ["--runs", str(tmp_path / "runs"), "--here", "--plain"]
-    journal = tmp_path / "runs" / "tiny" / NAME
+    journal = tmp_path / "runs" / "tiny" / JOURNAL
     asked = ["confirm", "--top", "2", "--seeds", "3", *runs]
     with monkeypatch.context() as patch:
         without_tracking(patch)

@@ -18,7 +18,8 @@ from mlflow_server import wait_until
 from sweeps import make_space, session_in
 
 from sweep.errors import SweepError
-from sweep.journal import NAME, read_events
+from sweep.folder import JOURNAL
+from sweep.journal import read_events
 from sweep.records import End, Ending, Outcome, Trial
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
@@ -205,7 +206,7 @@ def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
     corpus: Path, tmp_path: Path
 ) -> None:
     """One sweep, four drivers: three are ended in the middle, each in another way."""
-    journal = tmp_path / "runs" / "tiny" / NAME
+    journal = tmp_path / "runs" / "tiny" / JOURNAL
     ends = [(signal.SIGKILL, -9, 6), (signal.SIGTERM, 143, 12), (signal.SIGINT, 130, 18)]
     for number, code, after in ends:
         driver = start(tmp_path, corpus)

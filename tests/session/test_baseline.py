@@ -16,7 +16,8 @@ from model.config.config import Config
 from model.data import slowrun_files as fineweb
 from model.progress import Progress
 from sweep.errors import SweepError
-from sweep.journal import NAME, Journal
+from sweep.folder import JOURNAL
+from sweep.journal import Journal
 from sweep.records import BaselineRun, End, Ending, Role
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
@@ -38,7 +39,7 @@ def sweep(
     train: local_runner.Train = fake_train,
 ) -> Session:
     folder.mkdir()
-    journal, storage = Journal(folder / NAME), open_storage(None)
+    journal, storage = Journal(folder / JOURNAL), open_storage(None)
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
     session = Session(space, Searching.open(storage, space), journal, cache=cache)
@@ -242,7 +243,7 @@ def test_the_journal_keeps_the_runs_behind_the_curve(
 ) -> None:
     sweep(tmp_path / "run", space)
 
-    lines = (tmp_path / "run" / NAME).read_text().splitlines()
+    lines = (tmp_path / "run" / JOURNAL).read_text().splitlines()
     (event,) = [e for e in map(json.loads, lines) if e["event"] == "baseline"]
     assert event["source"] == "measured"
     assert event["runs"] == [[131_072, 3.0, 1.0], [65_536, 3.2, 1.0]]

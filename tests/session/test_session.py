@@ -16,7 +16,8 @@ from sweeps import session_in
 from model.config.config import Config
 from model.progress import Progress
 from sweep.errors import SweepError
-from sweep.journal import NAME, read_view
+from sweep.folder import JOURNAL
+from sweep.journal import read_view
 from sweep.records import End, Ending, Outcome
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
@@ -148,7 +149,7 @@ def test_a_full_disk_leaves_trials_unfinished_and_starts_no_more(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:
     whole = summary(run(open_session(space), fake_train, tmp_path / "whole"))
-    (tmp_path / NAME).unlink()
+    (tmp_path / JOURNAL).unlink()
     room = iter(range(30))
 
     def filling(config: Config, folder: Path) -> Iterator[Progress]:
@@ -208,9 +209,9 @@ def test_what_a_crash_kept_from_the_journal_is_caught_up(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:
     run(open_session(space), fake_train, tmp_path)
-    lines = (tmp_path / NAME).read_text().splitlines(keepends=True)
+    lines = (tmp_path / JOURNAL).read_text().splitlines(keepends=True)
     kept = [line for line in lines if '"outcome"' not in line or '"0005"' not in line]
-    (tmp_path / NAME).write_text("".join(kept))
+    (tmp_path / JOURNAL).write_text("".join(kept))
 
     session = open_session(space)
 
@@ -263,7 +264,7 @@ def test_an_event_reaches_the_watcher_after_it_is_in_the_journal(
 
     def watch(event: dict[str, object]) -> None:
         seen.append(event)
-        assert json.loads((tmp_path / NAME).read_text().splitlines()[-1]) == event
+        assert json.loads((tmp_path / JOURNAL).read_text().splitlines()[-1]) == event
 
     run(open_session(space, watch), fake_train, tmp_path)
 
@@ -284,19 +285,19 @@ def test_the_same_seed_proposes_the_same_trials(
 
 
 def events(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / NAME).read_text().splitlines()]
+    return [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
 
 
 def test_a_torn_last_line_is_dropped(space: Space, open_session: Open, tmp_path: Path) -> None:
     run(open_session(space), fake_train, tmp_path)
-    whole = (tmp_path / NAME).read_bytes()
-    with (tmp_path / NAME).open("ab") as file:
+    whole = (tmp_path / JOURNAL).read_bytes()
+    with (tmp_path / JOURNAL).open("ab") as file:
         file.write(b'{"event": "observation", "tri')
 
-    assert len(read_view(tmp_path / NAME).trials) == 14
+    assert len(read_view(tmp_path / JOURNAL).trials) == 14
     open_session(space).close(End(Ending.TRIALS_SPENT))
 
-    assert (tmp_path / NAME).read_bytes().startswith(whole)
+    assert (tmp_path / JOURNAL).read_bytes().startswith(whole)
     assert events(tmp_path)[-1]["ending"] == "trials spent"
 
 
@@ -339,8 +340,8 @@ def test_a_journal_that_lost_what_the_ledger_has_is_refused(
 ) -> None:
     """A complete trial must not come back with the loss it had in the middle."""
     run(open_session(space), fake_train, tmp_path)
-    lines = (tmp_path / NAME).read_text().splitlines(keepends=True)
-    (tmp_path / NAME).write_text("".join(lines[: len(lines) // 2]))
+    lines = (tmp_path / JOURNAL).read_text().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_text("".join(lines[: len(lines) // 2]))
 
     with pytest.raises(SweepError, match="the journal lacks what the ledger has of trial"):
         open_session(space)
@@ -348,9 +349,9 @@ def test_a_journal_that_lost_what_the_ledger_has_is_refused(
 
 def test_a_damaged_journal_is_told(space: Space, open_session: Open, tmp_path: Path) -> None:
     run(open_session(space), fake_train, tmp_path)
-    whole = (tmp_path / NAME).read_text()
+    whole = (tmp_path / JOURNAL).read_text()
 
     for wrong in ("[1]\n", "{]\n"):
-        (tmp_path / NAME).write_text(wrong + whole)
+        (tmp_path / JOURNAL).write_text(wrong + whole)
         with pytest.raises(SweepError, match="is damaged at byte 0"):
-            read_view(tmp_path / NAME)
+            read_view(tmp_path / JOURNAL)

@@ -13,7 +13,8 @@ from sweeps import make_space, session_in
 
 from model.config.config import Config
 from model.progress import Progress
-from sweep.journal import NAME, read_view
+from sweep.folder import JOURNAL
+from sweep.journal import read_view
 from sweep.records import Outcome
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
@@ -114,7 +115,7 @@ def test_more_values_and_a_wider_range_keep_every_trial_known(tmp_path: Path) ->
 def test_a_trial_left_by_a_killed_driver_goes_on_in_the_wider_space(tmp_path: Path) -> None:
     """Kill, widen, kill again, go on."""
     drive(tmp_path, make_space(tmp_path, SPACE), vanishing("0002"))
-    left = read_view(tmp_path / "run" / NAME).trials["0002"]
+    left = read_view(tmp_path / "run" / JOURNAL).trials["0002"]
     assert left.outcome is None
     wider = make_space(tmp_path, edited(MORE_EPOCHS, WIDER_LR), "budget.trials=8")
 

@@ -10,7 +10,8 @@ import pytest
 from optuna.storages import BaseStorage
 
 from sweep.errors import SweepError
-from sweep.journal import NAME, Journal
+from sweep.folder import JOURNAL
+from sweep.journal import Journal
 from sweep.records import End, Ending, Event
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
@@ -69,7 +70,7 @@ def session_in(
     storage: BaseStorage,
     watch: Callable[[Event], None] = lambda event: None,
 ) -> Session:
-    journal = Journal(folder / NAME)
+    journal = Journal(folder / JOURNAL)
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
     try:

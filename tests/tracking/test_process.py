@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from sweep.cli.main import cli
 from sweep.errors import UNREACHABLE, SweepError
-from sweep.journal import NAME, Journal
+from sweep.folder import JOURNAL, TRACKING_LOG
+from sweep.journal import Journal
 from sweep.tracking import process
 
 
@@ -35,7 +36,7 @@ def test_an_address_is_shown_without_its_password_whatever_it_is(uri: str, shown
 
 def journal_in(folder: Path) -> Path:
     folder.mkdir()
-    journal = Journal(folder / NAME)
+    journal = Journal(folder / JOURNAL)
     journal.append("sweep", id="1", name="fake")
     journal.close()
     return folder
@@ -43,7 +44,7 @@ def journal_in(folder: Path) -> Path:
 
 def test_a_damaged_journal_is_not_blamed_on_the_store(tmp_path: Path) -> None:
     folder = journal_in(tmp_path / "fake")
-    with (folder / NAME).open("a") as file:
+    with (folder / JOURNAL).open("a") as file:
         file.write("{\n")
 
     done = CliRunner().invoke(cli, ["publish", str(folder), "--to", "http://127.0.0.1:9"])
@@ -57,7 +58,7 @@ def test_publish_tells_what_was_said_now_and_not_what_an_earlier_attempt_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = journal_in(tmp_path / "fake")
-    log = folder / process.LOG
+    log = folder / TRACKING_LOG
     log.write_text("yesterday the store at http://old did not take it: away\n")
 
     def start(folder: Path, uri: str, how: str) -> subprocess.Popen[bytes]:

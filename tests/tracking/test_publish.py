@@ -19,7 +19,8 @@ from sweeps import session_in
 from model.config.config import Config
 from sweep.cli.main import cli
 from sweep.errors import UNREACHABLE, SweepError
-from sweep.journal import NAME, read_events, read_view
+from sweep.folder import JOURNAL, TRACKING_LOG
+from sweep.journal import read_events, read_view
 from sweep.records import End, Ending
 from sweep.run import local as local_runner
 from sweep.run.driver import Job, Options, search
@@ -60,7 +61,7 @@ def drive(folder: Path, space: Space) -> None:
 def assert_all_there_once(folder: Path, server: MLflowServer) -> None:
     """Every observation of the journal is one point of the store, and the other way round."""
     runs = {tag(run, "sweep.trial"): run for run in server.runs("fake")}
-    trials = read_view(folder / NAME).trials
+    trials = read_view(folder / JOURNAL).trials
     assert len(server.runs("fake")) == len(runs) == len(trials) + 1
     for name, trial in trials.items():
         for key in ("val_loss", "train_loss"):
@@ -101,7 +102,7 @@ def test_a_server_down_at_first_then_killed_and_restarted_loses_and_doubles_noth
     sweep.join()
     server.start()
 
-    assert publisher.finish(process, seconds=None), (folder / publisher.LOG).read_text()
+    assert publisher.finish(process, seconds=None), (folder / TRACKING_LOG).read_text()
     assert_all_there_once(folder, server)
 
 
@@ -164,5 +165,5 @@ def test_a_second_store_gets_all_of_it_and_the_first_keeps_its_cursor(
     with sqlite3.connect(tmp_path / "other.db") as database:
         query = "select count(*) from metrics where key = 'curves/val_loss'"
         ((count,),) = database.execute(query).fetchall()
-    noted = [e for e, _ in read_events(folder / NAME) if e["event"] == "observation"]
+    noted = [e for e, _ in read_events(folder / JOURNAL) if e["event"] == "observation"]
     assert count == sum(math.isfinite(e["val_loss"]) for e in noted)

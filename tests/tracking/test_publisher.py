@@ -22,7 +22,8 @@ from mlflow_process import MLflowProcess
 from mlflow_server import free_port, wait_until
 from sweeps import make_space, session_in
 
-from sweep.journal import NAME, Journal, read_view
+from sweep.folder import CURSOR, JOURNAL
+from sweep.journal import Journal, read_view
 from sweep.records import End, Ending
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
@@ -165,8 +166,8 @@ def test_the_parent_shows_the_best_so_far_by_cost_and_by_trials(
     assert [step for step, _ in by_trials] == list(range(1, 13))
     losses = [loss for _, loss in by_trials]
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] == read_view(folder / NAME).ranked()[0].val_loss
-    seconds = sum(t.last["seconds"] for t in read_view(folder / NAME).searches() if t.last)
+    assert losses[-1] == read_view(folder / JOURNAL).ranked()[0].val_loss
+    seconds = sum(t.last["seconds"] for t in read_view(folder / JOURNAL).searches() if t.last)
     assert max(step for step, _ in by_cost) == round(seconds)
     efficiency = parent["curves"]["sweep/best_data_efficiency_by_device_seconds"]
     assert len(efficiency) == len(by_cost)
@@ -177,7 +178,7 @@ def test_what_a_later_version_writes_into_the_journal_is_passed_over(
     folder: Path, space: Space, mlflow: MLflow
 ) -> None:
     drive(folder, space, fake_train)
-    journal = Journal(folder / NAME)
+    journal = Journal(folder / JOURNAL)
     journal.append("sealed", trial="0000", test_loss=3.1)
     journal.append("weather", sun=True)
     journal.close()
@@ -232,7 +233,7 @@ def test_publishing_twice_or_after_losing_the_cursor_leaves_one_copy(
     once = mlflow.store(folder).runs
 
     mlflow.publish(folder)
-    (folder / publisher.CURSOR).unlink()
+    (folder / CURSOR).unlink()
     mlflow.publish(folder)
 
     again = mlflow.store(folder)
@@ -265,7 +266,7 @@ def test_failed_trials_are_failed_and_diverged_ones_killed(
 def test_an_interrupted_sweep_is_killed_until_it_goes_on(
     folder: Path, space: Space, mlflow: MLflow
 ) -> None:
-    journal = Journal(folder / NAME)
+    journal = Journal(folder / JOURNAL)
     header = {"id": "7", "name": "fake", "trials": 1, "fixed": {}, "data": "0"}
     trial = {"trial": "0000", "role": "search", "searched": {}, "settings": {}}
     journal.append("sweep", train_tokens=1, **header)
@@ -326,7 +327,7 @@ def test_runs_that_somebody_deleted_are_made_again(
     delete = "import mlflow; [mlflow.MlflowClient(uri).delete_run(run) for run in runs]"
     mlflow.process.run(delete, uri=publisher.store_uri(folder.parent), runs=gone)
 
-    journal = Journal(folder / NAME)
+    journal = Journal(folder / JOURNAL)
     journal.append("end", reason="budget spent")
     journal.close()
     mlflow.publish(folder)
@@ -345,7 +346,7 @@ def test_a_journal_put_back_from_a_copy_is_sent_from_its_beginning(
     """The cursor is of a longer one: what is new lies before it."""
     drive(folder, space, fake_train)
     mlflow.publish(folder)
-    path = folder / NAME
+    path = folder / JOURNAL
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: lines.index(next(x for x in lines if b'"0000"' in x)) + 3]))
     journal = Journal(path)
@@ -365,7 +366,7 @@ def test_without_a_place_for_artifacts_nothing_is_shown_as_running_that_is_not(
     monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
     (folder.parent / "mlartifacts").write_text("in the way")
     (folder / "space.yaml").write_text("name: fake\n")
-    journal = Journal(folder / NAME)
+    journal = Journal(folder / JOURNAL)
     header = {"id": "7", "name": "fake", "trials": 1, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=1, **header)
     journal.append("trial", trial="0000", role="search", searched={}, settings={})
