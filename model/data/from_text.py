@@ -106,7 +106,7 @@ def _tokenise(
 
 
 def _split(documents: Documents, data: DataConfig) -> tuple[Splits, dict[str, Any]]:
-    """The splits, and what is told about duplicates."""
+    """The splits, and how many duplicates were dropped (hash) or are in two of them (stream)."""
     if data.splits == "stream":
         splits = by_stream(documents.length_N, data)
         at = {name: split.document_N for name, split in splits.items()}

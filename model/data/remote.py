@@ -119,7 +119,11 @@ def _file_system_shard(files: Any, path: str) -> Shard:
 
 
 def open_url(url: str, size: int | None = None) -> io.BufferedReader:
-    """The file at `url` for random access. Raises ConfigError; `size` is what it has to be."""
+    """The file at `url` for random access.
+
+    size   bytes that it must have, if they are known
+    Raises ConfigError if it cannot be read by ranges, or has another size.
+    """
     return io.BufferedReader(RangeFile(url, size), READ_AHEAD)
 
 
@@ -154,7 +158,7 @@ class RangeFile(io.RawIOBase):
         return self.position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill `buffer` as far as one connection gets; whoever reads asks for the rest."""
+        """Fill `buffer` as far as one connection gets; the reader above asks for the rest."""
         wanted = min(len(buffer), self.length - self.position)
         if wanted <= 0:
             return 0

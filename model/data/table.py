@@ -44,7 +44,7 @@ class TokenTable:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What it was made with; may have to be downloaded if it is one of tiktoken's."""
+        """The tokenizer of its tokens; one of tiktoken's may have to be downloaded."""
         ends = np.cumsum(self.token_lengths)
         cut = [self.pieces[end - n : end] for end, n in zip(ends, self.token_lengths, strict=True)]
         return from_data(self.recorded["tokenizer"], cut)

@@ -252,7 +252,7 @@ class Bar:
         self.bar.__exit__(None, None, None)
 
     def show(self, characters: int, tokens: int) -> None:
-        """Told now and then how far it is."""
+        """Draw the bar, at most five times a second; what was done is counted from the start."""
         now = time.monotonic()
         if now - self.shown >= SHOWN_EVERY:
             at = tokens if self.of_tokens else characters
