@@ -19,10 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-# Read when mlflow is imported. A store that is down must be noticed soon, not after four minutes.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+from sweep.tracking.process import MLFLOW_ENVIRONMENT
+
+os.environ.update({**MLFLOW_ENVIRONMENT, **os.environ})  # read when mlflow is imported
 
 if __name__ == "__main__":
     os.nice(10)  # before the slow import: training comes first

@@ -43,8 +43,7 @@ class Artifacts:
         if view.end is None or view.running():
             return
         with tempfile.TemporaryDirectory() as scratch:
-            told = write_report(view, self._folder, Path(scratch))
-            for path in told:
+            for path in write_report(view, self._folder, Path(scratch)):
                 self._send(f"{REPORT}/{path.name}", path.read_bytes())
         best = report.winner(view)
         if best is not None:
@@ -74,30 +73,30 @@ class Artifacts:
     def _send_model(self, trial: TrialView) -> None:
         """The network of the best trial, once; the one that was best before stays."""
         run = self._folder / TRIALS / trial.name
-        known = self._cursor.model
-        if known.get("trial") == trial.name and known.get("state") == "READY":
+        logged = self._cursor.model
+        if logged.get("trial") == trial.name and logged.get("state") == "READY":
             return
         if not (run / CHECKPOINT).exists():  # of a trainer that keeps none
             return
-        if known.get("trial") != trial.name:
+        if logged.get("trial") != trial.name:
             made = self._client.create_logged_model(
                 self._cursor.experiment,
                 name=MODEL,
                 source_run_id=self._cursor.runs[trial.name],
                 tags={"sweep.trial": trial.name, "sweep.val_loss": f"{trial.val_loss:.4f}"},
             )
-            known = {"trial": trial.name, "id": made.model_id, "state": "PENDING"}
-            self._cursor.model = known
+            logged = {"trial": trial.name, "id": made.model_id, "state": "PENDING"}
+            self._cursor.model = logged
             self._cursor.save(self._folder)
         with tempfile.TemporaryDirectory() as scratch:
             packed = Path(scratch) / "model"
             pack(run, packed, Path(scratch) / "trained")
-            self._client.log_model_artifacts(known["id"], str(packed))
-        self._client.finalize_logged_model(known["id"], "READY")
+            self._client.log_model_artifacts(logged["id"], str(packed))
+        self._client.finalize_logged_model(logged["id"], "READY")
         made_by, step = self._cursor.runs[trial.name], int(trial.last["step"]) if trial.last else 0
-        self._client.log_outputs(made_by, [LoggedModelOutput(known["id"], step)])
-        self._client.set_tag(self._cursor.runs[PARENT], "sweep.model", f"models:/{known['id']}")
-        self._cursor.model = {**known, "state": "READY"}
+        self._client.log_outputs(made_by, [LoggedModelOutput(logged["id"], step)])
+        self._client.set_tag(self._cursor.runs[PARENT], "sweep.model", f"models:/{logged['id']}")
+        self._cursor.model = {**logged, "state": "READY"}
         self._cursor.save(self._folder)
 
 
@@ -107,16 +106,16 @@ def pack(run: Path, folder: Path, scratch: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    from model.training import export as saved
-    from sweep.tracking import pyfunc_model as text_model
+    from model.training import export
+    from sweep.tracking import pyfunc_model
 
-    saved.save(run, scratch)
+    export.save(run, scratch)
     columns = [ColSpec("string", name, required=False) for name in ("prompt", "text")]
-    params = [ParamSpec(name, kind, value) for name, (kind, value) in text_model.PARAMS.items()]
+    params = [ParamSpec(name, kind, value) for name, (kind, value) in pyfunc_model.PARAMS.items()]
     pyfunc.save_model(
         folder,
-        python_model=text_model.__file__,
-        artifacts={text_model.TRAINED: str(scratch)},
+        python_model=pyfunc_model.__file__,
+        artifacts={pyfunc_model.TRAINED: str(scratch)},
         code_paths=[next(iter(model.__path__))],
         signature=ModelSignature(Schema(columns), None, ParamSchema(params)),
         pip_requirements=[_pinned(name) for name in (*NEEDED, OPTIMIZERS)],

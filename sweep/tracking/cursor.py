@@ -1,4 +1,4 @@
-"""How far a store has been told of a sweep: one file for each store, in the run folder."""
+"""What a store has of a sweep: one file for each store, in the run folder."""
 
 from __future__ import annotations
 

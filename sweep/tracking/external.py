@@ -7,10 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-# Read when mlflow is imported. A store that is down must be noticed soon.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+from sweep.tracking.process import MLFLOW_ENVIRONMENT
+
+os.environ.update({**MLFLOW_ENVIRONMENT, **os.environ})  # read when mlflow is imported
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
@@ -18,12 +17,13 @@ from mlflow.exceptions import MlflowException
 
 from sweep.folder import CURSOR, EXTERNAL
 from sweep.results.external_reader import ExternalRun
+from sweep.tracking.metrics import METRICS_AT_ONCE
 from sweep.tracking.process import with_password
 
 PREFIX = "external "
 ROLE = "external"
 CURVE = "curves/val_loss"  # where the sweep's own trials have theirs, so that charts show both
-METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100  # MLflow's limits for one batch
+PARAMS_AT_ONCE = 100  # MLflow's limit for one batch
 LONGEST_PARAM = 6000  # characters, MLflow's limit
 
 
@@ -34,13 +34,13 @@ def publish_external(
 
     sweep   its id, as its own runs carry it
     when    milliseconds since 1970 that their points get: exports have times of other clocks
-    A run that is there with the same digest is left alone; one that was told otherwise since is
-    replaced. Raises MlflowException if the store cannot take them.
+    A run that is there with the same digest is left alone; one that was imported otherwise since
+    is replaced. Raises MlflowException if the store cannot take them.
     """
     ours = f"tags.`sweep.id` = '{sweep}' and tags.`sweep.role` = '{ROLE}'"
     there: dict[str, str] = {}
-    for known in client.search_runs([experiment], ours, max_results=50_000):
-        there[known.data.tags["sweep.digest"]] = known.info.run_id
+    for published in client.search_runs([experiment], ours, max_results=50_000):
+        there[published.data.tags["sweep.digest"]] = published.info.run_id
     for run_id in [i for digest, i in there.items() if digest not in {r.digest for r in runs}]:
         client.delete_run(run_id)
     new = [run for run in runs if run.digest not in there]

@@ -45,7 +45,7 @@ BASELINE = "baseline/val_loss_by_tokens"
 SYSTEM = "system/"  # MLflow shows these on a page of their own
 
 
-class Point(NamedTuple):
+class MetricPoint(NamedTuple):
     """One value of one metric."""
 
     name: str
@@ -54,17 +54,17 @@ class Point(NamedTuple):
     step: int
 
 
-def of_observation(event: Event) -> Iterator[Point]:
+def of_observation(event: Event) -> Iterator[MetricPoint]:
     """The curves of a trial at one evaluation, and what it used of its machine."""
     when, step = event["time"], event["step"]
     for key, name in CURVES.items():
         if event.get(key) is not None:  # an average that there is not, or not yet
-            yield Point(name, event[key], when, step)
+            yield MetricPoint(name, event[key], when, step)
     for key, value in event.get("usage", {}).items():
-        yield Point(SYSTEM + key, value, when, step)
+        yield MetricPoint(SYSTEM + key, value, when, step)
 
 
-def of_outcome(trial: TrialView) -> Iterator[Point]:
+def of_outcome(trial: TrialView) -> Iterator[MetricPoint]:
     """One number each for how a trial did, to sort by.
 
     At step 0, or MLflow would draw a line of one point where bars can be compared.
@@ -77,13 +77,13 @@ def of_outcome(trial: TrialView) -> Iterator[Point]:
     if trial.outcome is Outcome.COMPLETE:
         for key in FINAL:
             if last.get(key) is not None:
-                yield Point(f"final/{key}", last[key], when, 0)
+                yield MetricPoint(f"final/{key}", last[key], when, 0)
     if finite:
         best = min(finite)
-        yield Point("best/val_loss", best, when, 0)
-        yield Point("best/epoch", trial.observations[losses.index(best)]["epoch"], when, 0)
+        yield MetricPoint("best/val_loss", best, when, 0)
+        yield MetricPoint("best/epoch", trial.observations[losses.index(best)]["epoch"], when, 0)
     if last.get("ema_loss") is not None:
-        yield Point("ema/val_loss", last["ema_loss"], when, 0)
+        yield MetricPoint("ema/val_loss", last["ema_loss"], when, 0)
 
 
 class Batches:
@@ -96,7 +96,7 @@ class Batches:
     def __len__(self) -> int:
         return sum(map(len, self._pending.values()))
 
-    def add(self, run: str, point: Point) -> None:
+    def add(self, run: str, point: MetricPoint) -> None:
         """Take in a point; one that is no number is left out: MLflow cannot draw it."""
         if math.isfinite(point.value):
             metric = Metric(point.name, float(point.value), point.when, point.step)

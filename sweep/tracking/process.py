@@ -14,6 +14,13 @@ from urllib.parse import quote, urlencode
 from sweep.folder import CURSOR
 
 PASSWORD = re.compile(r"(://[^:/?#@]*:)[^/?#]+@")  # and what is before it
+# What mlflow reads when it is imported, unless the user's environment says otherwise: a store that
+# is down must be noticed soon, not after four minutes.
+MLFLOW_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds
+}
 FOLLOW, ONCE = "follow", "once"  # until the driver ends, or as far as the journal goes now
 SECONDS_TO_WAIT = 60  # for the last points; making a fresh database takes ten on a busy machine
 
@@ -41,7 +48,7 @@ def with_password(uri: str, runs: Path) -> str:
 
 
 def cursor_path(folder: Path, uri: str) -> Path:
-    """Where `folder` keeps how far the store at `uri` has been told: each store has its own.
+    """Where `folder` keeps what the store at `uri` has of it: each store has its own file.
 
     The first has the plain name.
     """
@@ -56,10 +63,10 @@ def cursor_path(folder: Path, uri: str) -> Path:
 def _read(path: Path) -> dict[str, str]:
     """A cursor as data; a damaged one is none: all is sent again."""
     try:
-        found = json.loads(path.read_text())
+        cursor = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return cursor if isinstance(cursor, dict) else {}
 
 
 def lock_path(folder: Path, uri: str) -> Path:
@@ -85,11 +92,11 @@ def curves_path(folder: Path, uri: str) -> str:
 def start(folder: Path, uri: str = "", how: str = FOLLOW) -> subprocess.Popen[bytes]:
     """Start publishing `folder`. Our end of the pipe tells the process that we live."""
     uri = uri or store_uri(folder.parent)
-    about = [str(folder), uri, artifact_root(folder.parent, uri), how]
+    arguments = [str(folder), uri, artifact_root(folder.parent, uri), how]
     ours, *others = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")
     return subprocess.Popen(
         # -P: not what lies where the user happens to be, such as a model.py of theirs
-        [sys.executable, "-P", "-m", "sweep.tracking", *about],
+        [sys.executable, "-P", "-m", "sweep.tracking", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [ours, *others]))},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -13,7 +13,6 @@ from sweep.folder import EXTERNAL, JOURNAL
 from sweep.records import Event, Outcome, Role
 from sweep.results import external
 from sweep.results.efficiency import Multiplier, multiplier
-from sweep.tracking import saved_view as tracking_view
 from sweep.tracking.artifacts import Artifacts
 from sweep.tracking.cursor import PARENT, load_cursor
 from sweep.tracking.external import publish_external
@@ -25,11 +24,12 @@ from sweep.tracking.metrics import (
     EFFICIENCY_BY_COST,
     FINAL_EFFICIENCY,
     Batches,
-    Point,
+    MetricPoint,
     of_observation,
     of_outcome,
 )
 from sweep.tracking.runs import Runs
+from sweep.tracking.saved_view import saved_view, view_key
 from sweep.view import TrialView, View
 
 METRICS_IN_HAND = 20_000  # sent before more of the journal is read
@@ -102,14 +102,14 @@ class Publisher:
 
     def _is_complete(self, path: Path) -> bool:
         """Whether the cursor is of this journal, and the store has a run for each trial of it."""
-        told, known = View(), False
+        sent, ends_at_cursor = View(), False
         for event, offset in journal.read_events(path):
             if offset <= self.cursor.offset:
-                told.apply(event)
-            known = known or offset == self.cursor.offset
-        self._runs.learn(told.header)
+                sent.apply(event)
+            ends_at_cursor = ends_at_cursor or offset == self.cursor.offset
+        self._runs.learn(sent.header)
         self._learned = True
-        return known and self._runs.has_all(told)
+        return ends_at_cursor and self._runs.has_all(sent)
 
     def _save(self) -> None:
         self._batches.flush()
@@ -167,7 +167,7 @@ class Publisher:
         """How much data the baseline would need for this loss; clamped to what was measured."""
         worth = self._worth(trial, event["val_loss"])
         if worth is not None:
-            point = Point(EFFICIENCY, worth.value, event["time"], event["step"])
+            point = MetricPoint(EFFICIENCY, worth.value, event["time"], event["step"])
             self._batches.add(trial.name, point)
 
     def _worth(self, trial: TrialView, loss: float) -> Multiplier | None:
@@ -180,7 +180,7 @@ class Publisher:
     def _end_trial(self, trial: TrialView) -> None:
         points, worth = list(of_outcome(trial)), self._worth(trial, trial.val_loss)
         if worth is not None and trial.outcome is Outcome.COMPLETE and trial.ended:
-            points.append(Point(FINAL_EFFICIENCY, worth.value, trial.ended, 0))
+            points.append(MetricPoint(FINAL_EFFICIENCY, worth.value, trial.ended, 0))
         for point in points:
             self._batches.add(trial.name, point)
         self._batches.flush_run(trial.name)
@@ -192,15 +192,15 @@ class Publisher:
         if best is None:
             return
         worth = self._worth(best, best.val_loss)
-        self._batches.add(PARENT, Point(BEST_BY_COST, best.val_loss, when, seconds))
-        self._batches.add(PARENT, Point(BEST_BY_TRIALS, best.val_loss, when, place + 1))
+        self._batches.add(PARENT, MetricPoint(BEST_BY_COST, best.val_loss, when, seconds))
+        self._batches.add(PARENT, MetricPoint(BEST_BY_TRIALS, best.val_loss, when, place + 1))
         if worth is not None:
-            self._batches.add(PARENT, Point(EFFICIENCY_BY_COST, worth.value, when, seconds))
+            self._batches.add(PARENT, MetricPoint(EFFICIENCY_BY_COST, worth.value, when, seconds))
 
     def _take_baseline(self, event: Event) -> None:
         """The curve is known now: draw it, and give every earlier point its multiplier."""
         for tokens, loss in event["points"]:
-            self._batches.add(PARENT, Point(BASELINE, loss, event["time"], int(tokens)))
+            self._batches.add(PARENT, MetricPoint(BASELINE, loss, event["time"], int(tokens)))
         for trial in self._view.searches():
             for observation in trial.observations:
                 self._observe_efficiency(trial, observation)
@@ -225,7 +225,7 @@ class Publisher:
         """Columns and charts for all that is searched: conditional settings appear over time."""
         searched = list(dict.fromkeys(n for t in self._view.searches() for n in t.searched))
         if searched != self._shown:
-            tag, value = tracking_view.saved_view(self._view.header, searched)
+            tag, value = saved_view(self._view.header, searched)
             self._client.set_experiment_tag(self.cursor.experiment, tag, value)
-            self.cursor.view = tracking_view.key(self._view.header)
+            self.cursor.view = view_key(self._view.header)
             self._shown = searched

@@ -44,16 +44,16 @@ class TextModel(PythonModel):  # type: ignore[misc]
         unknown = set(model_input.columns) - {"prompt", "text"}
         if unknown or not len(model_input.columns):
             raise ValueError(f"columns: expected prompt or text, found {list(model_input.columns)}")
-        found: dict[str, list[Any]] = {}
+        columns: dict[str, list[Any]] = {}
         if "prompt" in model_input:
-            found["continuation"] = [
+            columns["continuation"] = [
                 continuation(self._trained, prompt, **asked) for prompt in model_input["prompt"]
             ]
         if "text" in model_input:
             costs = [cost(self._trained, text) for text in model_input["text"]]
-            found["loss"] = [c.loss if c else math.nan for c in costs]
-            found["bits_per_byte"] = [c.bits_per_byte if c else math.nan for c in costs]
-        return pandas.DataFrame(found, index=model_input.index)
+            columns["loss"] = [c.loss if c else math.nan for c in costs]
+            columns["bits_per_byte"] = [c.bits_per_byte if c else math.nan for c in costs]
+        return pandas.DataFrame(columns, index=model_input.index)
 
 
 set_model(TextModel())

@@ -27,7 +27,7 @@ STATUS = {
 }
 SOURCE = {"mlflow.source.name": "sweep", "mlflow.source.type": "LOCAL"}
 # MLflow's charts call every hyperparameter of steps "Step".
-ABOUT_PARENT = """The search as a whole: its trials are the child runs, its files under Artifacts.
+PARENT_NOTE = """The search as a whole: its trials are the child runs, its files under Artifacts.
 
 - `sweep/..._by_device_seconds`: the best so far; a step is a second of training on one device
 - `sweep/..._by_ended_trials`: the same; a step is a trial that ended
@@ -72,28 +72,28 @@ class Runs:
 
     def learn(self, header: Event) -> None:
         """Find or make the experiment, and learn which of our runs it has, whoever made them."""
-        found = self._client.get_experiment_by_name(header["name"])
+        experiment = self._client.get_experiment_by_name(header["name"])
         self._cursor.experiment = (
-            found.experiment_id
-            if found
+            experiment.experiment_id
+            if experiment
             else self._client.create_experiment(header["name"], self._artifacts, EXPERIMENT_TAGS)
         )
-        if found and found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
+        if experiment and experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
         ours = f"tags.`sweep.id` = '{header['id']}'"
         experiments, token = [self._cursor.experiment], None
-        known: dict[str, str] = {}
+        run_ids: dict[str, str] = {}
         while True:
             page = self._client.search_runs(experiments, ours, max_results=1000, page_token=token)
-            known |= {run.data.tags["sweep.trial"]: run.info.run_id for run in page}
+            run_ids |= {run.data.tags["sweep.trial"]: run.info.run_id for run in page}
             token = page.token
             if not token:
                 break
-        self._cursor.runs = known
+        self._cursor.runs = run_ids
 
-    def has_all(self, told: View) -> bool:
-        """Whether the store has a run for each trial of `told`."""
-        return {PARENT, *told.trials} <= set(self._cursor.runs)
+    def has_all(self, view: View) -> bool:
+        """Whether the store has a run for each trial of `view`."""
+        return {PARENT, *view.trials} <= set(self._cursor.runs)
 
     def open_parent(self, event: Event) -> None:
         """Make the sweep's own run, or show it as running again."""
@@ -103,7 +103,7 @@ class Runs:
             "sweep.id": event["id"],
             "sweep.trial": PARENT,
             "sweep.data": event["data"],
-            "mlflow.note.content": ABOUT_PARENT,
+            "mlflow.note.content": PARENT_NOTE,
             **SOURCE,
         }
         run = self._client.create_run(
@@ -165,26 +165,26 @@ class Runs:
 
 def dataset(header: Event, settings: Mapping[str, Value]) -> DatasetInput:
     """What a trial trains on, as MLflow's dataset: where it is from, its digest, how much of it."""
-    given = {name: settings.get(name, SETTINGS[name].default) for name in SETTINGS}
-    path, tokens = str(given["data.path"]), str(given["data.train_tokens"])
+    values = {name: settings.get(name, SETTINGS[name].default) for name in SETTINGS}
+    path, tokens = str(values["data.path"]), str(values["data.train_tokens"])
     kind, source = _source(path)
     digest = str(header["data"])
     profile = {
         "digest": digest,
-        "tokenizer": given["data.tokenizer"],
-        "val_tokens": given["data.val_tokens"],
-        "test_tokens": given["data.test_tokens"],
+        "tokenizer": values["data.tokenizer"],
+        "val_tokens": values["data.val_tokens"],
+        "test_tokens": values["data.test_tokens"],
     }
-    about = Dataset(
+    entity = Dataset(
         name=PurePath(urlsplit(path).path).name or "python-standard-library",
         digest=digest[:LONGEST_DIGEST],
         source_type=kind,
         source=json.dumps(source),
         profile=json.dumps(profile),
     )
-    # A dataset is told once for the experiment; what differs between trials are tags of its use.
+    # A dataset is logged once for the experiment; what differs between trials are tags of its use.
     tags = {"mlflow.data.context": "training", "train_tokens": tokens}
-    return DatasetInput(about, [InputTag(key, value) for key, value in tags.items()])
+    return DatasetInput(entity, [InputTag(key, value) for key, value in tags.items()])
 
 
 def _source(path: str) -> tuple[str, dict[str, object]]:

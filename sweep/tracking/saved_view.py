@@ -1,7 +1,8 @@
 """What MLflow's pages show of a sweep first: columns and charts, as a view that the address names.
 
-The format is that of MLflow's own saved views (3.17): a tag of the experiment. Pages of another
-version that cannot read it say so and show their defaults.
+The format is that of MLflow's own saved views: a tag of the experiment. It is private to MLflow,
+so pyproject.toml keeps us to 3.17; pages of a server of another version that cannot read it say so
+and show their defaults.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FINAL_LOSS = "final/val_loss"
 BY_TOKENS = {"xAxisKey": "metric", "selectedXAxisMetricKey": "tokens"}
 
 
-def key(header: Event) -> str:
+def view_key(header: Event) -> str:
     """What the address calls the view of this sweep."""
     return f"sweep-{header['id']}"
 
@@ -38,7 +39,7 @@ def saved_view(header: Event, searched: Sequence[str]) -> tuple[str, str]:
         "updatedAt": header["time"],
         "state": _packed(_state(header, searched)),
     }
-    return TAG + key(header), json.dumps(view)
+    return TAG + view_key(header), json.dumps(view)
 
 
 def _packed(state: dict[str, Any]) -> str:
@@ -60,7 +61,7 @@ def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
     ]
     charts: list[dict[str, Any]] = []
     for number, (_, cards, _) in enumerate(sections):
-        charts += [_card(f"{number}-{n}", f"{number}", about) for n, about in enumerate(cards)]
+        charts += [_card(f"{number}-{n}", f"{number}", card) for n, card in enumerate(cards)]
     return {
         # Without the parent, which has no role: MLflow hides children while it is listed too.
         "searchFilter": f"tags.`sweep.id` = '{header['id']}' and tags.`sweep.role` != 'baseline'",
@@ -129,12 +130,12 @@ def _settings(searched: Sequence[str]) -> list[dict[str, Any]]:
     return [*scatters, {"type": "BAR", "metricKey": FINAL_LOSS}]
 
 
-def _card(uuid: str, section: str, about: dict[str, Any]) -> dict[str, Any]:
+def _card(uuid: str, section: str, chart: dict[str, Any]) -> dict[str, Any]:
     return {
         "uuid": uuid,
         "metricSectionId": section,
         "deleted": False,
         "isGenerated": False,
         "runsCountToCompare": RUNS_SHOWN,
-        **about,
+        **chart,
     }

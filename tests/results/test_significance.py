@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sweep.results.confirmation import ConfirmationPlan, state_of
@@ -15,6 +15,8 @@ from sweep.results.significance import (
     chi_square_quantile,
     compare,
     detectable,
+    holm,
+    leader,
     mean,
     noise_floor,
     paired_deviation,
@@ -85,6 +87,96 @@ def test_the_difference_that_is_promised_is_one_that_would_be_called_separated()
     deviation = paired_deviation(losses) or 0.0
     least = t_quantile(1 - 0.05 / 3 / 2, 4) * deviation / math.sqrt(5)
     assert f"5 shared seeds show a difference of {least:.4f} half the time" in noise_text(now)
+
+
+@pytest.mark.parametrize(
+    ("rising_p", "passes"),
+    [
+        ([0.01, 0.03, 0.04], [True, False, False]),  # 0.03 > 5 % / 2 ends it, though 0.04 <= 5 %
+        ([0.01, 0.02, 0.2], [True, True, False]),  # 0.02 <= 5 % / 2, where Bonferroni asks 5 % / 3
+        ([0.02, 0.02, 0.04], [False, False, False]),  # 0.02 > 5 % / 3
+        ([0.01, 0.02, 0.04], [True, True, True]),
+        ([], []),
+    ],
+)
+def test_holm_asks_less_of_each_next_test_and_ends_with_the_first_that_fails(
+    rising_p: list[float], passes: list[bool]
+) -> None:
+    steps = holm(rising_p, 0.05)
+
+    assert [passed for _, passed in steps] == passes
+    assert [level for level, _ in steps] == pytest.approx([0.05 / 3, 0.05 / 2, 0.05][: len(steps)])
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "p", "separated"),
+    [
+        ((50, 35, 44), (14, 12, 23), {"ab": 0.0101, "bc": 0.0297, "ac": 0.0403}, {"ab"}),
+        ((19, 8, -2), (112, 109, 69), {"bc": 0.0102, "ac": 0.0199, "ab": 0.3031}, {"bc", "ac"}),
+    ],
+)
+def test_three_finalists_are_told_apart_as_the_table_by_hand_says(
+    b: tuple[int, ...], c: tuple[int, ...], p: dict[str, float], separated: set[str]
+) -> None:
+    """Thousandths of a nat above `a`, by seed. With two degrees p = 1 - |t| / sqrt(t^2 + 2)."""
+    losses = {
+        "a": dict.fromkeys((1, 2, 3), 3.0),
+        "b": {seed: 3.0 + more / 1000 for seed, more in enumerate(b, 1)},
+        "c": {seed: 3.0 + more / 1000 for seed, more in enumerate(c, 1)},
+    }
+
+    comparisons = compare(losses)
+
+    assert {its.a + its.b: its.p for its in comparisons} == pytest.approx(p, abs=5e-5)
+    assert {its.a + its.b for its in comparisons if its.separated} == separated
+    for its in comparisons:  # an interval without zero is another word for separated
+        assert its.low < its.difference < its.high
+        assert (its.low > 0 or its.high < 0) == (its.separated or its.a + its.b == "ac")
+
+
+@given(st.lists(st.tuples(st.floats(2, 4), st.floats(2, 4)), min_size=3, max_size=8))
+def test_the_paired_test_is_that_of_scipy(pairs: list[tuple[float, float]]) -> None:
+    from scipy.stats import ttest_rel
+
+    a, b = zip(*pairs, strict=True)
+    differences = [y - x for x, y in pairs]
+    assume(max(differences) - min(differences) > 1e-3)
+
+    (comparison,) = compare({"a": dict(enumerate(a)), "b": dict(enumerate(b))})
+
+    theirs = ttest_rel(b, a)
+    interval = theirs.confidence_interval(0.95)
+    assert comparison.p == pytest.approx(theirs.pvalue, abs=1e-12)
+    assert (comparison.low, comparison.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_equal_differences_are_certain_and_none_are_none() -> None:
+    """Where no seed contradicts another there is no deviation to divide by."""
+    by_seed = {"a": {1: 3.0, 2: 3.0}, "b": {1: 3.5, 2: 3.5}, "c": {1: 3.0, 2: 3.0}}
+
+    p = {its.a + its.b: its.p for its in compare(by_seed)}
+
+    assert p == {"ab": 0.0, "bc": 0.0, "ac": 1.0}
+
+
+def test_only_shared_seeds_are_compared() -> None:
+    (comparison,) = compare({"a": {1: 3.0, 2: 3.1, 9: 99.0}, "b": {1: 3.1, 2: 3.3, 5: 0.0}})
+
+    assert comparison.seeds == 2
+    assert comparison.difference == pytest.approx(0.15)
+
+
+def test_the_finalist_of_the_lowest_mean_leads_and_of_equals_the_first() -> None:
+    assert leader({"a": {1: 3.0, 2: 3.4}, "b": {1: 3.1, 2: 3.1}, "c": {}}) == "b"
+    assert leader({"a": {1: 3.0}, "b": {1: 3.0}}) == "a"
+
+
+def test_each_interim_look_spends_its_share_of_the_level() -> None:
+    """1 / 2, 1 / 6 and 1 / 12 of 5 %."""
+    plan = ConfirmationPlan(("a", "b"), 64, until_separated=True)
+
+    assert [plan.level(look) for look in (1, 2, 3)] == pytest.approx([0.025, 0.05 / 6, 0.05 / 12])
+    assert plan.looks[:3] == (3, 4, 6)
 
 
 def test_sharing_seeds_takes_out_what_they_have_in_common() -> None:

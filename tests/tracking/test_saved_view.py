@@ -49,11 +49,11 @@ def test_a_label_of_many_settings_stays_short() -> None:
 
 
 def state(searched: list[str]) -> dict[str, Any]:
-    from sweep.tracking import saved_view as tracking_view
+    from sweep.tracking.saved_view import LONGEST, saved_view
 
-    tag, value = tracking_view.saved_view(HEADER, searched)
+    tag, value = saved_view(HEADER, searched)
     assert tag == "mlflow.sharedViewState.sweep-abcdef0123"
-    assert len(value) < tracking_view.LONGEST
+    assert len(value) < LONGEST
     kind, packed = json.loads(value)["state"].split(";", 1)
     assert kind == "deflate"
     return dict(json.loads(zlib.decompress(base64.b64decode(packed))))
