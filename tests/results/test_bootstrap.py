@@ -37,8 +37,8 @@ def test_an_interval_holds_its_point_by_either_method(loss: float, sd: float) ->
     lines, law = by_lines(loss, slowrun(sd), TOKENS), by_law(loss, slowrun(sd), TOKENS)
 
     assert law is not None
-    for found in (lines, law):
-        assert found.low.value <= found.point.value <= found.high.value
+    for estimate in (lines, law):
+        assert estimate.low.value <= estimate.point.value <= estimate.high.value
 
 
 @pytest.mark.parametrize("loss", [3.6, 3.402, 3.264, 3.195, 3.0])

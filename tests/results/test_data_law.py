@@ -25,22 +25,22 @@ def test_a_law_fitted_to_exact_points_recovers_its_constants(
     law = DataLaw(floor, above * 1e6**exponent, exponent)
     points = [(1e6 * 2**i, law.loss(1e6 * 2**i)) for i in range(count)]
 
-    found = fit_law(points)
+    fitted = fit_law(points)
 
-    assert found is not None
-    assert found.exponent == pytest.approx(exponent, rel=1e-2)
-    assert found.floor == pytest.approx(floor, abs=1e-2)
-    assert misfit(found, points) < 1e-4
+    assert fitted is not None
+    assert fitted.exponent == pytest.approx(exponent, rel=1e-2)
+    assert fitted.floor == pytest.approx(floor, abs=1e-2)
+    assert misfit(fitted, points) < 1e-4
 
 
 def test_one_odd_point_does_not_bend_the_law() -> None:
     points = [(BASE * 2.0**i, KIM.loss(BASE * 2.0**i)) for i in range(8)]
     points[3] = (points[3][0], points[3][1] + 0.2)
 
-    found = fit_law(points)
+    fitted = fit_law(points)
 
-    assert found is not None
-    assert found.exponent == pytest.approx(0.232, abs=0.01)
+    assert fitted is not None
+    assert fitted.exponent == pytest.approx(0.232, abs=0.01)
 
 
 def test_a_loss_that_no_data_reaches_needs_endless_data() -> None:
@@ -55,7 +55,7 @@ def test_too_few_points_or_none_that_fall_have_no_law(points: list[tuple[float, 
 
 def test_a_power_law_without_floor_is_found_where_the_curve_steepens() -> None:
     """Nothing predicts text below zero nats: the floor stays there."""
-    found = fit_law([(1e5, 3.18), (2e5, 2.96), (4e5, 2.71), (8e5, 2.39)])
+    fitted = fit_law([(1e5, 3.18), (2e5, 2.96), (4e5, 2.71), (8e5, 2.39)])
 
-    assert found is not None
-    assert found.floor == 0
+    assert fitted is not None
+    assert fitted.floor == 0

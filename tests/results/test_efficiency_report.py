@@ -62,22 +62,24 @@ def test_every_complete_trial_has_both_multipliers_with_intervals(view: View) ->
     assert [t["name"] for t in data["trials"]] == [t.name for t in view.ranked()]
     for trial in data["trials"]:
         for method in ("lines", "law"):
-            found = trial[method]
-            assert found["low"]["value"] <= found["point"]["value"] <= found["high"]["value"]
+            worth = trial[method]
+            assert (
+                estimate["low"]["value"] <= estimate["point"]["value"] <= estimate["high"]["value"]
+            )
     assert data["baseline"]["law"]["exponent"] > 0
     assert json.dumps(data, allow_nan=False)
 
 
 def test_the_multiplier_rises_over_a_trials_epochs_and_the_sweeps_hours(view: View) -> None:
-    found = figures_of(view)
+    figures = figures_of(view)
 
-    best = [m.value for _, m in found.epochs[found.trials[0].name]]
+    best = [m.value for _, m in figures.epochs[figures.trials[0].name]]
     assert best == sorted(best)
-    hours, worth = zip(*found.spent, strict=True)
+    hours, worth = zip(*figures.spent, strict=True)
     assert list(hours) == sorted(hours)
-    assert worth[-1].lines.point.value == found.trials[0].lines.point.value
-    assert found.total_hours == pytest.approx(sum(found.hours.values()))
-    assert hours[-1] <= found.total_hours
+    assert worth[-1].lines.point.value == figures.trials[0].lines.point.value
+    assert figures.total_hours == pytest.approx(sum(figures.hours.values()))
+    assert hours[-1] <= figures.total_hours
 
 
 def test_the_best_recipe_at_each_budget_is_the_mean_of_its_seeds(
@@ -86,12 +88,12 @@ def test_the_best_recipe_at_each_budget_is_the_mean_of_its_seeds(
     """The fake's loss falls by 0.2 for each doubling of data, by 0.1 towards decay 4."""
     view = finished(open_session(make_space(tmp_path, BUDGETS)), tmp_path / "trials")
 
-    found = figures_of(view)
+    figures = figures_of(view)
 
-    assert [worth.tokens for worth in found.recipes] == [32_768, 65_536]
-    assert [worth.val_loss for worth in found.recipes] == pytest.approx([3.2, 3.0])
-    assert all(worth.runs > 1 for worth in found.recipes)
-    assert "The best recipe at each budget" in efficiency_text(found)
+    assert [worth.tokens for worth in figures.recipes] == [32_768, 65_536]
+    assert [worth.val_loss for worth in figures.recipes] == pytest.approx([3.2, 3.0])
+    assert all(worth.runs > 1 for worth in figures.recipes)
+    assert "The best recipe at each budget" in efficiency_text(figures)
 
 
 def test_the_same_run_again_is_no_repeat(tmp_path: Path, open_session: Open) -> None:
@@ -160,10 +162,10 @@ def test_a_law_that_the_baseline_does_not_follow_is_told() -> None:
     runs = [[1000 * 2**i, loss, 1.0] for i, loss in enumerate(losses)]
     view = View(header={"name": "x", "train_tokens": 1000})
     view.apply({"event": "baseline", "points": [r[:2] for r in runs], "runs": runs})
-    found = figures_of(view)
+    figures = figures_of(view)
 
-    assert "the points do not follow it, trust the lines" in efficiency_text(found)
-    assert "trust the lines" not in efficiency_text(replace(found, noise=Noise(0.5)))
+    assert "the points do not follow it, trust the lines" in efficiency_text(figures)
+    assert "trust the lines" not in efficiency_text(replace(figures, noise=Noise(0.5)))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_a_sweep_over_budgets_draws_a_curve_by_data(tmp_path: Path, open_session
 def test_a_plot_that_cannot_be_written_is_told(view: View, tmp_path: Path) -> None:
     arguments = ["efficiency", str(tmp_path), "--plot", str(tmp_path / "no" / "x.svg")]
 
-    found = CliRunner().invoke(cli, arguments)
+    done = CliRunner().invoke(cli, arguments)
 
-    assert isinstance(found.exception, SweepError)
-    assert "cannot write" in str(found.exception)
+    assert isinstance(done.exception, SweepError)
+    assert "cannot write" in str(done.exception)

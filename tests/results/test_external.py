@@ -55,19 +55,22 @@ Write = Callable[[str, str], Path]
 
 
 def test_the_runs_table_of_wandb_is_read_without_what_is_not_over(write: Write) -> None:
-    found = read_external(write("export.csv", TABLE))
+    table = read_external(write("export.csv", TABLE))
 
-    assert [(run.name, run.val_loss) for run in found.runs] == [("brisk-1", 3.21), ("calm-2", 3.11)]
-    assert found.runs[0].params == {"lr": "0.01", "wd": "0.1"}
-    assert found.left_out == ["crash-3"]
+    assert [(run.name, run.val_loss) for run in table.runs] == [
+        ("brisk-1", 3.21),
+        ("calm-2", 3.11),
+    ]
+    assert export.runs[0].params == {"lr": "0.01", "wd": "0.1"}
+    assert export.left_out == ["crash-3"]
 
 
 def test_columns_are_chosen_by_name(write: Write) -> None:
     path = write("plain.csv", "who,steps,nats,a,b\nx,1,3.0,1,2\ny,1,2.9,1,\n")
 
-    found = read_external(path, loss="nats", params=["b"], name="who")
+    export = read_external(path, loss="nats", params=["b"], name="who")
 
-    assert [(r.name, r.val_loss, r.params) for r in found.runs] == [
+    assert [(r.name, r.val_loss, r.params) for r in export.runs] == [
         ("x", 3.0, {"b": "2"}),
         ("y", 2.9, {}),
     ]
@@ -94,18 +97,18 @@ def test_histories_of_several_runs_are_told_apart(write: Write) -> None:
 
 
 def test_a_chart_has_a_run_in_each_column(write: Write) -> None:
-    found = read_external(write("chart.csv", CHART)).runs
+    export = read_external(write("chart.csv", CHART)).runs
 
-    assert [(r.name, r.curve) for r in found] == [
+    assert [(r.name, r.curve) for r in export] == [
         ("a-1", [(0, 4.0), (10, 3.2)]),
         ("b - c", [(10, 3.9)]),
     ]
 
 
 def test_runs_of_the_api_are_flattened(write: Write) -> None:
-    found = read_external(write("runs.json", json.dumps(RUNS))).runs
+    export = read_external(write("runs.json", json.dumps(RUNS))).runs
 
-    assert [(r.name, r.val_loss, r.params) for r in found] == [
+    assert [(r.name, r.val_loss, r.params) for r in export] == [
         ("a", 3.0, {"optim.lr": "0.1"}),
         ("b", 2.5, {"optim.lr": "0.2"}),
     ]
@@ -140,11 +143,11 @@ def test_runs_of_the_api_are_flattened(write: Write) -> None:
 def test_a_bad_file_is_one_message_with_all_problems(
     write: Write, text: str, expected: list[str]
 ) -> None:
-    with pytest.raises(SweepError) as found:
+    with pytest.raises(SweepError) as caught:
         read_external(write("bad.csv", text))
 
     for words in expected:
-        assert words in str(found.value)
+        assert words in str(caught.value)
 
 
 def test_text_in_quotes_may_have_line_ends_of_any_kind(write: Write) -> None:
@@ -158,19 +161,19 @@ def test_text_in_quotes_may_have_line_ends_of_any_kind(write: Write) -> None:
 def test_a_table_of_runs_may_show_the_last_step_of_each(write: Write) -> None:
     text = "Name,State,_step,val_loss\na,finished,10,3\nb,crashed,5,2\n"
 
-    found = read_external(write("export.csv", text))
+    export = read_external(write("export.csv", text))
 
-    assert [(run.name, run.curve) for run in found.runs] == [("a", [])]
-    assert found.left_out == ["b"]
+    assert [(run.name, run.curve) for run in export.runs] == [("a", [])]
+    assert export.left_out == ["b"]
 
 
 def test_columns_that_are_not_there_are_told_all_at_once(write: Write) -> None:
-    with pytest.raises(SweepError) as found:
+    with pytest.raises(SweepError) as caught:
         read_external(write("export.csv", TABLE), loss="val/los", params=["lr", "dropout"])
 
-    assert "no column val/los; did you mean val/loss?" in str(found.value)
-    assert "no column dropout" in str(found.value)
-    assert "2 problems" in str(found.value)
+    assert "no column val/los; did you mean val/loss?" in str(caught.value)
+    assert "no column dropout" in str(caught.value)
+    assert "2 problems" in str(caught.value)
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:

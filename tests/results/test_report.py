@@ -116,10 +116,10 @@ def test_status_and_best_read_the_latest_run(
 
     assert "fake (trials spent)  12/12 trials" in status.output
     assert '"data_efficiency": ">2x"' in best.output
-    found = json.loads(best.stdout)
-    assert found["gap"] == pytest.approx(0.12)
-    assert found["raw_loss"] == pytest.approx(found["ema_loss"] + 0.02)
-    assert found["weights_loss"] is None
+    measured = json.loads(best.stdout)
+    assert measured["gap"] == pytest.approx(0.12)
+    assert measured["raw_loss"] == pytest.approx(measured["ema_loss"] + 0.02)
+    assert measured["weights_loss"] is None
 
 
 def test_a_trial_is_worth_what_its_own_budget_would_have_to_be() -> None:

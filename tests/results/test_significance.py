@@ -47,20 +47,20 @@ def test_quantiles_are_those_of_the_tables() -> None:
 
 
 def test_a_mean_has_the_interval_of_a_textbook() -> None:
-    found = mean([3.1, 3.2, 3.3])
+    average = mean([3.1, 3.2, 3.3])
 
-    assert found.value == pytest.approx(3.2)
-    assert found.high - found.value == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
+    assert average.value == pytest.approx(3.2)
+    assert average.high - average.value == pytest.approx(4.303 * 0.1 / math.sqrt(3), rel=1e-3)
     assert mean([3.1]).high == math.inf
 
 
 def test_five_runs_know_their_deviation_to_a_factor_of_three() -> None:
     """0.6 to 2.9, as the literature has it."""
-    found = noise_floor([[1.0, 2.0, 3.0, 4.0, 5.0]])
+    floor = noise_floor([[1.0, 2.0, 3.0, 4.0, 5.0]])
 
-    assert found is not None
-    assert found.low / found.deviation == pytest.approx(0.599, abs=1e-3)
-    assert found.high / found.deviation == pytest.approx(2.874, abs=1e-3)
+    assert floor is not None
+    assert floor.low / floor.deviation == pytest.approx(0.599, abs=1e-3)
+    assert floor.high / floor.deviation == pytest.approx(2.874, abs=1e-3)
 
 
 def test_a_difference_that_can_be_seen_shrinks_with_seeds() -> None:
@@ -204,8 +204,8 @@ def test_looking_again_and_again_separates_falsely_no_more_often(finalists: int)
 
     false = 0
     for _ in range(tries):
-        found = state_of(plan, draw(rng, dict.fromkeys(plan.finalists, 3.0)))
-        false += any(pair.separated for pair in found.comparisons)
+        state = state_of(plan, draw(rng, dict.fromkeys(plan.finalists, 3.0)))
+        false += any(pair.separated for pair in state.comparisons)
 
     assert false / tries < 0.05 + 2 * math.sqrt(0.05 * 0.95 / tries)
 
@@ -213,10 +213,10 @@ def test_looking_again_and_again_separates_falsely_no_more_often(finalists: int)
 def test_a_true_difference_is_found_with_few_seeds() -> None:
     plan = ConfirmationPlan(("a", "b", "c"), 64, until_separated=True)
 
-    found = state_of(plan, draw(random.Random(3), {"a": 3.05, "b": 3.0, "c": 3.1}))
+    state = state_of(plan, draw(random.Random(3), {"a": 3.05, "b": 3.0, "c": 3.1}))
 
-    assert (found.leader, found.tied) == ("b", ())
-    assert len(found.losses["b"]) <= 16
+    assert (state.leader, state.tied) == ("b", ())
+    assert len(state.losses["b"]) <= 16
 
 
 def test_those_told_apart_get_no_more_seeds() -> None:
@@ -224,10 +224,10 @@ def test_those_told_apart_get_no_more_seeds() -> None:
     losses = draw(random.Random(3), {"a": 3.0, "b": 3.0, "c": 3.5})
     losses = {**upto(losses, 6), "c": upto(losses, 4)["c"]}
 
-    found = state_of(plan, losses)
+    state = state_of(plan, losses)
 
-    assert {name for name, _ in found.wanted} == {"a", "b"}
-    against_c = found.against_leader("c")
+    assert {name for name, _ in state.wanted} == {"a", "b"}
+    against_c = state.against_leader("c")
     assert against_c is not None
     assert against_c.separated
     assert against_c.difference == pytest.approx(0.5, abs=0.05)
@@ -251,9 +251,9 @@ def test_a_comparison_does_not_depend_on_who_is_named_first(a: list[float], b: l
 def test_a_finalist_that_diverged_with_one_seed_does_not_win() -> None:
     losses = {"a": {1: 2.0, 2: math.inf, 3: 2.0}, "b": {1: 3.0, 2: 3.1, 3: 3.0}}
 
-    found = state_of(ConfirmationPlan(("a", "b"), 3, until_separated=False), losses)
+    state = state_of(ConfirmationPlan(("a", "b"), 3, until_separated=False), losses)
 
-    assert (found.leader, found.diverged, found.over) == ("b", ("a",), True)
+    assert (state.leader, state.diverged, state.over) == ("b", ("a",), True)
 
 
 def test_looks_spend_five_per_cent_together() -> None:

@@ -60,15 +60,15 @@ def state(searched: list[str]) -> dict[str, Any]:
 
 
 def test_the_saved_view_sorts_by_final_loss_and_charts_what_is_searched() -> None:
-    found = state(["optim.lr", "train.epochs"])
+    shown = state(["optim.lr", "train.epochs"])
 
-    assert (found["orderByKey"], found["orderByAsc"]) == ("metrics.`final/val_loss`", True)
-    assert "params.`optim.lr`" in found["selectedColumns"]
-    (across,) = [c for c in found["compareRunCharts"] if c["type"] == "PARALLEL"]
+    assert (shown["orderByKey"], shown["orderByAsc"]) == ("metrics.`final/val_loss`", True)
+    assert "params.`optim.lr`" in shown["selectedColumns"]
+    (across,) = [c for c in shown["compareRunCharts"] if c["type"] == "PARALLEL"]
     assert across["selectedParams"] == ["optim.lr", "train.epochs"]
-    sections = {section["uuid"] for section in found["compareRunSections"]}
-    assert {chart["metricSectionId"] for chart in found["compareRunCharts"]} == sections
-    lines = [c for c in found["compareRunCharts"] if c["type"] == "LINE"]
+    sections = {section["uuid"] for section in shown["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in shown["compareRunCharts"]} == sections
+    lines = [c for c in shown["compareRunCharts"] if c["type"] == "LINE"]
     assert {c["selectedXAxisMetricKey"] for c in lines} == {"tokens"}
 
 
