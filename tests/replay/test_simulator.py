@@ -221,6 +221,16 @@ def test_a_rate_of_nothing_found_has_an_interval() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize(("killed", "among"), [(0, 150), (3, 9), (9, 9), (20, 150)])
+def test_the_interval_of_a_rate_is_that_of_scipy(killed: int, among: int) -> None:
+    """Which has more digits of the normal quantile than 1.96."""
+    from scipy.stats import binomtest
+
+    theirs = binomtest(killed, among).proportion_ci(method="wilson")
+
+    assert wilson(killed, among) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
+
+
 def test_a_summary_counts_in_whole_banks() -> None:
     everything = [*range(len(BANK.cells))]
     found = summarise([run(Listed(everything))], [0], [BANK], "flops", floor=0.0)

@@ -63,9 +63,7 @@ def test_every_complete_trial_has_both_multipliers_with_intervals(view: View) ->
     for trial in data["trials"]:
         for method in ("lines", "law"):
             worth = trial[method]
-            assert (
-                estimate["low"]["value"] <= estimate["point"]["value"] <= estimate["high"]["value"]
-            )
+            assert worth["low"]["value"] <= worth["point"]["value"] <= worth["high"]["value"]
     assert data["baseline"]["law"]["exponent"] > 0
     assert json.dumps(data, allow_nan=False)
 

@@ -61,8 +61,8 @@ def test_the_runs_table_of_wandb_is_read_without_what_is_not_over(write: Write) 
         ("brisk-1", 3.21),
         ("calm-2", 3.11),
     ]
-    assert export.runs[0].params == {"lr": "0.01", "wd": "0.1"}
-    assert export.left_out == ["crash-3"]
+    assert table.runs[0].params == {"lr": "0.01", "wd": "0.1"}
+    assert table.left_out == ["crash-3"]
 
 
 def test_columns_are_chosen_by_name(write: Write) -> None:
