@@ -96,8 +96,22 @@ def test_a_drawn_baseline_never_rises() -> None:
 
 def test_repeating_a_trial_narrows_its_interval() -> None:
     once, often = (by_lines(3.264, slowrun(0.01), TOKENS, n) for n in (1, 9))
+    once_by_law, often_by_law = (by_law(3.264, slowrun(0.01), TOKENS, n) for n in (1, 9))
 
     assert width(often) < width(once)
+    assert once_by_law is not None
+    assert often_by_law is not None
+    assert width(often_by_law) < width(once_by_law)
+
+
+def test_repeating_the_baseline_narrows_what_it_adds() -> None:
+    """Nine runs at each point leave a third of its noise; the trial has none here."""
+    once, often = (draw(SLOWRUN_RUNS * times, Noise(0.01)) for times in (1, 9))
+    quiet = [Baseline(**{**vars(b), "trial_B": 0 * b.trial_B}) for b in (once, often)]
+
+    widths = [width(by_lines(3.264, b, TOKENS)) for b in quiet]
+
+    assert widths[1] == pytest.approx(widths[0] / 3, rel=0.3)
 
 
 def test_what_may_lie_outside_the_baseline_is_told_with_its_side() -> None:
