@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from model.config.setting import Value
-from sweep.records import Role, TrialEnding, TrialView, View
+from sweep.records import FinalistRun, Proposal, TrialEnding
 from sweep.results.ranking import EVALUATION, FLOOR, PAIRED, Recipe, floor_of, ranking, tie
 from sweep.results.significance import NoiseFloor
+from sweep.view import TrialView, View
 
 
 def trial(name: str, loss: float, error: float = 0.001, **settings: Value) -> TrialView:
     named = {key.replace("__", "."): value for key, value in settings.items()}
     seen = {"val_loss": loss, "val_loss_error": error}
-    return TrialView(name, Role.SEARCH, {}, named, 0, [seen], TrialEnding.FINISHED)
+    return TrialView(name, Proposal({}), named, 0, [seen], TrialEnding.FINISHED)
 
 
 def recipe(*losses: float, error: float = 0.001, first_seed: int = 0) -> Recipe:
@@ -83,9 +84,8 @@ def test_the_floor_is_that_of_finalists_that_never_diverged() -> None:
         ("0002", 3, 3.1, TrialEnding.DIVERGED),
     ]:
         name = f"{finalist}-s{seed}"
-        searched: dict[str, Value] = {"finalist": finalist, "seed": seed}
-        run = TrialView(name, Role.CONFIRM, searched, {}, 0, [{"val_loss": loss}], ending)
-        view.trials[name] = run
+        kind = FinalistRun(finalist, seed)
+        view.trials[name] = TrialView(name, kind, {}, 0, [{"val_loss": loss}], ending)
 
     floor = floor_of(view)
 
