@@ -77,16 +77,16 @@ FOREIGN = {
 }
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, settings: Iterable[str]) -> str:
     """What to put after "no such setting": the setting that `name` probably means, or nothing."""
-    known = list(known)
+    settings = list(settings)
     last = name.rpartition(".")[2].lower().replace("-", "_")
-    if last in FOREIGN and FOREIGN[last].partition(" ")[0] in known:
+    if last in FOREIGN and FOREIGN[last].partition(" ")[0] in settings:
         return f"; did you mean {FOREIGN[last]}?"
-    same = [setting for setting in known if setting.rpartition(".")[2] == last]
+    same = [setting for setting in settings if setting.rpartition(".")[2] == last]
     if len(same) == 1:
         return f"; did you mean {same[0]}?"
-    group = [setting for setting in known if setting.startswith(f"{name}.")]
+    group = [setting for setting in settings if setting.startswith(f"{name}.")]
     if group:
         return f"; it is a group: write {group[0]} and so on"
-    return did_you_mean(name, known)
+    return did_you_mean(name, settings)

@@ -60,11 +60,11 @@ class Config:
                 problems.append(f"{name}: {error}")
         if problems:
             raise ConfigError(problems)
-        config = cls(**{name: _PARTS[name](**given) for name, given in parts.items()})
+        config = cls(**{name: _PARTS[name](**values) for name, values in parts.items()})
         config.check_together()
         return config._with_both_decays(set(settings))
 
-    def _with_both_decays(self, given: set[str]) -> Config:
+    def _with_both_decays(self, named: set[str]) -> Config:
         """Decay as multiplier and as timescale: one was given or is the default, one follows."""
         timescale, multiplier = self.optim.decay_timescale, self.optim.weight_decay_multiplier
         per_multiplier = USUAL_WEIGHT_DECAY * self.optim.lr * self.steps_per_epoch
@@ -78,7 +78,7 @@ class Config:
                     ]
                 )
             derived = 1 / (timescale * per_multiplier)
-            if MULTIPLIER in given and not math.isclose(multiplier, derived, rel_tol=1e-6):
+            if MULTIPLIER in named and not math.isclose(multiplier, derived, rel_tol=1e-6):
                 raise ConfigError(
                     [
                         f"optim.decay_timescale: {timescale:g} epochs are {MULTIPLIER} "
@@ -157,13 +157,13 @@ def _scaling_problems(gpt: GPTConfig) -> list[str]:
         return []
     shape = scaled(gpt)
     off = block_parameters(shape) / asked - 1
-    found = shape.problems()
+    problems = shape.problems()
     if abs(off) > WITHIN:
-        found.append(
+        problems.append(
             f"gpt.scale: no shape is within {WITHIN:.0%} of {gpt.scale:g} times the parameters; "
             f"the nearest, {shape.layers} layers of width {shape.width}, is {off:+.0%} off"
         )
-    return found
+    return problems
 
 
 _PARTS: dict[str, Any] = {

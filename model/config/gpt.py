@@ -202,26 +202,26 @@ class GPTConfig:
 
     def problems(self) -> list[str]:
         """What is possible alone but not together."""
-        found = []
+        problems = []
         if self.width % 4:
-            found.append(f"gpt.width: must be a multiple of 4, got {self.width}")
+            problems.append(f"gpt.width: must be a multiple of 4, got {self.width}")
         if not self.windows or set(self.windows) - {"S", "L"}:
-            found.append(f"gpt.windows: must be letters S and L, got {self.windows!r}")
+            problems.append(f"gpt.windows: must be letters S and L, got {self.windows!r}")
         if self.key_offset != "no" and self.positions != "half_rotary":
-            found.append("gpt.key_offset: needs gpt.positions half_rotary, whose rest it moves")
+            problems.append("gpt.key_offset: needs gpt.positions half_rotary, whose rest it moves")
         if self.replay_passes and not self.replayed:
-            found.append(
+            problems.append(
                 f"gpt.replay_last: no whole layer between {self.replay_first:g} and "
                 f"{self.replay_last:g} of {self.layers}; lower gpt.replay_first or set "
                 "gpt.replay_passes to 0"
             )
         if self.replay_passes and not self.replay_gradient and not self.x0:
-            found.append(
+            problems.append(
                 "gpt.replay_gradient: false needs gpt.x0 true, or the embedding would not learn"
             )
         if self.replay_passes and not self.replay_gradient and self.replay_first > 0:
-            found.append(
+            problems.append(
                 "gpt.replay_first: must be 0 with gpt.replay_gradient false, or the layers before "
                 f"it would not learn, got {self.replay_first:g}"
             )
-        return found
+        return problems

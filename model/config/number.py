@@ -37,11 +37,11 @@ def read_number(text: str, unit: str = "", *, share: bool = False) -> float:
     if time and SPAN.fullmatch(text):
         parts = PART.findall(text)
         return float(sum(Decimal(n) * SECONDS[suffix] for n, suffix in parts) / time)
-    found = ONE.fullmatch(text)
-    if not found:
+    match = ONE.fullmatch(text)
+    if not match:
         comma = re.fullmatch(r"\d{1,3}(,\d{3})+", text)
         raise ValueError(f"write {text.replace(',', '_')}" if comma else "")
-    number, suffix = Decimal(found[1].replace("_", "")), found[2]
+    number, suffix = Decimal(match[1].replace("_", "")), match[2]
     if not suffix:
         return float(number)
     if suffix == "%" and share:
@@ -62,5 +62,5 @@ def _why_not(suffix: str, unit: str, is_time: bool) -> str:
         return f"{suffix} is a time, but this is in {unit}" if unit else f"{suffix} is a time"
     if suffix == "m":
         return "m may be minutes, thousandths or millions; write M for millions"
-    known = "kB, MB, GB, TB, KiB, MiB, GiB" if unit == "bytes" else "k, M, B and T"
-    return f"{suffix} is not understood; {known} are"
+    understood = "kB, MB, GB, TB, KiB, MiB, GiB" if unit == "bytes" else "k, M, B and T"
+    return f"{suffix} is not understood; {understood} are"

@@ -69,8 +69,8 @@ class Setting:
                 bool: "true or false",
                 tuple: "a list",
             }
-            found = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:60]}..."
-            raise ConfigError([f"expected {expected.get(self.kind, 'text')}, got {found}{reason}"])
+            shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:60]}..."
+            raise ConfigError([f"expected {expected.get(self.kind, 'text')}, got {shown}{reason}"])
         if self.choices and typed not in self.choices:
             hint = did_you_mean(str(typed), self.choices)
             raise ConfigError([f"expected one of {', '.join(self.choices)}, got {typed!r}{hint}"])
@@ -120,9 +120,9 @@ def _as_kind(value: object, kind: type, unit: str, share: bool) -> Value | None:
     return float(number)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
     """A suggestion to put at the end of a message, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -137,8 +137,8 @@ def setting(
     choices: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that `sweep settings` can explain and that is checked when it is set."""
-    about = {"unit": unit, "meaning": meaning, "low": low, "above": above, "high": high}
-    return field(default=default, metadata={**about, "choices": choices})
+    bounds = {"low": low, "above": above, "high": high, "choices": choices}
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, **bounds})
 
 
 def describe(part: str, config: Any) -> dict[str, Setting]:

@@ -93,12 +93,12 @@ def scaled(gpt: GPTConfig) -> GPTConfig:
 
     def best(grid: int) -> GPTConfig:
         """The best shape whose width is a multiple of `grid`."""
-        found = []
+        shapes = []
         for layers in range(max(1, middle - 2), middle + 4):
             steps = math.sqrt(asked / (per_unit * layers)) / grid
             for width in {max(1, math.floor(steps)) * grid, math.ceil(steps) * grid}:
-                found.append(replace(gpt, layers=layers, width=width, scale=1.0))
-        return min(found, key=off)
+                shapes.append(replace(gpt, layers=layers, width=width, scale=1.0))
+        return min(shapes, key=off)
 
     grid = max(finest, gpt.head_width // finest * finest)
     while True:

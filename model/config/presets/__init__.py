@@ -36,10 +36,10 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def overridden(settings: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-    """`given` settings before others; decay given in one way replaces it in the other."""
-    kept = {name: value for name, value in settings.items() if SAME.get(name) not in given}
-    return {**kept, **given}
+def overridden(settings: Mapping[str, object], chosen: Mapping[str, object]) -> dict[str, object]:
+    """`chosen` settings before others; decay given in one way replaces it in the other."""
+    kept = {name: value for name, value in settings.items() if SAME.get(name) not in chosen}
+    return {**kept, **chosen}
 
 
 # Ours, for minutes on a CPU: what helped Slowrun's records, as far as it does at this size.
