@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import click
 
 from sweep.cli.options import (
     address_option,
+    folder_argument,
     here_option,
     json_option,
     plain_option,
     runs_option,
+    same_command,
 )
 from sweep.errors import SweepError
 from sweep.space import SWEEP_SETTINGS, BudgetConfig, read_overrides
@@ -28,7 +29,7 @@ LIMITS = ("trials", "failures", "hours", "device_hours", "flops")
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@folder_argument
 @click.option(
     "--top",
     default=3,
@@ -107,8 +108,7 @@ def confirm(
     code = run_confirmation(folder, request, options)
     view = read_view(folder / JOURNAL)
     if code >= 128:
-        same = shlex.join(["sweep", *sys.argv[1:]])
-        click.echo(f"stopped; state saved. Continue: {same}", err=True)
+        click.echo(f"stopped; state saved. Continue: {same_command()}", err=True)
     elif as_json:
         click.echo(json.dumps(confirmation_data(view), indent=2, allow_nan=False))
     else:

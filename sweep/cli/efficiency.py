@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from sweep.cli.options import json_option, runs_option
+from sweep.cli.options import folder_argument, json_option, runs_option
 from sweep.errors import SweepError
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@folder_argument
 @runs_option
 @json_option
 @click.option(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 import click
 
+folder_argument = click.argument("folder", required=False, type=click.Path(path_type=Path))
 runs_option = click.option(
     "--runs",
     type=click.Path(path_type=Path, file_okay=False),
@@ -26,3 +29,8 @@ here_option = click.option(
     "--here", is_flag=True, help="One trial at a time in this process, without Ray."
 )
 plain_option = click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
+
+
+def same_command() -> str:
+    """What was typed, as it continues what it began."""
+    return shlex.join(["sweep", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""The command line of the space language: its schema, a file to begin with, what one would cost."""
+"""The command line of the space language: its schema, a check, a file to begin with, a plan."""
 
 from __future__ import annotations
 
@@ -28,6 +28,27 @@ def schema() -> None:
     from sweep.space.language import space_schema
 
     click.echo(json.dumps(space_schema(), indent=1, allow_nan=False))
+
+
+@click.command()
+@click.argument("space", type=click.Path(path_type=Path))
+@set_option
+def check(space: Path, overrides: tuple[str, ...]) -> None:
+    """Check SPACE and say what it searches; nothing is run.
+
+    \b
+      sweep check search_spaces/quickstart.yaml
+    """
+    checked = read_space(space, overrides)
+    say_notes(checked)
+    hyperparameters = ", ".join(checked.searched)
+    click.echo(f"{space} is fine: {checked.budget.trials} trials over {hyperparameters}")
+
+
+def say_notes(space: Space) -> None:
+    """What the file says in vain, so that nothing is dropped unseen."""
+    for note in space.notes:
+        click.echo(f"note: {note}", err=True)
 
 
 @click.command()

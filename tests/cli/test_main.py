@@ -64,7 +64,13 @@ def test_a_bad_space_gives_one_message_and_exit_code_2(tmp_path: Path) -> None:
 def test_a_model_py_where_one_stands_is_not_taken_for_our_package(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("raise RuntimeError('the user has this')")
 
-    done = sweep("check", ROOT / "search_spaces" / "quickstart.yaml", cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "sweep", "check", ROOT / "search_spaces" / "quickstart.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert done.returncode == 0, done.stderr
 

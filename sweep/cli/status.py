@@ -1,0 +1,43 @@
+"""`sweep status`: how a sweep stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sweep.cli.options import folder_argument, json_option, runs_option
+
+
+@click.command()
+@folder_argument
+@runs_option
+@json_option
+def status(folder: Path | None, runs: Path, as_json: bool) -> None:
+    """Show how the sweep in FOLDER stands; by default the latest one.
+
+    \b
+      sweep status
+      sweep status runs/quickstart --json
+    """
+    from sweep.folder import begun, is_driven
+    from sweep.results import report
+    from sweep.results.confirmation_report import confirmation_text
+    from sweep.results.external import external_data, external_text
+
+    folder, view = begun(folder, runs)
+    driven = is_driven(folder)
+    if as_json:
+        sweep = {**report.sweep_data(view, driven), "external": external_data(folder)}
+        click.echo(json.dumps(sweep, indent=2, allow_nan=False))
+        return
+    click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
+    for trial in view.running():
+        last = trial.last
+        at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
+        click.echo(f"  {trial.name}  {at}")
+    parts = [confirmation_text(view), report.leaderboard(view)]
+    click.echo("\n\n".join(filter(None, parts)))
+    if others := external_text(folder):
+        click.echo(f"\n{others}")
