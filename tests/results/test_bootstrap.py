@@ -119,6 +119,19 @@ def test_what_may_lie_outside_the_baseline_is_told_with_its_side() -> None:
     assert by_lines(2.892, slowrun(0.001), TOKENS).high.side == ">"
     assert str(by_lines(2.5, slowrun(0.001), TOKENS)) == ">20x"
     assert str(by_law(9.0, slowrun(0.001), TOKENS)) == "<2x"
+    assert str(by_lines(9.0, slowrun(0.001), TOKENS)) == "<2x"
+
+
+def test_an_interval_is_that_of_the_normal_where_only_the_trial_is_noisy() -> None:
+    """A nat is worth 100 tokens here, so 1.96 deviations of 0.1 nats are 0.196x to either side."""
+    runs = [BaselineRun(100.0, 3.0), BaselineRun(200.0, 2.0)]
+    certain, noisy = draw(runs, Noise(1e-9)), draw(runs, Noise(0.1))
+    baseline = Baseline(**{**vars(certain), "trial_B": noisy.trial_B})
+
+    estimate = by_lines(2.5, baseline, 100)
+
+    assert estimate.point.value == pytest.approx(1.5)
+    assert width(estimate) == pytest.approx(2 * 0.196, abs=0.03)
 
 
 def test_noise_from_few_repeats_is_itself_uncertain() -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.results.data_law import DataLaw, fit_law, misfit
+from sweep.results.data_law import DataLaw, fit_law, fit_laws, misfit
 
 BASE = 209_715_200  # tokens of Kim et al.'s smallest corpus
 KIM = DataLaw(1.92, (3.74974 - 1.92) * BASE**0.232, 0.232)  # through their standard recipe's loss
@@ -41,6 +42,14 @@ def test_one_odd_point_does_not_bend_the_law() -> None:
 
     assert fitted is not None
     assert fitted.exponent == pytest.approx(0.232, abs=0.01)
+    assert misfit(fitted, points) == pytest.approx(0.2, abs=0.01)
+
+
+def test_no_law_rises_with_data() -> None:
+    """Draws of a noisy baseline may; the law nearest to them is flat."""
+    _, scale_B, _ = fit_laws(np.array([1e6, 2e6, 4e6]), np.array([[2.0, 2.5, 3.0]]))
+
+    assert scale_B[0] == 0
 
 
 def test_a_loss_that_no_data_reaches_needs_endless_data() -> None:

@@ -80,6 +80,15 @@ def test_the_multiplier_rises_over_a_trials_epochs_and_the_sweeps_hours(view: Vi
     assert hours[-1] <= figures.total_hours
 
 
+def test_hours_count_every_device_of_a_trial(view: View) -> None:
+    hours, total = [h for h, _ in figures_of(view).spent], figures_of(view).total_hours
+
+    view.header["gpus"] = 2
+
+    assert [h for h, _ in figures_of(view).spent] == pytest.approx([2 * h for h in hours])
+    assert figures_of(view).total_hours == pytest.approx(2 * total)
+
+
 def test_the_best_recipe_at_each_budget_is_the_mean_of_its_seeds(
     tmp_path: Path, open_session: Open
 ) -> None:
