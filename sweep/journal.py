@@ -1,8 +1,12 @@
-"""The append-only record of every observation, one JSON object a line."""
+"""The append-only record of every observation, one JSON object a line.
+
+JSON has no word for what a diverged trial reports: null stands for a number that is not finite.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -12,6 +16,9 @@ from typing import IO, Any
 from sweep.errors import SweepError
 from sweep.records import Event
 from sweep.view import View
+
+# Numbers of an observation that are never missing: null there was not finite.
+MEASURED = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
 
 
 class Journal:
@@ -34,11 +41,12 @@ class Journal:
         self._file.truncate(whole)
         self._file.seek(whole)
 
-    def append(self, event: str, **about: Any) -> Event:
+    def append(self, event: str, **fields: Any) -> Event:
         """Write one event, stamped with the time in milliseconds, and hand it to the system."""
-        record: Event = {"event": event, "time": int(time.time() * 1000), **about}
+        record: Event = {"event": event, "time": int(time.time() * 1000), **fields}
         if self._file is not None:
-            self._file.write(json.dumps(record).encode() + b"\n")
+            line = json.dumps(_without_infinity(record), allow_nan=False)
+            self._file.write(line.encode() + b"\n")
             self._file.flush()
         self.view.apply(record)
         return record
@@ -49,6 +57,7 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Give the file back; what was appended stays."""
         if self._file is not None:
             self._file.close()
 
@@ -70,7 +79,25 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
             if not isinstance(event, dict) or "event" not in event:
                 raise SweepError(f"{path} is damaged at byte {offset}", code=1)
             offset += len(line)
-            yield event, offset
+            yield _with_nan(event), offset
+
+
+def _without_infinity(value: Any) -> Any:
+    """`value` with null for every number in it that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_infinity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinity(item) for item in value]
+    return value
+
+
+def _with_nan(event: Event) -> Event:
+    """An event as it was read, with nan for what an observation lacks."""
+    if event["event"] == "observation":
+        return event | {name: math.nan for name in MEASURED if event.get(name, 0.0) is None}
+    return event
 
 
 def read_view(path: Path) -> View:

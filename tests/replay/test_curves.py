@@ -89,7 +89,7 @@ def test_a_run_folder_gives_its_search_trials(tmp_path: Path) -> None:
         {"searched": {"train.epochs": 4}, "seen": rising[:1], "outcome": "pruned"},
         {"searched": {"train.epochs": 1}, "seen": rising[:1], "outcome": "failed"},
         {"searched": {"train.epochs": 1}, "seen": []},
-        {"searched": {"train.epochs": 1}, "seen": rising, "role": "baseline"},
+        {"searched": {"multiple": 2}, "seen": rising, "role": "baseline"},
     )
 
     whole, pruned = read_curves(folder)

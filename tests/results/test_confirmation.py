@@ -20,7 +20,7 @@ from model.config.cost import trial_flops
 from model.progress import Progress
 from sweep.folder import JOURNAL
 from sweep.journal import Journal
-from sweep.records import Ending, Outcome, Role, Trial
+from sweep.records import SEEDS, Ending, Outcome, Role, Trial
 from sweep.results import report
 from sweep.results.budget import spent
 from sweep.results.confirmation import ConfirmationPlan, Rounds
@@ -33,9 +33,11 @@ from sweep.results.confirmation_report import (
 from sweep.results.significance import Mean
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
+from sweep.session.enqueue import SEEDS_ON, seed
 from sweep.session.ledger import open_storage
 from sweep.session.roles import Confirming, FinalistTrials
 from sweep.session.session import Session
+from sweep.space.language.reader import MOST_SEEDS
 from sweep.space.settings import BudgetConfig
 from sweep.space.space import Space
 from sweep.view import View
@@ -424,3 +426,17 @@ def test_repeated_seeds_of_a_search_are_one_recipe(tmp_path: Path) -> None:
     assert {t.settings["train.epochs"] for t in best.trials} == {4}
     assert "runs" in report.leaderboard(view)
     assert "the difference over shared seeds" in report.tied(view)[1]
+
+
+def test_fresh_seeds_are_none_that_a_search_counts_up_to() -> None:
+    """The losses of a seed that chose a finalist must not confirm it."""
+    space = Space("fresh", (), {"train.seed": 7}, repeat=MOST_SEEDS)
+    counted = {seed({SEEDS_ON: on}, space) for on in range(MOST_SEEDS)}
+    finalists = FinalistTrials(open_storage(None), space, {"0000": space.fixed})
+
+    runs = [finalists.ask("0000", fresh).settings for fresh in range(1, 1001)]
+
+    fresh_seeds = [{run[name] for name in SEEDS} for run in runs]
+    assert all(len(seeds) == 1 for seeds in fresh_seeds)
+    assert len(set.union(*fresh_seeds)) == 1000
+    assert not set.union(*fresh_seeds) & (counted | {0})

@@ -14,8 +14,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.config.config import Config
 from model.progress import Progress
+from sweep.search.forecast import Forecast
 from sweep.session.enqueue import SETTINGS_ATTR
 from sweep.session.pruner import (
+    FORECASTS,
     FairPruner,
     compared_loss,
     make_pruner,
@@ -254,3 +256,20 @@ def running(study: optuna.Study, losses: list[float], **settings: object) -> Fro
     """A trial of `study` that is under way."""
     study.add_trial(trial(losses, RUNNING, **settings))
     return study.trials[-1]
+
+
+@pytest.mark.parametrize(
+    ("errors_behind", "stopped"),
+    [(-1.0, False), (1.0, False), (1.9, False), (2.1, True), (3, True)],
+)
+def test_an_expected_loss_is_stopped_only_beyond_its_confidence(
+    errors_behind: float, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is a margin in the trial's favour: one standard error behind is not enough."""
+    finals, error = [2.0, 2.1, 2.2], 0.05
+    expected = Forecast(2.1 + errors_behind * error, error)  # against the median of its peers
+    monkeypatch.setitem(FORECASTS, "corrected", lambda trial, finished: expected)
+    study = study_of(*(trial([4.0, 3.0, 2.5, final], COMPLETE) for final in finals))
+    config = PruneConfig(signal="corrected", confidence=2.0, startup_trials=3, peers=())
+
+    assert make_pruner(config).prune(study, running(study, [4.1, 3.1])) is stopped

@@ -18,11 +18,13 @@ from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_view
-from sweep.records import End, Ending, Outcome
+from sweep.records import End, Ending, Outcome, Trial
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
+from sweep.session.roles import SearchTrials
 from sweep.session.session import Session
+from sweep.space.settings import PruneConfig
 from sweep.space.space import Space
 from sweep.view import TrialView
 
@@ -355,3 +357,41 @@ def test_a_damaged_journal_is_told(space: Space, open_session: Open, tmp_path: P
         (tmp_path / JOURNAL).write_text(wrong + whole)
         with pytest.raises(SweepError, match="is damaged at byte 0"):
             read_view(tmp_path / JOURNAL)
+
+
+def test_an_evaluation_that_comes_again_is_not_judged_again(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    """A continued trial yields once more what it was let go on from; peers may have ended since."""
+    prune = PruneConfig(rule="median", signal="val", startup_trials=1, grace=0.25, peers=())
+    plain = replace(space.baseline, multiples=())
+    session = open_session(replace(space, prune=prune, baseline=plain))
+    slow, fast = session.next_trial(), session.next_trial()
+    assert slow is not None
+    assert fast is not None
+
+    def worse_by(nats: float, trial: Trial) -> list[Progress]:
+        evaluations = fake_train(Config.from_settings(space.fixed), tmp_path / trial.name)
+        return [replace(p, val_loss=p.val_loss + nats) for p in evaluations]
+
+    first, second, third, *_ = worse_by(1.0, slow)
+    assert not session.observe(slow, first).stop
+    assert not session.observe(slow, second).stop
+    for progress in worse_by(0.0, fast):
+        session.observe(fast, progress)
+
+    assert not session.observe(slow, second).stop
+    assert session.observe(slow, third).stop
+
+
+def test_a_loss_that_is_no_number_is_reported_as_infinitely_bad(
+    space: Space, storage: BaseStorage
+) -> None:
+    """Optuna's rules drop nan, and the trial would look as if it had not been evaluated."""
+    search = SearchTrials(storage, space)
+    trial = search.ask()
+
+    for step, loss in ((2500, math.nan), (5000, -math.inf)):
+        search.ledger.report(trial, step, loss)
+
+    assert told(storage)[trial.number].intermediate_values == {2500: math.inf, 5000: math.inf}
