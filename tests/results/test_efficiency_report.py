@@ -16,6 +16,7 @@ from sweep.cli.main import cli
 from sweep.errors import SweepError
 from sweep.records import End, Ending
 from sweep.results.bootstrap import Noise
+from sweep.results.data_law import misfit
 from sweep.results.efficiency_report import (
     devices_of,
     efficiency_data,
@@ -173,6 +174,11 @@ def test_a_law_that_the_baseline_does_not_follow_is_told() -> None:
 
     assert "the points do not follow it, trust the lines" in efficiency_text(figures)
     assert "trust the lines" not in efficiency_text(replace(figures, noise=Noise(0.5)))
+    assert figures.baseline.law
+    off = misfit(figures.baseline.law, figures.baseline.curve)
+    for deviations, trusted in ((2.9, True), (3.1, False)):  # three are what noise may do
+        text = efficiency_text(replace(figures, noise=Noise(off / deviations)))
+        assert ("trust the lines" not in text) == trusted
 
 
 @pytest.mark.parametrize(
