@@ -2,15 +2,15 @@
 
 from sweep.search.acquisition import Seen, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
-from sweep.search.forecast import Forecast, Known, correct, predict
+from sweep.search.forecast import Forecast, Snapshot, correct, predict
 from sweep.search.warm_start import first_points
 
 __all__ = [
     "Certificate",
     "Finished",
     "Forecast",
-    "Known",
     "Seen",
+    "Snapshot",
     "certificate",
     "correct",
     "first_points",

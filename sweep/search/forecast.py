@@ -33,7 +33,7 @@ SHIFTING = (
 
 
 @dataclass(frozen=True)
-class Known:
+class Snapshot:
     """A trial at one fraction of its schedule; nats per token."""
 
     settings: Mapping[str, Value]
@@ -47,17 +47,17 @@ class Forecast:
     error: float  # its standard error, nats per token
 
 
-def correct(trial: Known, finished: Sequence[Known]) -> Forecast:
+def correct(trial: Snapshot, finished: Sequence[Snapshot]) -> Forecast:
     """The loss now, less the drop that remains for trials of such decay and schedule."""
     return _forecast(trial, finished, quadratic=False)
 
 
-def predict(trial: Known, finished: Sequence[Known]) -> Forecast:
+def predict(trial: Snapshot, finished: Sequence[Snapshot]) -> Forecast:
     """The final loss from all settings, quadratic in their logarithms, and from the loss now."""
     return _forecast(trial, finished, quadratic=True)
 
 
-def _forecast(trial: Known, finished: Sequence[Known], quadratic: bool) -> Forecast:
+def _forecast(trial: Snapshot, finished: Sequence[Snapshot], quadratic: bool) -> Forecast:
     """Raises ValueError with fewer than two finished trials."""
     usable = [peer for peer in finished if math.isfinite(peer.now + peer.final)]
     if len(usable) < 2:

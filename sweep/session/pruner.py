@@ -27,11 +27,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.progress import WHOLE, Progress
-from sweep.search import Forecast, Known, correct, predict
+from sweep.search import Forecast, Snapshot, correct, predict
 from sweep.session.enqueue import SETTINGS_ATTR
 from sweep.space import PruneConfig
 
-FORECASTS: dict[str, Callable[[Known, Sequence[Known]], Forecast]] = {
+FORECASTS: dict[str, Callable[[Snapshot, Sequence[Snapshot]], Forecast]] = {
     "corrected": correct,
     "predicted": predict,
 }
@@ -98,10 +98,10 @@ class FairPruner(BasePruner):  # type: ignore[misc]
         self, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]
     ) -> FrozenTrial:
         """The trial as if it had reported the final loss expected of it, in its favour."""
-        finished = [_known(p, step, p.value) for p in complete if math.isfinite(p.value)]
+        finished = [_snapshot(p, step, p.value) for p in complete if math.isfinite(p.value)]
         if self._forecast is None or len(finished) < 2:
             return _at(trial, step, -math.inf)  # no evidence against it
-        expected = self._forecast(_known(trial, step), finished)
+        expected = self._forecast(_snapshot(trial, step), finished)
         return _at(trial, step, expected.loss - self._config.confidence * expected.error)
 
 
@@ -109,9 +109,9 @@ def _is_complete(trial: FrozenTrial) -> bool:
     return bool(trial.state is TrialState.COMPLETE)
 
 
-def _known(trial: FrozenTrial, step: int, final: float = math.nan) -> Known:
+def _snapshot(trial: FrozenTrial, step: int, final: float = math.nan) -> Snapshot:
     settings = trial.user_attrs.get(SETTINGS_ATTR, {})
-    return Known(settings, trial.intermediate_values[step], final)
+    return Snapshot(settings, trial.intermediate_values[step], final)
 
 
 def _at(trial: FrozenTrial, step: int, value: float) -> FrozenTrial:

@@ -163,7 +163,10 @@ def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:
 
 
 def _step(config: SamplerConfig, space: Space, seen: Sequence[Seen]) -> Point | None:
-    """The next step on the grid. Asked for more than a certificate, one anywhere: None."""
+    """The next step on the grid.
+
+    None once the certificate is complete: the base sampler then draws at random.
+    """
     finished = _ended(seen)
     lines = make_grid(space.hyperparameters, config.step)
     if not seen and config.seed:  # seed 0 begins in the middle, others elsewhere

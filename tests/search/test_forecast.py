@@ -8,7 +8,7 @@ import pytest
 from fakes import fake_curves
 
 from sweep.search.forecast import (
-    Known,
+    Snapshot,
     correct,
     predict,
     ridge,
@@ -17,15 +17,15 @@ from sweep.search.forecast import (
 HALF = 4  # index of the mark at half of the schedule
 
 
-def known(number: int) -> Known:
+def snapshot(number: int) -> Snapshot:
     curve = CURVES[number]
-    return Known(curve.settings, curve.raw[HALF], curve.final)
+    return Snapshot(curve.settings, curve.raw[HALF], curve.final)
 
 
 CURVES = fake_curves()
 SHUFFLED = random.Random(1).sample(range(len(CURVES)), len(CURVES))
-FINISHED = [known(number) for number in SHUFFLED[:32]]
-LEFT_OUT = [known(number) for number in SHUFFLED[32:]]
+FINISHED = [snapshot(number) for number in SHUFFLED[:32]]
+LEFT_OUT = [snapshot(number) for number in SHUFFLED[32:]]
 
 
 def error(found: list[float]) -> float:
@@ -61,13 +61,13 @@ def test_few_finished_trials_make_an_uncertain_forecast() -> None:
 
 
 def test_settings_nobody_tried_make_an_uncertain_forecast() -> None:
-    strange = Known({**LEFT_OUT[0].settings, "train.epochs": 4096}, LEFT_OUT[0].now)
+    strange = Snapshot({**LEFT_OUT[0].settings, "train.epochs": 4096}, LEFT_OUT[0].now)
 
     assert predict(strange, FINISHED).error > 3 * predict(LEFT_OUT[0], FINISHED).error
 
 
 def test_a_diverged_trial_has_no_future_and_teaches_nothing() -> None:
-    diverged = Known(LEFT_OUT[0].settings, math.inf, math.inf)
+    diverged = Snapshot(LEFT_OUT[0].settings, math.inf, math.inf)
 
     assert predict(diverged, FINISHED).loss == math.inf
     assert predict(LEFT_OUT[1], [*FINISHED, diverged]) == predict(LEFT_OUT[1], FINISHED)
@@ -80,7 +80,7 @@ def test_a_forecast_needs_two_finished_trials() -> None:
 
 def test_settings_that_a_condition_leaves_out_are_no_obstacle() -> None:
     partly = [
-        Known({k: v for k, v in trial.settings.items() if i % 2 or k != "optim.lr"}, *ends)
+        Snapshot({k: v for k, v in trial.settings.items() if i % 2 or k != "optim.lr"}, *ends)
         for i, trial in enumerate(FINISHED)
         for ends in [(trial.now, trial.final)]
     ]
