@@ -10,7 +10,7 @@ from typing import Any
 from sweep.records import BaselinePoint, BaselineRun, Outcome
 from sweep.results.efficiency import best_of_sizes
 from sweep.space import Space
-from sweep.space.baseline import SLOWRUN, table_runs
+from sweep.space.baseline import SLOWRUN, baseline_points, table_runs
 from sweep.view import View
 
 SETTLED = (Outcome.COMPLETE, Outcome.PRUNED)
@@ -22,7 +22,7 @@ def curve(space: Space, view: View) -> dict[str, Any] | None:
     A point that failed twice is left out; a table that is given needs no runs. None where there is
     nothing new to say.
     """
-    points, table = space.baseline_points, space.baseline.table
+    points, table = baseline_points(space), space.baseline.table
     if view.baseline is not None:
         return None
     trials = [

@@ -43,6 +43,7 @@ from sweep.session.migration import open_study
 from sweep.session.pruner import make_pruner
 from sweep.session.samplers import descent, make_sampler, settled
 from sweep.space import Space
+from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.constraint import SECONDS, violations
 
 MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
@@ -151,7 +152,7 @@ class BaselineTrials:
 
     def missing(self) -> list[BaselinePoint]:
         """Points that nobody has measured or is measuring, the next to run first."""
-        left = [point for point in self._space.baseline_points if point not in self._recalled]
+        left = [point for point in baseline_points(self._space) if point not in self._recalled]
         noted = [t for t in self.ledger.trials() if SETTINGS_ATTR in t.user_attrs]
         return missing(
             left,
@@ -173,7 +174,7 @@ class BaselineTrials:
 
     def _as_trial(self, number: int, searched: Mapping[str, Any]) -> Trial:
         point = read_baseline_point(searched)
-        return Trial(number, point, self._space.baseline_run(point))
+        return Trial(number, point, baseline_settings(self._space, point))
 
 
 class FinalistTrials:

@@ -19,6 +19,7 @@ from sweep.session.pruner import compared_loss
 from sweep.session.roles import BaselineTrials, Confirming, Searching
 from sweep.session.trial_queue import ConfirmationQueue, SearchQueue, flops
 from sweep.space import Space
+from sweep.space.baseline import baseline_settings
 from sweep.space.constraint import SECONDS, projected_seconds
 from sweep.view import View
 
@@ -234,7 +235,7 @@ def _recall(
     """Take over the baseline runs that an earlier sweep measured under the same conditions."""
     if cache and not len(baseline.ledger):
         for point in baseline.missing():
-            settings = space.baseline_run(point)
+            settings = baseline_settings(space, point)
             loss = cache.recall(settings)
             if loss is not None and point not in view.recalled:
                 note("recalled", searched=dict(point.searched), settings=settings, val_loss=loss)

@@ -1,4 +1,4 @@
-"""Baseline curves that are given instead of measured: as a table, or Slowrun's own."""
+"""The plain baseline: what its runs are, or the table that stands for them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.config import SETTINGS, ConfigError
+from model.config import SETTINGS, ConfigError, Value
 from sweep.errors import SweepError
-from sweep.records import BaselineRun
+from sweep.records import SCALE, SEEDS, BaselinePoint, BaselineRun
 from sweep.space.hyperparameter import as_number
 from sweep.space.settings import BaselineConfig
+from sweep.space.space import Space
 
+# What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults
+# whatever the space fixes: other rates and schedules were tuned for another recipe.
+PLAIN: Mapping[str, Value] = {
+    "data.curriculum": "no",
+    "data.reference": "",
+    SCALE: 1.0,
+    "gpt.dropout": 0.0,
+    "gpt.stochastic_depth": 0.0,
+    "gpt.replay_passes": 0,
+    "gpt.mtp": "no",
+    "optim.name": "adamw",
+    "optim.weight_decay_multiplier": 1.0,
+    "optim.schedule": "cosine",
+    "train.epochs": 1,
+    "train.evaluate": "raw",
+    "train.ema_epochs": 0.0,
+    "train.average_last": 0,
+}
 SLOWRUN = "slowrun"
 # data_eff/README.md of qlabs-eng/slowrun: nanochat's defaults at depths 12, 20 and 26.
 SLOWRUN_RUNS: Mapping[int, tuple[float, ...]] = {
@@ -28,6 +47,31 @@ SLOWRUN_RUNS: Mapping[int, tuple[float, ...]] = {
 }
 WHOLE_VAL = 9_900_000  # tokens; its older file lost the last, incomplete sequence
 Problem = Callable[[str], None]
+
+
+def baseline_points(space: Space) -> list[BaselinePoint]:
+    """What the plain baseline is measured on: budgets x sizes x seeds."""
+    sizes, repeats = space.baseline.sizes, space.baseline.seeds
+    first = [int(as_number(space.fixed.get(name, 0))) for name in SEEDS]
+    seeds = [tuple(n + repeat for n in first) for repeat in range(repeats)]
+    return [
+        BaselinePoint(multiple, size, numbers)
+        for multiple in space.baseline.multiples
+        for size in (sizes if sizes != (1.0,) else [None])
+        for numbers in (seeds if repeats > 1 else [()])
+    ]
+
+
+def baseline_settings(space: Space, point: BaselinePoint) -> dict[str, Value]:
+    """The plain recipe on a multiple of the training budget: same text, same network."""
+    kept = {name: v for name, v in space.fixed.items() if not name.startswith("optim.")}
+    return {
+        **kept,
+        **PLAIN,
+        "optim.lr": space.baseline.lr,
+        "data.train_tokens": point.multiple * space.train_tokens,
+        **point.varied,
+    }
 
 
 def as_entries(value: object) -> object:

@@ -11,6 +11,7 @@ from typing import Any
 
 from model.config import SETTINGS, ConfigError, Cost, Value, trial_cost
 from sweep.errors import SweepError
+from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.constraint import violations
 from sweep.space.grid import grid_points
 from sweep.space.points import corners, draws
@@ -144,12 +145,12 @@ def as_data(expected: Plan, speed: Speed) -> dict[str, Any]:
 
 
 def _baseline(space: Space) -> tuple[tuple[str, Cost], ...]:
-    found = []
-    for point in space.baseline_points:
+    runs = []
+    for point in baseline_points(space):
         size = f", scale {point.scale}" if point.scale is not None else ""
         label = f"{point.multiple}x{size}"
-        found.append((label, trial_cost(space.baseline_run(point))))
-    return tuple(found)
+        runs.append((label, trial_cost(baseline_settings(space, point))))
+    return tuple(runs)
 
 
 def _row(label: str, chosen: Mapping[str, Value], space: Space) -> Row | None:

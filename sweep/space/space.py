@@ -8,7 +8,6 @@ from typing import Any
 
 from model.config import SETTINGS, Config, Value, block_parameters, scaled
 from model.config.presets import SAME, overridden
-from sweep.records import SCALE, SEEDS, BaselinePoint
 from sweep.space.constraint import Constraint
 from sweep.space.hyperparameter import Choice, Hyperparameter, Range
 from sweep.space.settings import (
@@ -21,25 +20,6 @@ from sweep.space.settings import (
 )
 
 BUDGET = "data.train_tokens"  # trials that differ in it are no peers: more data is always ahead
-NOTHING: Mapping[str, Value] = {}
-# What a plain baseline does without, and how long it trains. Its optimizer is AdamW at its defaults
-# whatever the space fixes: other rates and schedules were tuned for another recipe.
-PLAIN: Mapping[str, Value] = {
-    "data.curriculum": "no",
-    "data.reference": "",
-    SCALE: 1.0,
-    "gpt.dropout": 0.0,
-    "gpt.stochastic_depth": 0.0,
-    "gpt.replay_passes": 0,
-    "gpt.mtp": "no",
-    "optim.name": "adamw",
-    "optim.weight_decay_multiplier": 1.0,
-    "optim.schedule": "cosine",
-    "train.epochs": 1,
-    "train.evaluate": "raw",
-    "train.ema_epochs": 0.0,
-    "train.average_last": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -112,40 +92,6 @@ class Space:
         ]
         left = tuple(point for point in points if point)
         return replace(self, hyperparameters=tuple(hyperparameters), fixed=fixed, points=left)
-
-    @property
-    def baseline_points(self) -> list[BaselinePoint]:
-        """What the plain baseline is measured on: budgets x sizes x seeds."""
-        sizes, seeds = self.baseline.sizes, range(self.baseline.seeds)
-        first: list[Any] = [self.fixed.get(name, 0) for name in SEEDS]
-        return [
-            BaselinePoint(multiple, size, numbers)
-            for multiple in self.baseline.multiples
-            for size in (sizes if sizes != (1.0,) else [None])
-            for numbers in (
-                [tuple(int(n) + seed for n in first) for seed in seeds] if len(seeds) > 1 else [()]
-            )
-        ]
-
-    def baseline_run(self, point: BaselinePoint) -> dict[str, Value]:
-        """The settings of one of `baseline_points`."""
-        return self.baseline_settings(point.multiple, point.varied)
-
-    def baseline_settings(
-        self, multiple: int, varied: Mapping[str, Value] = NOTHING
-    ) -> dict[str, Value]:
-        """The plain recipe on `multiple` times the training budget: same text, same network.
-
-        varied   size and seeds of this run, where the baseline has several
-        """
-        kept = {name: v for name, v in self.fixed.items() if not name.startswith("optim.")}
-        return {
-            **kept,
-            **PLAIN,
-            "optim.lr": self.baseline.lr,
-            "data.train_tokens": multiple * self.train_tokens,
-            **varied,
-        }
 
 
 def derived(settings: Mapping[str, object]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from model.config.cost import trial_flops
 from model.progress import Progress
 from sweep.folder import JOURNAL
 from sweep.journal import Journal, read_view
-from sweep.records import Ending, Outcome, Role
+from sweep.records import BaselinePoint, Ending, Outcome, Role
 from sweep.results import report
 from sweep.results.budget import (
     HOUR,
@@ -37,6 +37,7 @@ from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
 from sweep.session.session import Session
+from sweep.space.baseline import baseline_settings
 from sweep.space.settings import BaselineConfig, BudgetConfig
 from sweep.space.space import Space
 from sweep.view import View
@@ -165,7 +166,7 @@ def test_baseline_runs_that_do_not_fit_leave_room_for_those_that_do(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:
     space = replace(space, baseline=replace(space.baseline, multiples=(1, 2, 64)))
-    limit = 8 * trial_flops(space.baseline_settings(1))
+    limit = 8 * trial_flops(baseline_settings(space, BaselinePoint(1)))
 
     view = run(open_session(limited(space, flops=limit)), tmp_path)
 

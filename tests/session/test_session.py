@@ -18,12 +18,13 @@ from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_view
-from sweep.records import End, Ending, Outcome, Trial
+from sweep.records import BaselinePoint, End, Ending, Outcome, Trial
 from sweep.run import local as local_runner
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
 from sweep.session.session import Session
+from sweep.space.baseline import baseline_settings
 from sweep.space.settings import PruneConfig
 from sweep.space.space import Space
 from sweep.view import TrialView
@@ -330,7 +331,7 @@ def test_failed_baseline_runs_are_made_up_for_once_the_cause_is_mended(
 def test_the_baseline_is_plain_whatever_the_space_fixes(space: Space) -> None:
     fixed = {"gpt.scale": 2.0, "gpt.dropout": 0.2, "optim.name": "muon", "train.batch_tokens": 512}
 
-    settings = replace(space, fixed=fixed).baseline_settings(4)
+    settings = baseline_settings(replace(space, fixed=fixed), BaselinePoint(4))
 
     assert (settings["gpt.scale"], settings["gpt.dropout"]) == (1.0, 0.0)
     assert settings["optim.name"] == "adamw"

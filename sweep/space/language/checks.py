@@ -9,6 +9,7 @@ from model.config import SETTINGS, Config, ConfigError, Value
 from model.config.presets import SAME
 from sweep.records import SEED
 from sweep.space import Choice, Hyperparameter, Space
+from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.constraint import violations
 from sweep.space.language.yaml_nodes import Problems
 from sweep.space.points import corners, draws
@@ -87,8 +88,8 @@ def check_together(space: Space, problems: Problems) -> None:
         impossible |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
     if space.baseline.multiples and space.baseline.table:
         problems.add(0, "baseline", "measure multiples, or give a table; not both")
-    for point in space.baseline_points:
-        impossible |= dict.fromkeys(_impossible(space.baseline_run(point)))
+    for point in baseline_points(space):
+        impossible |= dict.fromkeys(_impossible(baseline_settings(space, point)))
     for text in impossible:
         problems.add(0, *text.split(": ", 1))
     if not problems:

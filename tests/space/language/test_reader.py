@@ -11,6 +11,8 @@ from sweeps import make_space, problems
 from model.config.config import Config
 from model.config.presets import PRESETS
 from sweep.errors import SweepError
+from sweep.records import BaselinePoint
+from sweep.space.baseline import baseline_settings
 from sweep.space.hyperparameter import Choice, Range
 from sweep.space.space import Space, derived
 
@@ -344,7 +346,7 @@ def test_a_plain_baseline_keeps_the_network_and_drops_the_recipe(tmp_path: Path)
     text = PRESET_SPACE + "baseline: {multiples: [1, 2], lr: 0.001}"
     space = make_space(tmp_path, text, "optim.decay_timescale=0.2")
 
-    config = Config.from_settings(space.baseline_settings(2))
+    config = Config.from_settings(baseline_settings(space, BaselinePoint(2)))
 
     assert (config.gpt.width, config.gpt.windows, config.gpt.unet) == (1024, "SSSL", True)
     assert (config.gpt.dropout, config.gpt.mtp, list(config.gpt.replayed)) == (0, "no", [])
@@ -371,4 +373,4 @@ baseline: {multiples: [1, 2]}
     space = make_space(tmp_path, text)
 
     assert space.budgets == (32_000, 128_000)
-    assert space.baseline_settings(2)["data.train_tokens"] == 64_000
+    assert baseline_settings(space, BaselinePoint(2))["data.train_tokens"] == 64_000
