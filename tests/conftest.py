@@ -8,6 +8,8 @@ import signal
 # Read when torch, numpy or mlflow are imported, here and in every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny matrices gain from no more, and tests share the cores
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # a test needs no network
+# Else each `mlflow server` starts about eight processes more, for jobs that nobody sends it.
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a job that a script started with &. What a test starts and interrupts would inherit it.
