@@ -12,26 +12,26 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def short(value: object) -> str:
-    """A setting's value with three digits at most."""
+def three_digits(value: object) -> str:
+    """A setting's value: a float with three digits at most, anything else in full."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def count(number: float) -> str:
-    """123.4M for people; four digits tell any two presets apart."""
+def count_text(number: float) -> str:
+    """A large number: 123.4M. Four digits tell any two presets apart."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
         if number >= size:
             return f"{number / size:.4g}{unit}"
     return f"{number:g}"
 
 
-def finite(value: float | None) -> float | None:
-    """A number as JSON has it, which has no word for infinity or for what is no number."""
+def finite_or_none(value: float | None) -> float | None:
+    """The number, or None for infinity and NaN, which JSON cannot hold."""
     return value if value is not None and math.isfinite(value) else None
 
 
-def size(amount: float) -> str:
-    """Bytes for people."""
+def bytes_text(amount: float) -> str:
+    """A number of bytes: 12 B, 3.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
             return f"{amount:.3g} {unit}"
@@ -39,16 +39,16 @@ def size(amount: float) -> str:
     return f"{amount:.3g} TB"
 
 
-def span(seconds: float) -> str:
-    """A time for people: 45 s, 12 min, 3.5 h, 9 d."""
+def time_text(seconds: float) -> str:
+    """Seconds in the largest unit that fits twice: 45 s, 12 min, 3.5 h, 9 d."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
-def duration(seconds: float) -> str:
-    """As a clock shows it: 0:42, 12:05, 3:07:00."""
+def clock_text(seconds: float) -> str:
+    """Seconds as a clock shows them: 0:42, 12:05, 3:07:00."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

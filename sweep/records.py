@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from model.config import Value
-from sweep.format import short
+from sweep.format import three_digits
 
 Event = dict[str, Any]
 SEED = "train.seed"
@@ -103,7 +103,7 @@ class Proposal:
         return f"{number:04d}"
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={short(value)}" for name, value in self.searched.items())
+        return " ".join(f"{name}={three_digits(value)}" for name, value in self.searched.items())
 
 
 @dataclass(frozen=True)

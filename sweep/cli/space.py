@@ -11,7 +11,7 @@ from model.config import ConfigError, Cost, did_you_mean, read_number
 from model.config.presets import PRESETS
 from sweep.cli.options import json_option, set_option
 from sweep.errors import SweepError
-from sweep.format import count, size, span, table
+from sweep.format import bytes_text, count_text, table, time_text
 from sweep.records import Proposal
 from sweep.space import Plan, Space, Speed
 from sweep.space.language import read_space
@@ -177,13 +177,13 @@ def _points(found: Plan, speed: Speed) -> str:
 
 def _cells(cost: Cost, speed: Speed) -> list[str]:
     return [
-        count(cost.parameters),
-        count(cost.block_parameters),
+        count_text(cost.parameters),
+        count_text(cost.block_parameters),
         f"{cost.steps:,}",
-        count(cost.tokens),
+        count_text(cost.tokens),
         f"{cost.flops:.2e}",
-        size(cost.memory),
-        span(speed.seconds(cost)),
+        bytes_text(cost.memory),
+        time_text(speed.seconds(cost)),
     ]
 
 
@@ -193,10 +193,10 @@ def _totals(found: Plan, speed: Speed, workers: int) -> str:
     rows = [[*head, *many]]
     for part, spent in totals(found, speed).items():
         seconds = spent["seconds"]
-        parallel = [span(seconds / workers)] if workers > 1 else []
-        tokens, flops = count(spent["tokens"]), f"{spent['flops']:.2e}"
-        rows.append([part, tokens, flops, span(seconds), *parallel])
-    held = f"; a GPU held {size(speed.memory)} at most" if speed.memory else ""
+        parallel = [time_text(seconds / workers)] if workers > 1 else []
+        tokens, flops = count_text(spent["tokens"]), f"{spent['flops']:.2e}"
+        rows.append([part, tokens, flops, time_text(seconds), *parallel])
+    held = f"; a GPU held {bytes_text(speed.memory)} at most" if speed.memory else ""
     return "\n".join(
         [
             table(rows),

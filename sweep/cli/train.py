@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from model.config import Config, block_parameters, parameters, scaled
 from model.config.presets import Preset
 from model.progress import Progress
-from sweep.format import count
+from sweep.format import count_text
 
 if TYPE_CHECKING:
     from model.optim import Group
@@ -184,17 +184,17 @@ def describe(config: Config, vocabulary: int) -> list[str]:
     total = parameters(shape, vocabulary)
     lines = [
         f"{shape.layers} layers, width {shape.width}, {shape.heads} heads: "
-        f"{count(total)} parameters, {count(blocks)} of them in blocks"
+        f"{count_text(total)} parameters, {count_text(blocks)} of them in blocks"
     ]
     if config.gpt.scale != 1:
         asked = config.gpt.scale * block_parameters(config.gpt)
         lines.append(
-            f"gpt.scale {config.gpt.scale:g} asks for {count(asked)} in blocks: "
+            f"gpt.scale {config.gpt.scale:g} asks for {count_text(asked)} in blocks: "
             f"{100 * (blocks / asked - 1):+.1f} % off"
         )
     lines.append(
         f"{config.steps:,} steps of {config.train.batch_tokens:,} tokens in {config.train.epochs} "
-        f"epoch{'s' * (config.train.epochs > 1)} of {count(config.data.train_tokens)}"
+        f"epoch{'s' * (config.train.epochs > 1)} of {count_text(config.data.train_tokens)}"
     )
     decay = f"weight decay {optim.weight_decay:.3g}, {optim.weight_decay_multiplier:.3g} times 0.1"
     if optim.decay_timescale:
@@ -210,7 +210,7 @@ def group_rows(groups: Sequence[Group]) -> list[list[str]]:
     rows = [["group", "optimizer", "parameters", "peak rate", "decay a step"]]
     for group in groups:
         rate, decay = f"{group.lr:.3g}", f"{group.decay_per_step:.3g}"
-        rows.append([group.name, group.optimizer, count(group.parameters), rate, decay])
+        rows.append([group.name, group.optimizer, count_text(group.parameters), rate, decay])
     return rows
 
 
@@ -282,9 +282,9 @@ def preset_rows(presets: dict[str, Preset]) -> list[list[str]]:
         rows.append(
             [
                 name,
-                count(data["parameters"]),
+                count_text(data["parameters"]),
                 f"{data['layers']} x {data['width']}",
-                f"{data['epochs']} x {count(data['train_tokens'])}",
+                f"{data['epochs']} x {count_text(data['train_tokens'])}",
                 data["reproduces"],
                 data["source"],
             ]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from heapq import heapify, heappop, heappush
 from statistics import median
 
-from sweep.format import finite
+from sweep.format import finite_or_none
 from sweep.records import End, Ending, Outcome, Role
 from sweep.space import BudgetConfig
 from sweep.view import TrialView, View
@@ -150,7 +150,7 @@ def spending(budget: BudgetConfig, used: Spent) -> str:
 
 def spent_data(used: Spent) -> dict[str, float | None]:
     """What is spent as plain data, for --json."""
-    return {key: finite(amount) for key, amount in asdict(used).items()}
+    return {key: finite_or_none(amount) for key, amount in asdict(used).items()}
 
 
 def _limits(budget: BudgetConfig, used: Spent) -> list[tuple[str, float, float]]:

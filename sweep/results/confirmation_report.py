@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
-from sweep.format import finite, table
+from sweep.format import finite_or_none, table
 from sweep.records import Event
 from sweep.results.confirmation import (
     ConfirmationPlan,
@@ -207,10 +207,10 @@ def _finalist_data(now: ConfirmationState, name: str, its: Mean) -> dict[str, An
     return {
         "trial": name,
         "runs": its.runs,
-        "mean": finite(its.value),
-        "low": finite(its.low),
-        "high": finite(its.high),
-        "worse_by": finite(worse_by.difference) if worse_by else None,
+        "mean": finite_or_none(its.value),
+        "low": finite_or_none(its.low),
+        "high": finite_or_none(its.high),
+        "worse_by": finite_or_none(worse_by.difference) if worse_by else None,
         "verdict": verdict(now, name),
-        "losses": {str(seed): finite(loss) for seed, loss in now.losses[name].items()},
+        "losses": {str(seed): finite_or_none(loss) for seed, loss in now.losses[name].items()},
     }

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from model.files import replaced
-from sweep.format import count
+from sweep.format import count_text
 from sweep.results.efficiency_report import Figures, Worth
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _unique_tokens(axes: Axes, figures: Figures) -> None:
 def _token_axis(axes: Axes, tokens: Sequence[float]) -> None:
     """A log scale with its marks where something was measured."""
     axes.set_xscale("log")
-    axes.set_xticks(list(tokens), [count(t) for t in tokens])
+    axes.set_xticks(list(tokens), [count_text(t) for t in tokens])
     axes.set_xticks([], minor=True)
 
 

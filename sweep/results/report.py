@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from model.config import Value
-from sweep.format import finite, short, table
+from sweep.format import finite_or_none, table, three_digits
 from sweep.records import SEEDS, Ending, Outcome, Role
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
@@ -68,7 +68,7 @@ def leaderboard(view: View) -> str:
                 " ".join(filter(None, ["tied" if recipe.name in same else "", runs])),
                 f"{trial.last['bits_per_byte']:.4f}",
                 str(efficiency_of(view, trial) or "-"),
-                *(short(trial.searched.get(name, "-")) for name in searched),
+                *(three_digits(trial.searched.get(name, "-")) for name in searched),
             ]
         )
     more = len(set(same) - {recipe.name for recipe in ranked})
@@ -205,6 +205,6 @@ def _trial_data(view: View, trial: TrialView) -> dict[str, Any]:
         "reason": trial.reason,
         "settings": trial.settings,
         "progress": last.get("basis_points", 0) / 10_000,
-        **{key: finite(last.get(key)) for key in MEASURED},
+        **{key: finite_or_none(last.get(key)) for key in MEASURED},
         "data_efficiency": str(worth) if worth else None,
     }

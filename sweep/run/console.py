@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.progress import WHOLE
-from sweep.format import duration
+from sweep.format import clock_text
 from sweep.records import Event as JournalEvent
 from sweep.records import Outcome, Role, read_baseline_point, read_kind
 from sweep.results.report import counts, efficiency_of
@@ -78,7 +78,7 @@ class PlainConsole:
 
     def _say(self, text: str) -> None:
         self._spoke = self._clock()
-        self._write(f"[{duration(self._spoke - self._started)}] {text}")
+        self._write(f"[{clock_text(self._spoke - self._started)}] {text}")
 
 
 class LiveConsole:
@@ -111,7 +111,7 @@ class LiveConsole:
         view, elapsed = self._view, time.monotonic() - self._started
         if not view.header:
             return Text("starting")
-        head = f"{view.header['name']}  {counts(view)}  {duration(elapsed)}, {remaining(view)}"
+        head = f"{view.header['name']}  {counts(view)}  {clock_text(elapsed)}, {remaining(view)}"
         return Group(Text(head, style="bold"), Text(best(view)), running_table(view))
 
 
@@ -198,4 +198,4 @@ def remaining(view: View) -> str:
     progress = sum((t.last["basis_points"] if t.last else 0) / WHOLE for t in running)
     done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
     left = max(0.0, view.header["trials"] - done - progress)
-    return f"about {duration(left * seconds / max(1, len(running)))} left"
+    return f"about {clock_text(left * seconds / max(1, len(running)))} left"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from sweep.format import short
+from sweep.format import three_digits
 from sweep.space import Point
 from sweep.space.grid import (
     Line,
@@ -56,7 +56,7 @@ class Certificate:
 
     def lines(self) -> list[str]:
         """The certificate as people read it."""
-        settings = " ".join(f"{name}={short(value)}" for name, value in self.centre.items())
+        settings = " ".join(f"{name}={three_digits(value)}" for name, value in self.centre.items())
         if self.certified:
             head = f"certified: no neighbour is better by more than {self.margin:g}"
         else:

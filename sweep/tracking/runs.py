@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from model.config import SETTINGS, Value
-from sweep.format import short
+from sweep.format import three_digits
 from sweep.records import Event, Outcome, Role
 from sweep.tracking.cursor import PARENT, Cursor
 from sweep.view import TrialView, View
@@ -55,7 +55,7 @@ def label(searched: Mapping[str, Value]) -> str:
         elif word == "epochs":
             numbers.append(f"{value}ep")
         else:
-            numbers.append(f"{WORDS.get(word, word)}={short(value)}")
+            numbers.append(f"{WORDS.get(word, word)}={three_digits(value)}")
     text = " ".join(words + numbers)
     return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 3]}..."
 

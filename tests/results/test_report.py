@@ -14,7 +14,7 @@ from model.config.config import Config
 from model.config.setting import Value
 from model.progress import Progress
 from sweep.cli.main import cli
-from sweep.format import duration
+from sweep.format import clock_text
 from sweep.records import Proposal
 from sweep.results import report
 from sweep.run.console import PlainConsole, remaining
@@ -99,7 +99,7 @@ def test_a_silent_minute_is_broken_by_a_heartbeat(
 
 
 def test_durations_read_as_on_a_clock() -> None:
-    assert [duration(s) for s in (42, 725, 11_220)] == ["0:42", "12:05", "3:07:00"]
+    assert [clock_text(s) for s in (42, 725, 11_220)] == ["0:42", "12:05", "3:07:00"]
 
 
 def test_status_and_best_read_the_latest_run(

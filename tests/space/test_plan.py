@@ -16,7 +16,7 @@ from model.config.presets import PRESETS
 from sweep.cli.main import cli
 from sweep.cli.space import describe_plan
 from sweep.errors import SweepError
-from sweep.format import size, span
+from sweep.format import bytes_text, time_text
 from sweep.space.language.reader import read_space
 from sweep.space.plan import plan, pruning, totals
 from sweep.space.settings import PruneConfig
@@ -210,8 +210,8 @@ def test_memory_grows_with_what_it_is_made_of() -> None:
 
 
 def test_units_are_those_of_people() -> None:
-    assert [size(n) for n in (12, 3.2e6, 9e9, 4e13)] == ["12 B", "3.2 MB", "9 GB", "40 TB"]
-    assert [span(s) for s in (0.5, 90, 150, 7200, 2e6)] == [
+    assert [bytes_text(n) for n in (12, 3.2e6, 9e9, 4e13)] == ["12 B", "3.2 MB", "9 GB", "40 TB"]
+    assert [time_text(s) for s in (0.5, 90, 150, 7200, 2e6)] == [
         "0.5 s",
         "90 s",
         "2.5 min",
