@@ -36,6 +36,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, in every worker
 
 from bank_evidence import describe
+from bank_file import write_curves
 from bank_grid import GRIDS, SEED, Cell, cells, repeats, title
 
 from model.config.config import Config
@@ -45,12 +46,7 @@ from model.data.batches import open_table
 from model.files import replaced
 from model.progress import WHOLE
 from sweep.errors import SweepError
-from sweep.replay.curves import (
-    Curve,
-    read_about,
-    read_curves,
-    write_curves,
-)
+from sweep.replay.curves import Curve, read_about, read_curves
 
 BANK = Path(__file__).with_suffix(".parquet")
 SAVE_SECONDS = 120

@@ -29,8 +29,8 @@ HEADER = ["workers", "complete", "pruned", "compute", "saved", "to best", "quart
 HEADER += ["false kills", "95 %", "regret"]
 
 
-class Job(NamedTuple):
-    """One replay, as a process of its own is told of it."""
+class ReplayCall(NamedTuple):
+    """What a process needs to replay one sweep: all of it can be pickled."""
 
     path: Path
     sampler: SamplerConfig
@@ -83,37 +83,39 @@ def replay(
     bank = _bank(path)
     trials = most or len(bank.cells)
     count = 1 if path.is_dir() else orders  # recorded trials have one order
-    found = {}
+    summaries = {}
     for number in _workers(workers):
-        todo = [Job(path, sampler, prune, trials, order, number, cost) for order in range(count)]
-        found[number] = _summary(run_jobs(todo, jobs), bank, cost)
-    _print(found, bank, as_json)
+        calls = [
+            ReplayCall(path, sampler, prune, trials, order, number, cost) for order in range(count)
+        ]
+        summaries[number] = _summary(run_replays(calls, jobs), bank, cost)
+    _print(summaries, bank, as_json)
 
 
-def run_jobs(jobs: list[Job], processes: int | None) -> list[Replay]:
-    """The replays of `jobs`, in their order, over so many processes."""
-    processes = min(len(jobs), processes or len(os.sched_getaffinity(0)))
+def run_replays(calls: list[ReplayCall], processes: int | None) -> list[Replay]:
+    """The replays of `calls`, in their order, over so many processes; None: one a core."""
+    processes = min(len(calls), processes or len(os.sched_getaffinity(0)))
     if processes == 1:
-        return [run_job(job) for job in jobs]
+        return [run_replay(call) for call in calls]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(run_job, jobs))
+        return list(pool.map(run_replay, calls))
 
 
-def run_job(job: Job) -> Replay:
+def run_replay(call: ReplayCall) -> Replay:
     from sweep.replay import simulate
 
-    bank = _bank(job.path)
+    bank = _bank(call.path)
     recorded: list[dict[str, Value]] = []
-    if job.path.is_dir():
+    if call.path.is_dir():
         recorded = [dict(zip(bank.names, cell, strict=True)) for cell in bank.cells]  # type: ignore[arg-type]
     return simulate(
         bank,
-        job.sampler,
-        job.prune,
-        job.order,
-        trials=len(recorded) or job.trials,
-        workers=job.workers,
-        cost=job.cost,
+        call.sampler,
+        call.prune,
+        call.order,
+        trials=len(recorded) or call.trials,
+        workers=call.workers,
+        cost=call.cost,
         first=recorded,
     )
 
@@ -165,38 +167,39 @@ def _workers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _print(found: dict[int, Summary], bank: Bank, as_json: bool) -> None:
+def _print(summaries: dict[int, Summary], bank: Bank, as_json: bool) -> None:
     noise = bank.noise()
     if as_json:
-        summaries = [{"workers": number, **one.to_dict()} for number, one in found.items()]
+        replays = [{"workers": number, **s.to_dict()} for number, s in summaries.items()]
         floor = None if math.isnan(noise) else noise
-        about = {"cells": len(bank.cells), "noise": floor, "replays": summaries}
-        click.echo(json.dumps(about, indent=2, allow_nan=False))
+        data = {"cells": len(bank.cells), "noise": floor, "replays": replays}
+        click.echo(json.dumps(data, indent=2, allow_nan=False))
         return
-    orders = next(iter(found.values())).orders
+    orders = next(iter(summaries.values())).orders
     click.echo(
         f"{len(bank.cells)} cells, {orders} orders, noise floor "
         + ("unknown: no seeds repeated" if math.isnan(noise) else f"{noise:.4f} nats")
     )
-    click.echo(table([HEADER, *(row(str(number), found[number]) for number in found)]))
+    rows = [row(str(number), summary) for number, summary in summaries.items()]
+    click.echo(table([HEADER, *rows]))
 
 
-def row(title: str, found: Summary) -> list[str]:
+def row(title: str, summary: Summary) -> list[str]:
     """A method's line in a table."""
-    first, middle, third = (percent(share) for share in found.to_best)
-    low, high = (percent(share) for share in found.killed_interval)
+    first, middle, third = (percent(share) for share in summary.to_best)
+    low, high = (percent(share) for share in summary.killed_interval)
     return [
         title,
-        f"{found.complete:.1f}",
-        f"{found.pruned:.1f}",
-        percent(found.compute),
-        percent(found.saved),
+        f"{summary.complete:.1f}",
+        f"{summary.pruned:.1f}",
+        percent(summary.compute),
+        percent(summary.saved),
         middle,
         f"{first} - {third}",
-        percent(found.reached),
-        percent(found.killed),
+        percent(summary.reached),
+        percent(summary.killed),
         f"{low} - {high}",
-        f"{found.regret:.4f}",
+        f"{summary.regret:.4f}",
     ]
 
 

@@ -89,11 +89,11 @@ class Bank:
             if not all(isinstance(kind, str) for kind in kinds):
                 continue
             by_kind = {k: {cell[column] for cell in self.cells if cell[parent] == k} for k in kinds}
-            if any(found != values for found in by_kind.values()):
+            if any(some != values for some in by_kind.values()):
                 return [
-                    Hyperparameter(name, _domain(found, ranges), ((other, (str(kind),)),))
-                    for kind, found in sorted(by_kind.items(), key=str)
-                    if found != {None}
+                    Hyperparameter(name, _domain(some, ranges), ((other, (str(kind),)),))
+                    for kind, some in sorted(by_kind.items(), key=str)
+                    if some != {None}
                 ]
         return [Hyperparameter(name, _domain(values, ranges))]
 
@@ -101,10 +101,10 @@ class Bank:
 def make_bank(curves: Iterable[Curve], fixed: Mapping[str, Value] | None = None) -> Bank:
     """The bank of `curves`; `fixed` is what they share."""
     curves = list(curves)
-    found = dict.fromkeys(name for curve in curves for name in curve.settings)
+    settings = dict.fromkeys(name for curve in curves for name in curve.settings)
     names = tuple(
         name
-        for name in found
+        for name in settings
         if name not in SEEDS and len({curve.settings.get(name) for curve in curves}) > 1
     )
     cells: dict[Cell, tuple[Curve, ...]] = {}
@@ -116,8 +116,8 @@ def make_bank(curves: Iterable[Curve], fixed: Mapping[str, Value] | None = None)
 
 
 def _choice(values: Iterable[Value | None]) -> Choice:
-    given = [value for value in values if value is not None]
-    return Choice(tuple(sorted(given, key=lambda v: (str(type(v)), v))))
+    present = [value for value in values if value is not None]
+    return Choice(tuple(sorted(present, key=lambda v: (str(type(v)), v))))
 
 
 def _domain(values: Iterable[Value | None], ranges: bool) -> Choice | Range:

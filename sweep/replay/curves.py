@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.config import ConfigError, Value, trial_flops
-from model.files import replaced
 from model.progress import WHOLE
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
@@ -26,7 +25,7 @@ from sweep.view import TrialView
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ABOUT = b"about"  # key of the Parquet metadata that tells of what all runs share
+ABOUT = b"about"  # key of the Parquet metadata that says what all runs share
 LISTS = ("marks", "raw", "ema", "train")
 COSTS = ("seconds", "flops")
 
@@ -77,29 +76,11 @@ def read_curves(path: Path) -> list[Curve]:
 
 def read_about(path: Path) -> dict[str, Any]:
     """What all runs of a bank share: corpus, its digest, settings. Raises SweepError."""
-    found = (_read_table(path).schema.metadata or {}).get(ABOUT)
-    if found is None:
+    shared = (_read_table(path).schema.metadata or {}).get(ABOUT)
+    if shared is None:
         raise SweepError(f"{path} does not say what its runs share; it is no bank")
-    about: dict[str, Any] = json.loads(found)
-    return about
-
-
-def write_curves(path: Path, curves: Sequence[Curve], about: Mapping[str, object]) -> None:
-    """Write a bank at once, or leave what was there: a row a curve, losses as 32-bit floats."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    names = list(dict.fromkeys(name for curve in curves for name in curve.settings))
-    columns: dict[str, Any] = {n: [curve.settings.get(n) for curve in curves] for n in names}
-    kinds = {"marks": pa.int32(), "raw": pa.float32(), "ema": pa.float32(), "train": pa.float32()}
-    for name, kind in kinds.items():
-        values = [list(getattr(curve, name)) for curve in curves]
-        columns[name] = pa.array(values, pa.list_(kind))
-    for name in COSTS:
-        columns[name] = pa.array([getattr(curve, name) for curve in curves], pa.float64())
-    table = pa.table(columns).replace_schema_metadata({ABOUT: json.dumps(about).encode()})
-    with replaced(path) as beside:
-        pq.write_table(table, beside, compression="zstd", compression_level=19)
+    data: dict[str, Any] = json.loads(shared)
+    return data
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -136,7 +117,7 @@ def _from_table(path: Path, table: pa.Table) -> list[Curve]:
 
 
 def _problem(row: Mapping[str, Any]) -> str:
-    """What keeps a row from being a curve; nothing if it is one."""
+    """Why a row is no curve; empty if it is one."""
     empty = [name for name in (*LISTS, *COSTS) if row[name] is None]
     if empty:
         return f"no value in {', '.join(empty)}"

@@ -1,4 +1,4 @@
-"""A sweep in virtual time, on recorded curves: what it would have spent and what found.
+"""A sweep in virtual time, on recorded curves: what it would have spent and found.
 
 The session, the sampler and the pruner are the real ones; only training is looked up. A worker
 does one FLOP (or second) of training per unit of virtual time. What was paid for once is free: when
@@ -35,7 +35,7 @@ class Search(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class ReplayedTrial:
     """One trial of a replayed sweep."""
 
     cell: Cell
@@ -49,41 +49,41 @@ class Run:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a sweep did; runs in the order in which they ended."""
+    """What a sweep did; trials in the order in which they ended."""
 
-    runs: tuple[Run, ...]
+    trials: tuple[ReplayedTrial, ...]
     compute: float
     time: float
 
     def best_after(self, compute: float) -> float:
         """The lowest final loss of a complete trial within `compute`; inf before the first."""
-        return min((r.final for r in self._complete() if r.at <= compute), default=math.inf)
+        return min((t.final for t in self._complete() if t.at <= compute), default=math.inf)
 
     def compute_to(self, loss: float) -> float:
         """Compute spent when a trial first completed at `loss` or below; inf if none did."""
-        return min((r.at for r in self._complete() if r.final <= loss), default=math.inf)
+        return min((t.at for t in self._complete() if t.final <= loss), default=math.inf)
 
     def killed(self, top: int = TOP) -> int:
         """How many of the eventual best `top` of the cells tried were pruned and left so.
 
         Eventual: by the recorded end of their schedule, which the sweep itself never saw.
         """
-        complete = {run.cell for run in self._complete()}
-        finals = {run.cell: run.final for run in self.runs if run.outcome is not Outcome.FAILED}
+        complete = {trial.cell for trial in self._complete()}
+        finals = {t.cell: t.final for t in self.trials if t.outcome is not Outcome.FAILED}
         best = sorted(finals, key=lambda cell: finals[cell])[:top]
         return sum(cell not in complete for cell in best)
 
     @property
     def saved(self) -> float:
         """Share of the compute that the cells tried would have taken without pruning."""
-        wholes = {run.cell: run.whole for run in self.runs}
+        wholes = {trial.cell: trial.whole for trial in self.trials}
         return 1 - self.compute / math.fsum(wholes.values()) if wholes else 0.0
 
     def count(self, outcome: Outcome) -> int:
-        return sum(run.outcome is outcome for run in self.runs)
+        return sum(trial.outcome is outcome for trial in self.trials)
 
-    def _complete(self) -> list[Run]:
-        return [run for run in self.runs if run.outcome is Outcome.COMPLETE]
+    def _complete(self) -> list[ReplayedTrial]:
+        return [trial for trial in self.trials if trial.outcome is Outcome.COMPLETE]
 
 
 @dataclass
@@ -106,7 +106,7 @@ class _Clock:
         self.now, self.spent = 0.0, 0.0
         self.paid: dict[Cell, int] = {}  # basis points trained
         self.due: list[tuple[float, int, _Training]] = []  # heap
-        self.runs: list[Run] = []
+        self.trials: list[ReplayedTrial] = []
 
     def slice(self, training: _Training) -> float:
         """Compute from the last evaluation to the next, less what was paid already."""
@@ -138,7 +138,9 @@ class _Clock:
         final = curve.final if curve.complete or curve.diverged else math.nan
         whole = float(getattr(curve, self.cost))
         at = self.spent + in_flight
-        self.runs.append(Run(training.cell, outcome, training.compute, at, self.now, final, whole))
+        self.trials.append(
+            ReplayedTrial(training.cell, outcome, training.compute, at, self.now, final, whole)
+        )
 
 
 def replay(
@@ -153,9 +155,8 @@ def replay(
     """Run `search` on the curves of `repetition` until it ends or `compute` is spent.
 
     cost   "flops" or "seconds": what training costs, and how long it takes
-    A trial is not begun once `compute` is spent or one ended at `target`; those that run are let
-    finish. A proposal of a
-    cell that is running fails at once: its outcome is not known yet.
+    No trial begins once `compute` is spent or one ended at `target`; those that run then finish. A
+    proposal of a cell that is running fails at once, because its outcome is not known yet.
     """
     clock = _Clock(bank, cost)
     idle, repeats, over, reached = workers, 0, False, False
@@ -174,7 +175,7 @@ def replay(
             clock.start(_Training(trial, cell, repetition[cell], clock.now))
             idle -= 1
         if not clock.due:
-            return Replay(tuple(clock.runs), clock.spent, clock.now)
+            return Replay(tuple(clock.trials), clock.spent, clock.now)
         training = clock.next()
         outcome = _observe(search, bank, training)
         if outcome is None:
@@ -183,7 +184,7 @@ def replay(
         else:
             clock.end(training, outcome)
             idle, over = idle + 1, False
-            reached |= outcome is Outcome.COMPLETE and clock.runs[-1].final <= target
+            reached |= outcome is Outcome.COMPLETE and clock.trials[-1].final <= target
 
 
 def _observe(search: Search, bank: Bank, training: _Training) -> Outcome | None:

@@ -1,4 +1,4 @@
-"""What many replays of one method amount to."""
+"""The figures of many replays of one method."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def summarise(
 ) -> Summary:
     """The replays of one method; the i-th is that of `orders[i]` on `banks[i]`.
 
-    floor  nats from the best that count as having found it
+    floor  distance from the best, in nats, at which a sweep counts as having reached it
     """
     wholes = [whole_bank(bank, cost) for bank in banks]
     bests = [best_of(bank, order) for bank, order in zip(banks, orders, strict=True)]
     every = list(zip(replays, bests, wholes, strict=True))
     to_best = [r.compute_to(best + floor) / whole for r, best, whole in every]
-    tops = [min(TOP, len({run.cell for run in r.runs})) for r in replays]
+    tops = [min(TOP, len({trial.cell for trial in r.trials})) for r in replays]
     killed, top = sum(r.killed() for r in replays), sum(tops)
     count = len(replays)
     return Summary(
@@ -90,14 +90,14 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return lower, middle, upper
 
 
-def wilson(found: int, among: int) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927): not of width 0 when nothing was found.
+def wilson(hits: int, among: int) -> tuple[float, float]:
+    """95 % interval of a rate (Wilson 1927): not of width 0 when nothing was hit.
 
-    Orders share their curves: it tells of other orders on this bank, not of other grids.
+    Orders share their curves: it covers other orders on this bank, not other grids.
     """
     if not among:
         return 0.0, 1.0
-    rate, spread = found / among, Z**2 / among
+    rate, spread = hits / among, Z**2 / among
     middle = (rate + spread / 2) / (1 + spread)
     half = Z / (1 + spread) * math.sqrt(rate * (1 - rate) / among + spread / (4 * among))
     return max(0.0, middle - half), min(1.0, middle + half)

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from sweep.replay.curves import (
     Curve,
     read_about,
     read_curves,
-    write_curves,
 )
 
+Writer = Callable[..., None]
 WHOLE_RUN = Curve(
     settings={"optim.name": "muon", "train.epochs": 4, "gpt.scale": 0.5},
     marks=(5_000, 10_000),
@@ -57,7 +58,7 @@ def seen(mark: int, loss: float | None, **about: object) -> dict[str, object]:
     return {"basis_points": mark, **losses, **about}
 
 
-def test_a_bank_gives_back_what_was_written(tmp_path: Path) -> None:
+def test_a_bank_gives_back_what_was_written(tmp_path: Path, write_curves: Writer) -> None:
     path = tmp_path / "bank.parquet"
     write_curves(path, [WHOLE_RUN], {"corpus": "a book"})
 
@@ -72,7 +73,9 @@ def test_a_bank_gives_back_what_was_written(tmp_path: Path) -> None:
     assert read_about(path) == {"corpus": "a book"}
 
 
-def test_a_setting_that_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
+def test_a_setting_that_a_run_does_not_have_is_left_out(
+    tmp_path: Path, write_curves: Writer
+) -> None:
     path = tmp_path / "bank.parquet"
     other = Curve({"optim.name": "adamw"}, (2_500,), (3.0,), (3.0,), (3.0,), 1.0, 1.0)
     write_curves(path, [WHOLE_RUN, other], {})
@@ -155,7 +158,7 @@ def test_a_table_without_curves_is_refused_with_every_column_it_lacks(tmp_path: 
     ],
 )
 def test_a_row_that_is_no_curve_is_named(
-    tmp_path: Path, column: str, value: object, message: str
+    tmp_path: Path, write_curves: Writer, column: str, value: object, message: str
 ) -> None:
     path = tmp_path / "bank.parquet"
     write_curves(path, [WHOLE_RUN], {})
@@ -191,7 +194,7 @@ def test_settings_of_another_version_are_refused(tmp_path: Path) -> None:
         read_curves(folder)
 
 
-def test_reading_a_bank_needs_no_torch(tmp_path: Path) -> None:
+def test_reading_a_bank_needs_no_torch(tmp_path: Path, write_curves: Writer) -> None:
     path = tmp_path / "bank.parquet"
     write_curves(path, [WHOLE_RUN], {})
     code = (

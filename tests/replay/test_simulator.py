@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from sweep.cli.main import cli
 from sweep.errors import SweepError
 from sweep.records import Outcome, Proposal, Trial, Verdict
 from sweep.replay.bank import make_bank
-from sweep.replay.curves import write_curves
 from sweep.replay.simulator import (
     Replay,
     evaluation,
@@ -70,13 +70,13 @@ def run(search: Listed, workers: int = 1, **about: float) -> Replay:
 def test_compute_is_neither_lost_nor_made(order: int, workers: int) -> None:
     """What was spent in all is what was spent on each, and no worker does two things at once."""
     found = simulate(BANK, RANDOM, SOME, order, trials=14, workers=workers)
-    wholes = {run.cell: run.whole for run in found.runs}
+    wholes = {trial.cell: trial.whole for trial in found.trials}
 
-    assert found.compute == pytest.approx(sum(run.compute for run in found.runs))
+    assert found.compute == pytest.approx(sum(trial.compute for trial in found.trials))
     assert found.compute <= sum(wholes.values()) + 1
     assert found.time * workers >= found.compute * (1 - 1e-9)
-    assert max(run.at for run in found.runs) == pytest.approx(found.compute)
-    assert [run.at for run in found.runs] == sorted(run.at for run in found.runs)
+    assert max(trial.at for trial in found.trials) == pytest.approx(found.compute)
+    assert [trial.at for trial in found.trials] == sorted(trial.at for trial in found.trials)
 
 
 def test_the_same_order_gives_the_same_replay() -> None:
@@ -84,7 +84,7 @@ def test_the_same_order_gives_the_same_replay() -> None:
         simulate(BANK, SamplerConfig(), SOME, 4, trials=12, workers=3) for _ in range(2)
     )
     others = {
-        tuple(r.cell for r in simulate(BANK, RANDOM, SOME, order, trials=12).runs)
+        tuple(trial.cell for trial in simulate(BANK, RANDOM, SOME, order, trials=12).trials)
         for order in (4, 4, 5)
     }
 
@@ -108,7 +108,7 @@ def test_one_worker_does_what_a_session_in_a_plain_loop_does(tmp_path: Path) -> 
     session.journal.close()
     found = simulate(BANK, SamplerConfig(), SOME, 7, trials=14)
 
-    assert ended == [(run.cell, run.outcome is Outcome.COMPLETE) for run in found.runs]
+    assert ended == [(trial.cell, trial.outcome is Outcome.COMPLETE) for trial in found.trials]
     assert {done for _, done in ended} == {True, False}
 
 
@@ -123,15 +123,15 @@ def test_what_was_paid_once_is_free() -> None:
     once, twice = run(Listed([3, 5])), run(Listed([3, 5, 3, 5, 5]))
 
     assert twice.compute == once.compute
-    assert len(twice.runs) == 5
+    assert len(twice.trials) == 5
 
 
 def test_a_pruned_trial_that_comes_again_is_paid_from_where_it_stopped() -> None:
     search = Listed([3, 3], pruned=(3,))
     found = run(search)
-    whole = found.runs[0].whole
+    whole = found.trials[0].whole
 
-    assert [r.outcome for r in found.runs] == [Outcome.PRUNED, Outcome.PRUNED]
+    assert [trial.outcome for trial in found.trials] == [Outcome.PRUNED, Outcome.PRUNED]
     assert found.compute == pytest.approx(0.2 * whole)
     assert found.saved == pytest.approx(0.8)
 
@@ -139,7 +139,7 @@ def test_a_pruned_trial_that_comes_again_is_paid_from_where_it_stopped() -> None
 def test_a_search_that_has_nothing_new_ends() -> None:
     found = run(Listed([3] * 500))
 
-    assert len(found.runs) < 100
+    assert len(found.trials) < 100
 
 
 def test_a_cell_that_is_running_is_not_begun_twice() -> None:
@@ -153,12 +153,12 @@ def test_nothing_is_begun_once_the_compute_is_spent_or_the_target_met() -> None:
     short = run(Listed([*range(12)]), compute=1.0)
     found = run(Listed([*range(12)]), target=9.0)
 
-    assert len(short.runs) == len(found.runs) == 1
+    assert len(short.trials) == len(found.trials) == 1
 
 
 def test_the_best_after_some_compute_is_of_trials_complete_by_then() -> None:
     found = run(Listed([0, 8, 20], pruned=(8,)))
-    first, last = found.runs[0], found.runs[2]
+    first, last = found.trials[0], found.trials[2]
 
     assert found.best_after(0) == math.inf
     assert found.best_after(first.at) == first.final
@@ -243,7 +243,7 @@ def test_a_summary_counts_in_whole_banks() -> None:
 
 
 @pytest.fixture
-def bank_file(tmp_path: Path) -> Path:
+def bank_file(tmp_path: Path, write_curves: Callable[..., None]) -> Path:
     write_curves(tmp_path / "bank.parquet", fake_curves(seeds=2), {"settings": {"gpt.layers": 2}})
     return tmp_path / "bank.parquet"
 
