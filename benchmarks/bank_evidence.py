@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, mean, median, variance
+from statistics import NormalDist, mean, median
 from typing import Any
 
 from bank_ranking import (
@@ -27,6 +27,7 @@ from bank_ranking import (
 from model.config.config import MULTIPLIER
 from model.config.setting import Value
 from sweep.format import table
+from sweep.noise import pooled_deviation
 from sweep.replay.curves import Curve
 
 SEED = "train.seed"
@@ -43,17 +44,17 @@ def cell_of(curve: Curve) -> Key:
 
 def by_cell(curves: Sequence[Curve]) -> dict[Key, list[Curve]]:
     """Runs by cell, lowest seed first."""
-    found: dict[Key, list[Curve]] = defaultdict(list)
+    cells: dict[Key, list[Curve]] = defaultdict(list)
     for curve in sorted(curves, key=lambda c: int(c.settings[SEED])):  # type: ignore[arg-type]
-        found[cell_of(curve)].append(curve)
-    return dict(found)
+        cells[cell_of(curve)].append(curve)
+    return dict(cells)
 
 
 @dataclass(frozen=True)
-class Noise:
-    """Standard deviation between seeds of one cell, pooled over cells."""
+class SeedDeviation:
+    """How far final losses of one cell lie apart between its seeds, pooled over cells."""
 
-    sd: float  # nats per token
+    sd: float  # standard deviation, nats per token
     freedom: int  # degrees of freedom
     cells: int
 
@@ -74,15 +75,12 @@ def chi_square_quantile(p: float, freedom: int) -> float:
     return freedom * (1 - spread + NormalDist().inv_cdf(p) * math.sqrt(spread)) ** 3
 
 
-def noise(cells: Sequence[Sequence[Curve]]) -> Noise | None:
-    """Of the cells with more than one seed; None if there is none, or one that diverged."""
+def seed_deviation(cells: Sequence[Sequence[Curve]]) -> SeedDeviation | None:
+    """Of the cells with several seeds, none of which diverged; None if there is no such cell."""
     finals = [[c.final for c in cell] for cell in cells if len(cell) > 1]
     finals = [losses for losses in finals if all(map(math.isfinite, losses))]
-    freedom = sum(len(losses) - 1 for losses in finals)
-    if not freedom:
-        return None
-    pooled = sum((len(losses) - 1) * variance(losses) for losses in finals) / freedom
-    return Noise(math.sqrt(pooled), freedom, len(finals))
+    deviation, freedom = pooled_deviation(finals)
+    return SeedDeviation(deviation, freedom, len(finals)) if freedom else None
 
 
 def noise_lines(cells: Mapping[Key, list[Curve]]) -> Iterator[str]:
@@ -92,7 +90,7 @@ def noise_lines(cells: Mapping[Key, list[Curve]]) -> Iterator[str]:
     for epochs in sorted({dict(key)[EPOCHS] for key in cells}, key=float):  # type: ignore[arg-type]
         groups[f"{epochs} epochs"] = [c for key, c in cells.items() if dict(key)[EPOCHS] == epochs]
     for name, group in groups.items():
-        yield f"  {name}: {noise(group) or 'no cell with two seeds'}"
+        yield f"  {name}: {seed_deviation(group) or 'no cell with two seeds'}"
 
 
 def best_rows(cells: Mapping[Key, list[Curve]]) -> list[list[str]]:
@@ -143,7 +141,7 @@ def cost_line(curves: Sequence[Curve]) -> str:
 def describe(curves: Sequence[Curve]) -> str:
     """All of it, as text."""
     cells = by_cell(curves)
-    grid, floor = [runs[0] for runs in cells.values()], noise(list(cells.values()))
+    grid, floor = [runs[0] for runs in cells.values()], seed_deviation(list(cells.values()))
     parts = [
         f"Costs: {cost_line(curves)}",
         "Noise floor, SD of final losses between seeds:\n" + "\n".join(noise_lines(cells)),

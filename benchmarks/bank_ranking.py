@@ -57,10 +57,10 @@ STRATA: Mapping[str, tuple[str, ...]] = {
 
 def strata(grid: Sequence[Curve], names: Sequence[str]) -> list[list[Curve]]:
     """Runs that are alike in the settings `names`."""
-    found: dict[tuple[Value, ...], list[Curve]] = defaultdict(list)
+    groups: dict[tuple[Value, ...], list[Curve]] = defaultdict(list)
     for curve in grid:
-        found[tuple(curve.settings[name] for name in names)].append(curve)
-    return [group for group in found.values() if len(group) > 1]
+        groups[tuple(curve.settings[name] for name in names)].append(curve)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def mean_spearman(groups: Sequence[Sequence[Curve]], signal: str, mark: int) -> float:

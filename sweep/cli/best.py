@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from sweep.cli.options import folder_argument, json_option, runs_option
+from sweep.cli.options import folder_argument, json_option, print_json, runs_option
 from sweep.errors import SweepError
 
 
@@ -33,7 +32,7 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
         sweep = report.sweep_data(view, driven=False)
         trial = next(trial for trial in sweep["trials"] if trial["trial"] == winner.name)
         trial |= {"told": report.winner_line(view), "confirmed": sweep["confirmed"]}
-        click.echo(json.dumps(trial, indent=2, allow_nan=False))
+        print_json(trial)
         return
     click.echo(report.winner_line(view), err=True)
     click.echo(report.train_command(winner.settings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sweep.cli.options import (
     here_option,
     json_option,
     plain_option,
+    print_json,
     runs_option,
     same_command,
 )
@@ -110,7 +110,7 @@ def confirm(
     if code >= 128:
         click.echo(f"stopped; state saved. Continue: {same_command()}", err=True)
     elif as_json:
-        click.echo(json.dumps(confirmation_data(view), indent=2, allow_nan=False))
+        print_json(confirmation_data(view))
     else:
         click.echo(confirmation_text(view) or "nothing was confirmed")
         if view.end and view.end.ending is not Ending.CONFIRMED:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from sweep.cli.options import folder_argument, json_option, runs_option
+from sweep.cli.options import folder_argument, json_option, print_json, runs_option
 from sweep.errors import SweepError
 
 
@@ -37,7 +36,7 @@ def efficiency(folder: Path | None, runs: Path, as_json: bool, plot: Path | None
     folder, view = begun(folder, runs)
     figures = figures_of(view)
     if as_json:
-        click.echo(json.dumps(efficiency_data(figures), indent=2, allow_nan=False))
+        print_json(efficiency_data(figures))
     else:
         click.echo(efficiency_text(figures))
     if plot is not None:

@@ -1,10 +1,12 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they print alike."""
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,6 +33,11 @@ here_option = click.option(
 plain_option = click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 
 
+def print_json(data: Any) -> None:
+    """Print `data` for --json. Raises ValueError if a number in it is not finite."""
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
 def same_command() -> str:
-    """What was typed, as it continues what it began."""
+    """The command that the user typed; typed again, it continues what it began."""
     return shlex.join(["sweep", *sys.argv[1:]])

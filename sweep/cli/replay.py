@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from model.config import Value
-from sweep.cli.options import json_option
+from sweep.cli.options import json_option, print_json
 from sweep.errors import SweepError
 from sweep.format import table
 from sweep.space import SWEEP_SETTINGS, PruneConfig, SamplerConfig, read_overrides
@@ -173,7 +172,7 @@ def _print(summaries: dict[int, Summary], bank: Bank, as_json: bool) -> None:
         replays = [{"workers": number, **s.to_dict()} for number, s in summaries.items()]
         floor = None if math.isnan(noise) else noise
         data = {"cells": len(bank.cells), "noise": floor, "replays": replays}
-        click.echo(json.dumps(data, indent=2, allow_nan=False))
+        print_json(data)
         return
     orders = next(iter(summaries.values())).orders
     click.echo(

@@ -9,7 +9,7 @@ import click
 
 from model.config import ConfigError, Cost, did_you_mean, read_number
 from model.config.presets import PRESETS
-from sweep.cli.options import json_option, set_option
+from sweep.cli.options import json_option, print_json, set_option
 from sweep.errors import SweepError
 from sweep.format import bytes_text, count_text, table, time_text
 from sweep.records import Proposal
@@ -119,7 +119,7 @@ def plan(
     else:
         known = speed.stated(_rate(rate)) if rate else speed.assumed()
     if as_json:
-        click.echo(json.dumps(planning.as_data(found, known), indent=2, allow_nan=False))
+        print_json(planning.as_data(found, known))
     else:
         click.echo(describe_plan(checked, found, known, workers))
 

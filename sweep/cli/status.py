@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from sweep.cli.options import folder_argument, json_option, runs_option
+from sweep.cli.options import folder_argument, json_option, print_json, runs_option
 
 
 @click.command()
@@ -29,8 +28,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
     folder, view = begun(folder, runs)
     driven = is_driven(folder)
     if as_json:
-        sweep = {**report.sweep_data(view, driven), "external": external_data(folder)}
-        click.echo(json.dumps(sweep, indent=2, allow_nan=False))
+        print_json({**report.sweep_data(view, driven), "external": external_data(folder)})
         return
     click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
     for trial in view.running():

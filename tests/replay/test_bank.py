@@ -111,12 +111,12 @@ def test_noise_is_pooled_over_cells_by_their_degrees_of_freedom(evidence: Module
         [curve([math.inf], [1.0]), curve([1.0], [1.0])],  # nor does what diverged
     ]
 
-    found = evidence.noise(cells)
+    found = evidence.seed_deviation(cells)
 
     assert found.sd == pytest.approx(math.sqrt(4 / 3))
     assert (found.freedom, found.cells) == (3, 2)
     assert found.interval[0] < found.sd < found.interval[1]
-    assert evidence.noise(cells[2:]) is None
+    assert evidence.seed_deviation(cells[2:]) is None
 
 
 def test_rank_correlation_counts_ties_by_halves_and_knows_infinity(ranking: ModuleType) -> None:
