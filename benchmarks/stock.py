@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from model.progress import Progress
 from sweep.records import Proposal, Trial, Verdict
 from sweep.replay.bank import Bank
-from sweep.session.ledger import suggest
+from sweep.session.distributions import suggest
 from sweep.space.settings import PruneConfig, SamplerConfig
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -56,14 +56,16 @@ class OptunaTool:
         sampler: optuna.samplers.BaseSampler,
         pruner: optuna.pruners.BasePruner,
     ) -> None:
-        self._axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).hyperparameters
+        self._hyperparameters = bank.space(
+            SamplerConfig(), PruneConfig(), 1, ranges
+        ).hyperparameters
         self._study = optuna.create_study(sampler=sampler, pruner=pruner)
         self._live: dict[int, optuna.Trial] = {}
         self._epochs = Epochs()
 
     def next_trial(self) -> Trial:
         live = self._study.ask()
-        settings = suggest(live, self._axes)
+        settings = suggest(live, self._hyperparameters)
         self._live[live.number] = live
         return Trial(live.number, Proposal(settings), settings)
 
@@ -94,11 +96,11 @@ class RayTool:
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.optuna import OptunaSearch
 
-        axes = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).hyperparameters
+        hyperparameters = bank.space(SamplerConfig(), PruneConfig(), 1, ranges).hyperparameters
         self._settings: dict[str, Any] = {}
 
         def space(live: optuna.Trial) -> dict[str, Any]:
-            self._settings = suggest(live, axes)
+            self._settings = suggest(live, hyperparameters)
             return {}
 
         self._search = OptunaSearch(space=space, metric=METRIC, mode="min", seed=seed)

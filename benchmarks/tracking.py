@@ -37,7 +37,7 @@ from sweep.records import End, Ending
 from sweep.session.ledger import open_storage
 from sweep.session.roles import Searching
 from sweep.session.session import Session
-from sweep.space.hyperparameter import Axis, Range
+from sweep.space.hyperparameter import Hyperparameter, Range
 from sweep.space.settings import BudgetConfig, PruneConfig
 from sweep.space.space import Space
 from sweep.tracking import process as publisher
@@ -67,9 +67,9 @@ print(json.dumps({"children": count, "points of a curve": len(points), **about})
 
 
 def space(trials: int) -> Space:
-    axis = Axis("optim.lr", Range(1e-3, 1e-1, log=True))
+    rate = Hyperparameter("optim.lr", Range(1e-3, 1e-1, log=True))
     budget, prune = BudgetConfig(trials=trials), PruneConfig(rule="none")
-    return Space("bench", (axis,), {}, budget, prune=prune)
+    return Space("bench", (rate,), {}, budget, prune=prune)
 
 
 def evaluations(config: Config, points: int) -> Iterator[Progress]:

@@ -145,3 +145,32 @@ def test_help_and_check_import_nothing_slow(arguments: list[str]) -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_benchmarks_import_names_that_are_there(path: Path) -> None:
+    missing = set()
+    for name in imports(path):
+        module, _, attribute = name.rpartition(".")
+        if owner(name) in ROOMS and module:
+            beside = ROOT / module.replace(".", "/")
+            files = [beside.with_suffix(".py"), beside / "__init__.py"]
+            defined = [_defined(file) for file in files if file.exists()]
+            is_module = (beside / f"{attribute}.py").exists() or (beside / attribute).is_dir()
+            if not is_module and not any(attribute in names for names in defined):
+                missing.add(name)
+
+    assert not missing
+
+
+def _defined(path: Path) -> set[str]:
+    """Names that a module binds at its top."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            names |= {alias.asname or alias.name for alias in node.names}
+        else:
+            names |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return names
