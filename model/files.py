@@ -70,12 +70,15 @@ def lock(path: Path, seconds: float = 0.0) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody holds `path` locked."""
+    """Whether somebody holds `path` locked. To look is no reason to write: no file is made."""
+    from filelock import lock_descriptor
+
+    mode = "r+b" if os.access(path, os.W_OK) else "rb"  # NFS locks only what may be written
     try:
-        with lock(path):
-            return False
-    except Locked:
-        return True
+        with path.open(mode) as file:
+            return not lock_descriptor(file.fileno(), blocking=False)
+    except FileNotFoundError:
+        return False
 
 
 def cache_folder() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from model import files
@@ -60,12 +60,15 @@ def is_driven(folder: Path) -> bool:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep `folder` to this driver. Raises SweepError if another is at work there."""
-    try:
-        with files.lock(folder / DRIVER_LOCK):
-            yield
-    except files.Locked:
-        raise SweepError(
-            f"{folder} is being run by another process",
-            hint="Wait for it, stop it, or give this one another --name.",
-            code=REFUSED_TO_CONTINUE,
-        ) from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(files.lock(folder / DRIVER_LOCK))
+        except files.Locked:
+            raise SweepError(
+                f"{folder} is being run by another process",
+                hint="Wait for it, stop it, or give this one another --name.",
+                code=REFUSED_TO_CONTINUE,
+            ) from None
+        except OSError as error:
+            raise SweepError(f"cannot lock {folder}: {error.strerror or error}") from None
+        yield
