@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-from model.config import SETTINGS, Value
+from model.config import AS_THERE_IS, SETTINGS, Value
 from sweep.format import three_digits
 from sweep.records import Event, Outcome, Role
 from sweep.tracking.cursor import PARENT, Cursor
@@ -173,8 +173,9 @@ def dataset(header: Event, settings: Mapping[str, Value]) -> DatasetInput:
         "digest": digest,
         "tokenizer": values["data.tokenizer"],
         "val_tokens": values["data.val_tokens"],
-        "test_tokens": values["data.test_tokens"],
     }
+    if values["data.test_tokens"] != AS_THERE_IS:
+        profile["test_tokens"] = values["data.test_tokens"]
     entity = Dataset(
         name=PurePath(urlsplit(path).path).name or "python-standard-library",
         digest=digest[:LONGEST_DIGEST],
