@@ -89,7 +89,8 @@ def worker_environment(empty: str) -> dict[str, Any]:
     absolute: a relative one would mean another folder to them.
     """
     caches = {name: os.path.abspath(os.environ[name]) for name in FORWARDED if os.environ.get(name)}
-    variables = {**QUIET, **caches, "PYTHONPATH": str(Path(__file__).parents[2])}
+    path = f"{Path(__file__).parents[2]}{os.pathsep}${{PYTHONPATH}}"  # Ray puts in the node's own
+    variables = {**QUIET, **caches, "PYTHONPATH": path}
     return {"working_dir": empty, "env_vars": variables}
 
 

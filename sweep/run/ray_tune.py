@@ -136,7 +136,10 @@ class _Asker(Searcher):  # type: ignore[misc]
             # none running, not now would make Tune wait for ten minutes.
             return None if self._bridge.trials else Searcher.FINISHED
         self._bridge.trials[trial_id] = trial
-        return {"settings": dict(trial.settings), "folder": str(self._bridge.folder / trial.name)}
+        settings = dict(trial.settings)
+        if settings.get("data.reference"):  # workers stand in another folder
+            settings["data.reference"] = os.path.abspath(str(settings["data.reference"]))
+        return {"settings": settings, "folder": str(self._bridge.folder / trial.name)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -142,6 +142,29 @@ def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
     assert live[2].max_failures == late.max_failures == 3 + 2
 
 
+def test_a_worker_finds_the_losses_of_a_curriculum_that_lie_beside_the_driver() -> None:
+    from sweep.run.ray_tune import _Asker, _Bridge
+
+    trial = SimpleNamespace(settings={"data.reference": "losses.npy"}, name="0000")
+    session = SimpleNamespace(next_trial=lambda: trial)
+
+    given = _Asker(_Bridge(cast(Session, session), Path("runs"))).suggest("a")
+
+    assert given["settings"]["data.reference"] == str(Path("losses.npy").absolute())
+
+
+def test_workers_import_from_ours_and_from_what_their_node_has_in_pythonpath(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sweep.run.ray_cluster import worker_environment
+
+    monkeypatch.setenv("PYTHONPATH", "/theirs")
+    path = worker_environment("empty")["env_vars"]["PYTHONPATH"]
+
+    ours = str(Path(__file__).parents[2])
+    assert os.path.expandvars(path).split(os.pathsep) == [ours, "/theirs"]  # as Ray does
+
+
 def test_a_trial_has_to_fit_on_one_node() -> None:
     from sweep.run.ray_tune import fit
 
