@@ -40,7 +40,7 @@ from sweep.session.session import Session
 from sweep.space.hyperparameter import Hyperparameter, Range
 from sweep.space.settings import BudgetConfig, PruneConfig
 from sweep.space.space import Space
-from sweep.tracking import process as publisher
+from sweep.tracking import process
 
 USAGE = {"cpu_percent": 97.1, "rss_megabytes": 512.3, "rss_peak_megabytes": 600.1}
 ASKED = """
@@ -130,14 +130,14 @@ def run_session(folder: Path, trials: int, points: int, ledger: str | None) -> T
 
 def drive(asked: argparse.Namespace, folder: Path) -> dict[str, float]:
     begun = time.perf_counter()
-    process = publisher.start(folder, asked.to)
+    publishing = process.start(folder, asked.to)
     starting = time.perf_counter() - begun
     begun, busy = time.perf_counter(), time.process_time()
     spent = run_session(folder, asked.trials, asked.points, str(folder / "study.db"))
     busy = time.process_time() - busy
     driving = time.perf_counter() - begun + starting
     begun = time.perf_counter()
-    complete = publisher.finish(process, seconds=None)
+    complete = process.finish(publishing, seconds=None)
     waiting = time.perf_counter() - begun
     on_tracking = spent.seconds + starting
     return {
@@ -154,7 +154,7 @@ def drive(asked: argparse.Namespace, folder: Path) -> dict[str, float]:
 def drain(asked: argparse.Namespace, folder: Path) -> dict[str, float]:
     run_session(folder, asked.trials, asked.points, None)
     begun = time.perf_counter()
-    complete = publisher.finish(publisher.start(folder, asked.to, publisher.ONCE), seconds=None)
+    complete = process.finish(process.start(folder, asked.to, process.ONCE), seconds=None)
     seconds = time.perf_counter() - begun
     metrics = asked.trials * asked.points * (10 + len(USAGE))
     command = [sys.executable, "-W", "ignore", "-c", ASKED, asked.to]

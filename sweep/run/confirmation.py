@@ -17,18 +17,10 @@ from sweep.results.confirmation import ConfirmationPlan, Rounds
 from sweep.results.confirmation_report import confirmed, sealed_text
 from sweep.results.ranking import ranking
 from sweep.results.significance import mean
-from sweep.run.driver import (
-    Job,
-    OpenSession,
-    Options,
-    drive,
-)
+from sweep.run.driver import Job, OpenSession, Options, drive
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train, shared_trainer
-from sweep.run.manifest import (
-    digest_of_trainer,
-    read_resolved,
-)
+from sweep.run.manifest import digest_of_trainer, read_resolved
 from sweep.session import Session
 from sweep.space import BudgetConfig, Space, TrialConfig
 from sweep.view import View
@@ -39,7 +31,7 @@ Evaluate = Callable[[Path], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Request:
-    """What `sweep confirm` was asked."""
+    """What the user asks of `sweep confirm`."""
 
     top: int
     seeds: int
@@ -50,11 +42,14 @@ class Request:
 
 
 def evaluate_on_test(folder: Path) -> tuple[float, float]:
-    """By the shared trainer, imported here: the driver of a cluster needs no torch before."""
-    from model.training import sealed_split as sealed
+    """Test loss and its standard error, by the shared trainer.
 
-    found = sealed.evaluate_on_test(folder)
-    return found.loss, found.standard_error
+    The trainer is imported here: the driver of a cluster needs no torch before.
+    """
+    from model.training import sealed_split
+
+    evaluation = sealed_split.evaluate_on_test(folder)
+    return evaluation.loss, evaluation.standard_error
 
 
 def confirm(
@@ -200,14 +195,14 @@ def _look(folder: Path, view: View, evaluate: Evaluate) -> Event:
         and trial.kind.seed in now.losses[now.leader]
     }
     try:
-        found = [evaluate(folder / TRIALS / runs[seed]) for seed in sorted(runs)]
+        evaluations = [evaluate(folder / TRIALS / runs[seed]) for seed in sorted(runs)]
     except ConfigError as error:
         raise SweepError("the test split cannot be evaluated", error.problems, code=1) from None
     return {
         "trial": now.leader,
         "seeds": sorted(runs),
-        "losses": [loss for loss, _ in found],
-        "error": max(error for _, error in found),
+        "losses": [loss for loss, _ in evaluations],
+        "error": max(error for _, error in evaluations),
         "data": view.header["data"],
         "elsewhere": _elsewhere(folder, view.header["data"]),
     }
@@ -215,7 +210,7 @@ def _look(folder: Path, view: View, evaluate: Evaluate) -> Event:
 
 def _elsewhere(folder: Path, data: str) -> list[str]:
     """Other run folders beside this one that looked at the same tokens."""
-    found = []
+    folders = []
     for path in sorted(folder.parent.glob(f"*/{SEALED}")):
         name = path.parent.name
         if name == folder.name:
@@ -225,8 +220,8 @@ def _elsewhere(folder: Path, data: str) -> list[str]:
         except (OSError, ValueError, TypeError, KeyError):
             looked, name = True, f"{name} (perhaps: its record is damaged)"
         if looked:
-            found.append(name)
-    return found
+            folders.append(name)
+    return folders
 
 
 def _plain(look: Event) -> Event:

@@ -30,10 +30,10 @@ BASELINE = {"measured": "measured", "table": "given", "slowrun": "of NanoGPT Slo
 
 
 class Console(Protocol):
-    """Told of every journal event after it is written."""
+    """Shows every journal event, each after it was written."""
 
     def __enter__(self) -> Console: ...
-    def __exit__(self, *about: object) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
     def show(self, event: JournalEvent) -> None: ...
 
 
@@ -59,7 +59,7 @@ class PlainConsole:
         Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
         return self
 
-    def __exit__(self, *about: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
 
     def show(self, event: JournalEvent) -> None:
@@ -68,7 +68,7 @@ class PlainConsole:
             self._say(text)
 
     def beat(self) -> None:
-        """Say how things stand if nothing has been said for long."""
+        """Say how the sweep stands if no line was written for a minute."""
         if self._view.header and self._clock() - self._spoke >= SECONDS_BETWEEN_HEARTBEATS:
             self._say(f"{counts(self._view)}, {remaining(self._view)}")
 
@@ -99,7 +99,7 @@ class LiveConsole:
         self._live.start()
         return self
 
-    def __exit__(self, *about: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._live.stop()
 
     def show(self, event: JournalEvent) -> None:
@@ -133,8 +133,8 @@ def best(view: View) -> str:
     ranked = view.ranked()
     if not ranked:
         return "no trial is complete yet"
-    found = efficiency_of(view, ranked[0])
-    worth = f", {found} data" if found else ""
+    multiplier = efficiency_of(view, ranked[0])
+    worth = f", {multiplier} data" if multiplier else ""
     error = ranked[0].last["val_loss_error"] if ranked[0].last else float("nan")
     return (
         f"best so far: {ranked[0].name} with val loss {ranked[0].val_loss:.4f} ± {error:.4f}{worth}"
@@ -142,10 +142,10 @@ def best(view: View) -> str:
 
 
 def describe(view: View, event: JournalEvent) -> str:
-    """What `event` means to a reader; empty for what only matters in bulk."""
+    """`event` in a line for people; empty for events that matter only in bulk."""
     kind = event["event"]
     if kind == "sweep":
-        # What ended before a continuation is not told again.
+        # Trials that ended before a continuation are only counted.
         if view.role is Role.CONFIRM:
             return f"sweep {event['name']}: its best run again with fresh seeds"
         ended = sum(t.outcome is not None for t in view.trials.values())
@@ -182,8 +182,8 @@ def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:
         return text
     text += f", val loss {trial.val_loss:.4f}"
     if trial.role is Role.SEARCH and trial.outcome is Outcome.COMPLETE:
-        found = efficiency_of(view, trial)
-        text += f", {found} data" if found else ""
+        multiplier = efficiency_of(view, trial)
+        text += f", {multiplier} data" if multiplier else ""
         text += "  <- best so far" if view.ranked()[0] is trial else ""
     return text
 

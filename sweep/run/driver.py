@@ -150,16 +150,16 @@ def _run_trials(
     session: Session, train: Train, folder: Path, interrupt: Interrupt, cluster: Cluster | None
 ) -> None:
     if cluster is None:
-        from sweep.run import local as local_runner
+        from sweep.run import local
 
-        # As Ray has it: one where there are any. Asking imports torch, so only if it will be used.
+        # As Ray does: one GPU where there is any. Looking imports torch: only if there is work.
         if session.has_work and session.space.trial.gpus < 0:
             session.queue.budget.resources["gpu"] = float(_has_gpu())
-        local_runner.run(session, train, folder, interrupt)
+        local.run(session, train, folder, interrupt)
     else:
-        from sweep.run import ray_tune as ray_runner
+        from sweep.run import ray_tune
 
-        ray_runner.run(session, train, folder, interrupt, cluster)
+        ray_tune.run(session, train, folder, interrupt, cluster)
 
 
 def _has_gpu() -> bool:
@@ -191,7 +191,7 @@ def _with_data(space: Space) -> Space:
 
 
 def _header(job: Job, before: Event) -> Event:
-    """What a driver says first; `before` is what the last one said."""
+    """The first event of a driver; `before` is that of the last driver."""
     space, searches = job.space, job.role is Role.SEARCH
     return {
         "id": _sweep_id(job.folder),

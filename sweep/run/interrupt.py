@@ -26,7 +26,7 @@ class Interrupt:
         self._before = self.install()
         return self
 
-    def __exit__(self, *about: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

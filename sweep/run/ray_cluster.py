@@ -36,7 +36,7 @@ SECONDS_BETWEEN_CHECKS = 0.1
 
 
 class Cluster:
-    """Ours while entered. It starts in a thread, and slow imports need not wait for it.
+    """A cluster that we are part of while entered. It starts in a thread beside slow imports.
 
     address   of a running cluster, as `ray.init` takes it; None starts one on this machine
 
@@ -53,7 +53,7 @@ class Cluster:
         self._thread.start()
         return self
 
-    def __exit__(self, *about: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._leave.set()
         self._thread.join(SECONDS_TO_LEAVE)
 
@@ -85,8 +85,8 @@ def worker_environment(empty: str) -> dict[str, Any]:
     """Ray's runtime_env: workers stand in a copy of the folder `empty`, on whichever node.
 
     Ray else puts the driver's folder first on their sys.path (`connect` in ray/_private/worker.py),
-    and a model.py there would be imported instead of our package. Paths they are given are
-    absolute: a relative one would mean another folder to them.
+    and a model.py there would be imported instead of our package. Paths sent to workers are
+    absolute: a relative one would mean another folder there.
     """
     caches = {name: os.path.abspath(os.environ[name]) for name in FORWARDED if os.environ.get(name)}
     path = f"{Path(__file__).parents[2]}{os.pathsep}${{PYTHONPATH}}"  # Ray puts in the node's own

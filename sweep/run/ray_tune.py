@@ -79,7 +79,7 @@ def run(
 
 
 def fit(trial: TrialConfig, nodes: list[dict[str, float]]) -> tuple[dict[str, float], int]:
-    """What one trial is given, and how many run at once on `nodes`: a trial stays on one node.
+    """The resources of one trial, and how many trials run at once: each stays on one of `nodes`.
 
     Raises SweepError if none fits on any node.
     """
@@ -120,7 +120,7 @@ class _Bridge:
 
 
 class _Asker(Searcher):  # type: ignore[misc]
-    """Only asks: what is seen and how trials end goes through the Judge."""
+    """Asks the session for trials. Evaluations and endings go through the Judge."""
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
             progress, usage = result["progress"], dict(result["usage"])
             stop = self._bridge.session.observe(ours, progress, usage).stop
         if stop:
-            # The ledger has it: Tune's word on how it ended is not asked for.
+            # The ledger has the ending; what Tune says of it is not used.
             del self._bridge.trials[trial.trial_id]
         return str(self.STOP if stop else self.CONTINUE)
 
@@ -184,7 +184,7 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
         trial.max_failures += self._bridge.spent_workers
 
     def _allow_for_spent_worker(self, controller: Any) -> None:
-        """Whoever is handed that worker loses it, once, which is no fault of its own."""
+        """The next trial on that worker loses it once, which must not count against the trial."""
         self._bridge.spent_workers += 1
         for trial in controller.get_live_trials():
             trial.max_failures += 1
@@ -196,7 +196,10 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
 
 
 class _Watch(tune.Stopper):  # type: ignore[misc]
-    """Asked once a step. Not a callback: given one, Tune imports mlflow to count its users."""
+    """Raises Interrupted between steps. Tune asks it once a step.
+
+    Not a callback: as soon as there is one, Tune imports mlflow to count its users.
+    """
 
     def __init__(self, interrupt: Interrupt) -> None:
         self._interrupt = interrupt

@@ -30,10 +30,10 @@ class Meter:
         """
         wall, cpu = time.monotonic(), time.process_time()
         spent = max(wall - self._wall, 1e-9)
-        found = {"cpu_percent": 100 * (cpu - self._cpu) / spent, **_memory(), **_gpu()}
+        usage = {"cpu_percent": 100 * (cpu - self._cpu) / spent, **_memory(), **_gpu()}
         self._wall, self._cpu = wall, cpu
         _forget_gpu_peak()
-        return {name: round(value, 1) for name, value in found.items()}
+        return {name: round(value, 1) for name, value in usage.items()}
 
 
 def _forget_gpu_peak() -> None:
@@ -54,7 +54,7 @@ def _memory() -> dict[str, float]:
 
 
 def _torch_with_gpu() -> Any:
-    """torch, where this process uses a GPU: never imported for the asking."""
+    """torch, if this process already uses a GPU with it; else None, and nothing is imported."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch
@@ -65,11 +65,11 @@ def _gpu() -> dict[str, float]:
     torch = _torch_with_gpu()
     if torch is None:
         return {}
-    found = {"gpu_memory_peak_megabytes": torch.cuda.max_memory_reserved() / MEGABYTE}
+    usage = {"gpu_memory_peak_megabytes": torch.cuda.max_memory_reserved() / MEGABYTE}
     uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
     with suppress(OSError, AttributeError):  # no driver library, or one without these functions
-        found |= asked_of_driver(ctypes.CDLL("libnvidia-ml.so.1"), uuid)
-    return found
+        usage |= asked_of_driver(ctypes.CDLL("libnvidia-ml.so.1"), uuid)
+    return usage
 
 
 class _Utilization(ctypes.Structure):
@@ -81,14 +81,14 @@ class _Memory(ctypes.Structure):
 
 
 def asked_of_driver(nvml: Any, uuid: str) -> dict[str, float]:
-    """What NVIDIA's driver says of a GPU; nothing of what it refuses to say (NVML, nvml.h)."""
+    """Use and memory of a GPU from NVIDIA's driver, less what it refuses to say (NVML, nvml.h)."""
     device, busy, memory = ctypes.c_void_p(), _Utilization(), _Memory()
-    found: dict[str, float] = {}
+    usage: dict[str, float] = {}
     if nvml.nvmlInit_v2():
-        return found
+        return usage
     if not nvml.nvmlDeviceGetHandleByUUID(os.fsencode(uuid), ctypes.byref(device)):
         if not nvml.nvmlDeviceGetUtilizationRates(device, ctypes.byref(busy)):
-            found["gpu_percent"] = float(busy.gpu)
+            usage["gpu_percent"] = float(busy.gpu)
         if not nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)):
-            found["gpu_memory_megabytes"] = memory.used / MEGABYTE
-    return found
+            usage["gpu_memory_megabytes"] = memory.used / MEGABYTE
+    return usage

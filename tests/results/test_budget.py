@@ -32,7 +32,7 @@ from sweep.results.budget import (
     spending,
     spent,
 )
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
@@ -46,9 +46,9 @@ Open = Callable[[Space], Session]
 UNSPENT = Spent(0, 0, 0, math.inf)
 
 
-def run(session: Session, folder: Path, train: local_runner.Train = fake_train) -> View:
+def run(session: Session, folder: Path, train: local.Train = fake_train) -> View:
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder, interrupt)
+        local.run(session, train, folder, interrupt)
     return session.journal.view
 
 

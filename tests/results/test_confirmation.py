@@ -31,7 +31,7 @@ from sweep.results.confirmation_report import (
     verdict,
 )
 from sweep.results.significance import Mean
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.enqueue import SEEDS_ON, seed
 from sweep.session.ledger import open_storage
@@ -52,9 +52,9 @@ def space(tmp_path: Path) -> Space:
     return make_space(tmp_path, SIX_RECIPES)
 
 
-def drive(session: Session, folder: Path, train: local_runner.Train = noisy_train) -> View:
+def drive(session: Session, folder: Path, train: local.Train = noisy_train) -> View:
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder / "trials", interrupt)
+        local.run(session, train, folder / "trials", interrupt)
     return session.journal.view
 
 
@@ -80,7 +80,7 @@ class Sweep:
     def __call__(
         self,
         plan: ConfirmationPlan,
-        train: local_runner.Train = noisy_train,
+        train: local.Train = noisy_train,
         budget: BudgetConfig | None = None,
         driver: Callable[[Session, Path], object] | None = None,
     ) -> Session:

@@ -24,7 +24,7 @@ from sweep.results.efficiency_report import (
     figures_of,
     noise_of,
 )
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.session import Session
 from sweep.space.space import Space
@@ -44,9 +44,9 @@ baseline: {multiples: [1, 2, 4, 8]}
 """
 
 
-def finished(session: Session, folder: Path, train: local_runner.Train = fake_train) -> View:
+def finished(session: Session, folder: Path, train: local.Train = fake_train) -> View:
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder, interrupt)
+        local.run(session, train, folder, interrupt)
     session.close(End(Ending.TRIALS_SPENT))
     return session.journal.view
 

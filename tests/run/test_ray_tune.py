@@ -21,7 +21,7 @@ from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_events
 from sweep.records import End, Ending, Outcome, Trial
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.session import Session
@@ -78,14 +78,14 @@ def ray_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def run_on_ray(tmp_path: Path, ray_cluster: Cluster) -> Callable[..., Session]:
-    def run(train: local_runner.Train, *overrides: str) -> Session:
-        from sweep.run import ray_tune as ray_runner
+    def run(train: local.Train, *overrides: str) -> Session:
+        from sweep.run import ray_tune
 
         space = make_space(tmp_path, SPACE, *overrides)
         (tmp_path / "ray").mkdir()
         session = session_in(tmp_path / "ray", space, open_storage(None))
         with Interrupt() as interrupt:
-            ray_runner.run(session, train, tmp_path / "ray" / "trials", interrupt, ray_cluster)
+            ray_tune.run(session, train, tmp_path / "ray" / "trials", interrupt, ray_cluster)
         session.close(End(Ending.TRIALS_SPENT))
         return session
 
@@ -99,7 +99,7 @@ def test_ray_and_a_plain_loop_find_the_same_trials_and_outcomes(
     space = make_space(tmp_path, SPACE)
     loop = session_in(tmp_path / "loop", space, open_storage(None))
     with Interrupt() as interrupt:
-        local_runner.run(loop, fake_train, tmp_path / "loop" / "trials", interrupt)
+        local.run(loop, fake_train, tmp_path / "loop" / "trials", interrupt)
     loop.close(End(Ending.TRIALS_SPENT))
 
     ray = run_on_ray(fake_train, "trial.max_concurrent=1")

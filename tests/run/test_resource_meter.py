@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweep.run import resource_meter as usage
+from sweep.run import resource_meter
 from sweep.run.resource_meter import Meter, asked_of_driver
 
 
@@ -45,11 +45,11 @@ class Driver:
         return self._code("device")
 
     def nvmlDeviceGetUtilizationRates(self, device: Any, rates: Any) -> int:
-        ctypes.cast(rates, ctypes.POINTER(usage._Utilization)).contents.gpu = 83
+        ctypes.cast(rates, ctypes.POINTER(resource_meter._Utilization)).contents.gpu = 83
         return self._code("rates")
 
     def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int:
-        ctypes.cast(memory, ctypes.POINTER(usage._Memory)).contents.used = 5_000_000_000
+        ctypes.cast(memory, ctypes.POINTER(resource_meter._Memory)).contents.used = 5_000_000_000
         return self._code("memory")
 
 

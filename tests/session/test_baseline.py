@@ -19,7 +19,7 @@ from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import Journal
 from sweep.records import BaselineRun, End, Ending, Role
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.baseline_cache import BaselineCache
 from sweep.session.ledger import open_storage
@@ -36,7 +36,7 @@ def sweep(
     folder: Path,
     space: Space,
     cache: BaselineCache | None = None,
-    train: local_runner.Train = fake_train,
+    train: local.Train = fake_train,
 ) -> Session:
     folder.mkdir()
     journal, storage = Journal(folder / JOURNAL), open_storage(None)
@@ -44,7 +44,7 @@ def sweep(
     journal.append("sweep", train_tokens=space.train_tokens, **about)
     session = Session(space, Searching.open(storage, space), journal, cache=cache)
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder / "trials", interrupt)
+        local.run(session, train, folder / "trials", interrupt)
     session.close(End(Ending.TRIALS_SPENT))
     return session
 

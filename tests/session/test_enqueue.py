@@ -17,7 +17,7 @@ from model.config.config import Config
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.records import Ending, Outcome, Role
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.session import Session
 from sweep.space.constraint import violations
@@ -35,11 +35,9 @@ sampler: {name: tpe, startup_trials: 4}
 """
 
 
-def searched(
-    session: Session, folder: Path, train: local_runner.Train = fake_train
-) -> list[TrialView]:
+def searched(session: Session, folder: Path, train: local.Train = fake_train) -> list[TrialView]:
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder, interrupt)
+        local.run(session, train, folder, interrupt)
     return session.journal.view.searches()
 
 

@@ -19,7 +19,7 @@ from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_view
 from sweep.records import BaselinePoint, End, Ending, Outcome, Trial
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
@@ -32,9 +32,9 @@ from sweep.view import TrialView
 Open = Callable[[Space], Session]
 
 
-def run(session: Session, train: local_runner.Train, folder: Path) -> dict[str, TrialView]:
+def run(session: Session, train: local.Train, folder: Path) -> dict[str, TrialView]:
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder, interrupt)
+        local.run(session, train, folder, interrupt)
     return session.journal.view.trials
 
 
@@ -180,7 +180,7 @@ def test_a_continued_sweep_ends_as_one_that_never_stopped(
     class Vanish(BaseException):
         pass
 
-    def vanishing(after: int) -> local_runner.Train:
+    def vanishing(after: int) -> local.Train:
         countdown = iter(range(after))
 
         def train(config: Config, folder: Path) -> Iterator[Progress]:

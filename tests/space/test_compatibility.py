@@ -16,7 +16,7 @@ from model.progress import Progress
 from sweep.folder import JOURNAL
 from sweep.journal import read_view
 from sweep.records import Outcome
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
@@ -54,20 +54,20 @@ def edited(*edits: tuple[str, str]) -> str:
     return text
 
 
-def drive(folder: Path, space: Space, train: local_runner.Train = fake_train) -> View:
+def drive(folder: Path, space: Space, train: local.Train = fake_train) -> View:
     """One driver over a ledger in a file."""
     (folder / "run").mkdir(exist_ok=True)
     session = session_in(folder / "run", space, open_storage(folder / "run" / "study.db"))
     try:
         with Interrupt() as interrupt:
-            local_runner.run(session, train, folder / "run" / "trials", interrupt)
+            local.run(session, train, folder / "run" / "trials", interrupt)
         session.close(session.end)
     except Vanish:
         session.journal.close()
     return session.journal.view
 
 
-def vanishing(name: str) -> local_runner.Train:
+def vanishing(name: str) -> local.Train:
     def train(config: Config, folder: Path) -> Iterator[Progress]:
         for progress in fake_train(config, folder):
             yield progress

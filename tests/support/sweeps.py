@@ -13,7 +13,7 @@ from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.roles import Searching
 from sweep.session.session import Session
@@ -80,8 +80,8 @@ def session_in(
         raise
 
 
-def finished(session: Session, train: local_runner.Train, folder: Path) -> View:
+def finished(session: Session, train: local.Train, folder: Path) -> View:
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder, interrupt)
+        local.run(session, train, folder, interrupt)
     session.close(End(Ending.TRIALS_SPENT))
     return session.journal.view

@@ -22,13 +22,13 @@ from sweep.errors import UNREACHABLE, SweepError
 from sweep.folder import JOURNAL, TRACKING_LOG
 from sweep.journal import read_events, read_view
 from sweep.records import End, Ending
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.driver import Job, Options, search
 from sweep.run.driver import drive as drive_job
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.space.space import Space
-from sweep.tracking import process as publisher
+from sweep.tracking import process
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 
@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 def drive(folder: Path, space: Space) -> None:
     session = session_in(folder, space, open_storage(None))
     with Interrupt() as interrupt:
-        local_runner.run(session, fake_train, folder / "trials", interrupt)
+        local.run(session, fake_train, folder / "trials", interrupt)
     session.close(End(Ending.TRIALS_SPENT))
 
 
@@ -91,7 +91,7 @@ def test_a_server_down_at_first_then_killed_and_restarted_loses_and_doubles_noth
                 assert go_on.wait(600)
         session.close(End(Ending.TRIALS_SPENT))
 
-    process = publisher.start(folder)  # nothing listens yet
+    publishing = process.start(folder)  # nothing listens yet
     sweep = threading.Thread(target=run)
     sweep.start()
     assert half.wait(600)
@@ -102,7 +102,7 @@ def test_a_server_down_at_first_then_killed_and_restarted_loses_and_doubles_noth
     sweep.join()
     server.start()
 
-    assert publisher.finish(process, seconds=None), (folder / TRACKING_LOG).read_text()
+    assert process.finish(publishing, seconds=None), (folder / TRACKING_LOG).read_text()
     assert_all_there_once(folder, server)
 
 
@@ -150,7 +150,7 @@ def test_a_second_store_gets_all_of_it_and_the_first_keeps_its_cursor(
     drive(folder, space)
     server.start()
     mlflow_process.publish(folder, server.uri, "")
-    first = publisher.cursor_path(folder, server.uri)
+    first = process.cursor_path(folder, server.uri)
     before = first.read_text()
     other = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'other.db')}"
 
@@ -159,7 +159,7 @@ def test_a_second_store_gets_all_of_it_and_the_first_keeps_its_cursor(
         assert done.exit_code == 0, done.output
 
     assert first.read_text() == before
-    assert publisher.cursor_path(folder, other) != first
+    assert process.cursor_path(folder, other) != first
     import sqlite3
 
     with sqlite3.connect(tmp_path / "other.db") as database:

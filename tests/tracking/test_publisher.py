@@ -25,11 +25,11 @@ from sweeps import make_space, session_in
 from sweep.folder import CURSOR, JOURNAL
 from sweep.journal import Journal, read_view
 from sweep.records import End, Ending
-from sweep.run import local as local_runner
+from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.space.space import Space
-from sweep.tracking import process as publisher
+from sweep.tracking import process
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mlflow")]
 
@@ -43,18 +43,18 @@ def folder(tmp_path: Path, empty_store: Path) -> Path:
 
 
 def drive(
-    folder: Path, space: Space, train: local_runner.Train, ending: Ending = Ending.TRIALS_SPENT
+    folder: Path, space: Space, train: local.Train, ending: Ending = Ending.TRIALS_SPENT
 ) -> None:
     session = session_in(folder, space, open_storage(None))
     with Interrupt() as interrupt:
-        local_runner.run(session, train, folder / "trials", interrupt)
+        local.run(session, train, folder / "trials", interrupt)
     session.close(End(Ending.TRIALS_SPENT))
 
 
 def publish_in_a_process(folder: Path) -> None:
     """Start the publisher as a driver does, and end it as a driver does."""
-    process = publisher.start(folder)
-    assert publisher.finish(process, seconds=None), (folder / "tracking.log").read_text()
+    publishing = process.start(folder)
+    assert process.finish(publishing, seconds=None), (folder / "tracking.log").read_text()
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class MLflow:
         self.process = process
 
     def publish(self, folder: Path) -> None:
-        uri = publisher.store_uri(folder.parent)
-        self.process.publish(folder, uri, publisher.artifact_root(folder.parent, uri))
+        uri = process.store_uri(folder.parent)
+        self.process.publish(folder, uri, process.artifact_root(folder.parent, uri))
 
     def store(self, folder: Path) -> Store:
-        runs = self.process.runs(publisher.store_uri(folder.parent))
+        runs = self.process.runs(process.store_uri(folder.parent))
         return Store({run["tags"]["sweep.trial"]: run for run in runs}, len(runs))
 
 
@@ -194,11 +194,11 @@ def test_the_best_network_is_a_model_that_writes_text_and_gives_losses(
     """Loaded in a process that has only what was logged, and no pickle among it."""
     fixed = {name: value for name, value in small.items() if name != "train.epochs"}
     text = yaml.safe_dump({"name": "fake", "search": {"train.epochs": [2, 3]}, "fixed": fixed})
-    drive(folder, make_space(tmp_path, text, "budget.trials=2"), local_runner.shared_trainer)
+    drive(folder, make_space(tmp_path, text, "budget.trials=2"), local.shared_trainer)
 
     mlflow.publish(folder)
 
-    uri = publisher.store_uri(folder.parent)
+    uri = process.store_uri(folder.parent)
     model = mlflow.store(folder).runs["sweep"]["tags"]["sweep.model"]
     code = """
 import json, sys, mlflow, pandas
@@ -297,7 +297,7 @@ def test_a_store_that_is_away_costs_the_points_nothing(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("SWEEP_DRAIN_SECONDS", "1")
 
-    assert not publisher.finish(publisher.start(folder), seconds=None)
+    assert not process.finish(process.start(folder), seconds=None)
     assert "did not take it" in (folder / "tracking.log").read_text()
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -312,9 +312,9 @@ def test_two_sweeps_that_begin_together_share_a_fresh_store(folder: Path, space:
     for each in (folder, other):
         drive(each, space, fake_train)
 
-    both = [publisher.start(each) for each in (folder, other)]
+    both = [process.start(each) for each in (folder, other)]
 
-    assert [publisher.finish(process, seconds=None) for process in both] == [True, True]
+    assert [process.finish(publishing, seconds=None) for publishing in both] == [True, True]
 
 
 def test_runs_that_somebody_deleted_are_made_again(
@@ -325,7 +325,7 @@ def test_runs_that_somebody_deleted_are_made_again(
     before = mlflow.store(folder)
     gone = [before.runs["sweep"]["id"], before.runs["0003"]["id"]]
     delete = "import mlflow; [mlflow.MlflowClient(uri).delete_run(run) for run in runs]"
-    mlflow.process.run(delete, uri=publisher.store_uri(folder.parent), runs=gone)
+    mlflow.process.run(delete, uri=process.store_uri(folder.parent), runs=gone)
 
     journal = Journal(folder / JOURNAL)
     journal.append("end", reason="budget spent")
@@ -372,8 +372,8 @@ def test_without_a_place_for_artifacts_nothing_is_shown_as_running_that_is_not(
     journal.append("trial", trial="0000", role="search", searched={}, settings={})
     journal.close()
 
-    for how in (publisher.FOLLOW, publisher.ONCE):
-        assert not publisher.finish(publisher.start(folder, how=how), seconds=None)
+    for how in (process.FOLLOW, process.ONCE):
+        assert not process.finish(process.start(folder, how=how), seconds=None)
 
         runs = mlflow.store(folder).runs.values()
         assert {run["status"] for run in runs} == {"KILLED"}
@@ -466,5 +466,5 @@ def answer(url: str, server: subprocess.Popen[str]) -> dict[str, Any]:
 def listeners(port: int) -> set[str]:
     """Addresses on which somebody listens at `port`, from the kernel's table."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    local = [row[1].split(":") for row in rows if row[3] == "0A"]
-    return {address for address, number in local if int(number, 16) == port}
+    listening = [row[1].split(":") for row in rows if row[3] == "0A"]
+    return {address for address, number in listening if int(number, 16) == port}

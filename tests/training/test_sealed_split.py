@@ -10,7 +10,7 @@ import pytest
 from model.config.config import Config
 from model.config.setting import ConfigError
 from model.data.batches import open_table
-from model.training import sealed_split as sealed
+from model.training import sealed_split
 from model.training.train import train
 
 
@@ -32,11 +32,11 @@ def test_what_is_evaluated_is_what_the_run_was_judged_by(
     """With the validation tokens in the place of the test tokens, the loss is the run's own."""
     config = Config.from_settings({**small, **how})
     last = list(train(config, tmp_path / "run"))[-1]
-    true_loss = sealed.evaluate_on_test(tmp_path / "run").loss
+    true_loss = sealed_split.evaluate_on_test(tmp_path / "run").loss
     table = open_table(config.data)
 
-    monkeypatch.setattr(sealed, "open_table", lambda data: replace(table, test=table.val))
-    found = sealed.evaluate_on_test(tmp_path / "run")
+    monkeypatch.setattr(sealed_split, "open_table", lambda data: replace(table, test=table.val))
+    found = sealed_split.evaluate_on_test(tmp_path / "run")
 
     assert found.loss == pytest.approx(last.val_loss, rel=1e-6)
     assert found.standard_error == pytest.approx(last.val_loss_error, rel=1e-6)
@@ -49,7 +49,7 @@ def test_a_run_that_has_not_ended_is_refused(small: dict[str, object], tmp_path:
     progress.close()
 
     with pytest.raises(ConfigError, match="holds no run that has ended"):
-        sealed.evaluate_on_test(tmp_path / "run")
+        sealed_split.evaluate_on_test(tmp_path / "run")
 
 
 def test_averaged_probabilities_are_refused(small: dict[str, object], tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_averaged_probabilities_are_refused(small: dict[str, object], tmp_path: 
     list(train(Config.from_settings({**small, **how}), tmp_path / "run"))
 
     with pytest.raises(ConfigError, match="kept of the validation split alone"):
-        sealed.evaluate_on_test(tmp_path / "run")
+        sealed_split.evaluate_on_test(tmp_path / "run")
 
 
 def test_data_without_a_test_split_has_nothing_to_look_at(
@@ -66,4 +66,4 @@ def test_data_without_a_test_split_has_nothing_to_look_at(
     list(train(Config.from_settings({**small, "data.test_tokens": 0}), tmp_path / "run"))
 
     with pytest.raises(ConfigError, match="its data has no test split, so nothing is sealed"):
-        sealed.evaluate_on_test(tmp_path / "run")
+        sealed_split.evaluate_on_test(tmp_path / "run")
