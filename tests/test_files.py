@@ -1,7 +1,8 @@
-"""Who holds a file locked, asked by others."""
+"""Files that are there whole or not at all, and who holds one locked, asked by others."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,29 @@ def test_a_run_folder_that_cannot_be_locked_is_explained(tmp_path: Path) -> None
         run_folder.locked(tmp_path),
     ):
         pass
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_old_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut may leave the new name with nothing in it."""
+    path, steps = tmp_path / "id", []
+    sync, replace = os.fsync, os.replace
+
+    def note_sync(descriptor: int) -> None:
+        steps.append(("on the disk", os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        sync(descriptor)
+
+    def note_replace(part: Path, whole: Path) -> None:
+        steps.append(("in its place", part.stat().st_ino, part.stat().st_size))
+        replace(part, whole)
+
+    monkeypatch.setattr("model.files.os.fsync", note_sync)
+    monkeypatch.setattr("model.files.os.replace", note_replace)
+
+    files.write_text(path, "twelve bytes")
+
+    inode = path.stat().st_ino
+    assert steps == [("on the disk", inode, 12), ("in its place", inode, 12)]
+    assert path.read_text() == "twelve bytes"
+    assert not files.part_of(path).exists()

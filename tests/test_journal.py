@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from sweeps import finished
 
 from sweep.folder import JOURNAL
-from sweep.journal import Journal, read_view
+from sweep.journal import Journal, read_events, read_view
 from sweep.session.ledger import Ledger
 from sweep.session.session import Session
 from sweep.space.space import Space
@@ -57,6 +57,23 @@ def test_infinities_of_any_depth_become_null(tmp_path: Path) -> None:
 
     event = strict((tmp_path / JOURNAL).read_text())
     assert (event["losses"], event["usage"]) == ([None, 3.0], {"gpu": None})
+
+
+def test_what_an_observation_always_has_is_nan_again_and_what_it_may_lack_stays_none(
+    tmp_path: Path,
+) -> None:
+    """An EMA that there is not is no EMA that diverged."""
+    always = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
+    journal = Journal(tmp_path / JOURNAL)
+    journal.append("trial", trial="0000", role="search", searched={}, settings={})
+    journal.append("observation", trial="0000", ema_loss=None, **dict.fromkeys(always, math.inf))
+    journal.append("confirmed", mean=math.inf)
+    journal.close()
+
+    _, (seen, _), (confirmed, _) = read_events(tmp_path / JOURNAL)
+
+    assert [name for name in always if not math.isnan(seen[name])] == []
+    assert (seen["ema_loss"], confirmed["mean"]) == (None, None)
 
 
 def test_the_journal_is_on_the_disk_when_the_ledger_is_told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model.config.config import Config
-from model.config.cost import trial_flops
+from model.config.cost import trial_cost, trial_flops
 from model.config.setting import ConfigError
 
 
@@ -28,6 +28,17 @@ def test_layers_that_are_replayed_cost_from_then_on() -> None:
     late, soon = (trial_flops({**replay, "gpt.replay_start": start}) for start in (0.75, 0.25))
 
     assert trial_flops({}) < late < soon
+
+
+def test_evaluating_each_average_costs_as_much_again_and_training_nothing() -> None:
+    """The default has neither; an EMA is one average, that of the last epochs another."""
+    averages = [{}, {"train.ema_epochs": 0.5}, {"train.ema_epochs": 0.5, "train.average_last": 1}]
+
+    plain, one, two = (trial_cost(settings) for settings in averages)
+
+    assert one.evaluation_flops == pytest.approx(2 * plain.evaluation_flops)
+    assert two.evaluation_flops == pytest.approx(3 * plain.evaluation_flops)
+    assert plain.flops == one.flops == two.flops
 
 
 def test_what_cannot_be_trained_has_no_cost() -> None:

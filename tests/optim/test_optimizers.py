@@ -379,6 +379,7 @@ def test_betas_of_a_kind_reach_every_optimizer_that_has_them(name: str) -> None:
         ("x1:0.9:0.9", "there is no kind 'x1', only embedding, head"),
         ("x0:0.9", "an entry is a kind and two numbers from 0 to below 1"),
         ("x0:0.9:1.5", "an entry is a kind and two numbers"),
+        ("x0:1:0.9", "an entry is a kind and two numbers"),  # a mean that takes nothing in
         ("x0:0.9:0.9,x0:0.8:0.8", "x0 is there twice"),
     ],
 )

@@ -17,12 +17,18 @@ from model.training.evaluate import HeldOut, evaluate
 from model.training.train import train
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "schedule_free"])
-def test_documents_are_scored_by_the_weights_that_the_run_evaluates(
-    optimizer: str, small: dict[str, object], tmp_path: Path
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"optim.name": "schedule_free"}, {"gpt.replay_passes": 1, "gpt.layers": 5}],
+    ids=["plain", "schedule_free", "replay"],
+)
+def test_documents_are_scored_by_the_network_that_the_run_evaluates(
+    settings: dict[str, object], small: dict[str, object], tmp_path: Path
 ) -> None:
-    """schedule_free evaluates an average of its weights, not those it takes gradients at."""
-    config = Config.from_settings({**small, "optim.name": optimizer, "optim.lr": 0.02})
+    """schedule_free evaluates an average of its weights, not those it takes gradients at; a network
+    that replays layers ends with them replayed.
+    """
+    config = Config.from_settings({**small, "optim.lr": 0.02, **settings})
     list(train(config, tmp_path / "run"))
     table = open_table(config.data)
     export.save(tmp_path / "run", tmp_path / "saved")

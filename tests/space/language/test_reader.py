@@ -220,6 +220,14 @@ def test_a_section_by_its_old_name_is_refused_with_the_new_one(tmp_path: Path) -
     assert found == ["line 2: reference: is called baseline now"]
 
 
+def test_a_searched_budget_need_not_tell_peers_apart_where_nothing_is_pruned(
+    tmp_path: Path,
+) -> None:
+    text = "search: {data.train_tokens: [32K, 64K]}\nprune: {rule: none, peers: []}"
+
+    assert make_space(tmp_path, text).prune.peers == ()
+
+
 def test_a_space_with_everything_fixed_has_nothing_to_search(tmp_path: Path) -> None:
     found = problems(tmp_path, "search: {train.epochs: [1, 2]}", "train.epochs=2")
 

@@ -1,0 +1,53 @@
+"""What the surface proposes next, where that can be said by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.config.cost import trial_flops
+from sweep.search.acquisition import Seen, propose
+from sweep.space.hyperparameter import Choice, Hyperparameter
+from sweep.space.settings import SamplerConfig
+from sweep.space.space import Space
+
+EPOCHS = (1, 2, 4, 8, 16, 32, 64)
+SAMPLER = SamplerConfig(name="surface", explore=0.0, cost_weight=0.0, expect=False)
+SPACE = Space("line", (Hyperparameter("train.epochs", Choice(EPOCHS)),), sampler=SAMPLER)
+
+
+def proposed(*seen: Seen) -> int:
+    point = propose(SPACE, seen, np.random.default_rng(0))
+    assert point is not None
+    epochs = point["train.epochs"]
+    assert isinstance(epochs, int)
+    return epochs
+
+
+def after(epochs: int, loss: float | None, running: bool = False) -> Seen:
+    return Seen({"train.epochs": epochs}, loss, running)
+
+
+def test_a_trial_that_was_stopped_speaks_against_its_place_and_a_running_one_does_not() -> None:
+    """Losses fall by half a nat with each doubling, as far as trials have ended."""
+    ended = [after(1, 4.5), after(2, 4.0), after(4, 3.5)]
+
+    assert proposed(*ended, after(32, None)) < 32
+    assert proposed(*ended, after(32, None, running=True)) == 64
+
+
+def test_random_proposals_are_drawn_in_inverse_proportion_to_their_cost() -> None:
+    """Of 1 and 4 epochs, four in five are of 1; with half the weight, two in three."""
+    line = (Hyperparameter("train.epochs", Choice((1, 4))),)
+    once, four = (trial_flops({"train.epochs": epochs}) for epochs in (1, 4))
+    assert four == pytest.approx(4 * once)
+
+    for weight, share in ((1.0, 4 / 5), (0.5, 2 / 3), (0.0, 1 / 2)):
+        sampler = replace(SAMPLER, explore=1.0, cost_weight=weight)
+        space, rng = replace(SPACE, hyperparameters=line, sampler=sampler), np.random.default_rng(1)
+        points = [propose(space, [], rng) or {} for _ in range(600)]
+        drawn = Counter(point["train.epochs"] for point in points)
+        assert drawn[1] / 600 == pytest.approx(share, abs=0.06)
