@@ -74,7 +74,10 @@ class TrialView:
 
 @dataclass
 class View:
-    """A sweep as its journal tells it; console, status, report and MLflow all read this."""
+    """The state of a sweep after the events of its journal.
+
+    Console, status, report and MLflow all read it.
+    """
 
     trials: dict[str, TrialView] = field(default_factory=dict)
     header: Event = field(default_factory=dict)

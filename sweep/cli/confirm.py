@@ -1,4 +1,4 @@
-"""`sweep confirm`: the winner, run again until it can be believed."""
+"""`sweep confirm`: the best trials, run again with fresh seeds."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _budget(words: tuple[str, ...]) -> BudgetConfig:
     limits = {key: SWEEP_SETTINGS[f"budget.{key}"] for key in LIMITS}
     pairs, problems = read_overrides(words, limits, "--budget")
     if problems:
-        known = ", ".join(LIMITS)
-        raise SweepError("--budget is not understood", problems, hint=f"KEY is one of {known}.")
+        keys = ", ".join(LIMITS)
+        raise SweepError("--budget is not understood", problems, hint=f"KEY is one of {keys}.")
     settings: dict[str, Any] = {"trials": ANY, **dict(pairs)}
     return BudgetConfig(**settings)

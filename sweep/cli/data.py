@@ -155,7 +155,7 @@ def score(run: Path, source: str, as_json: bool, out: Path, **options: str | Non
 
 
 def _settings(source: str, options: Mapping[str, str | None]) -> dict[str, str]:
-    """What is given on the command line as settings, text as typed."""
+    """The command line's options as settings; values are text as typed."""
     settings = dict(FINEWEB) if source == "fineweb" else {}
     settings |= {f"data.{key}": value for key, value in options.items() if value is not None}
     settings["data.path"] = NAMED.get(source, source)
@@ -305,8 +305,8 @@ def describe_table(path: Path, recorded: Mapping[str, Any], settings: Mapping[st
 def describe_splits(table: TokenTable) -> str:
     """The sizes of the splits in a line, and what it means if none is for testing."""
     sizes = [f"{name} {table.recorded['tokens'][name]:,}" for name in ("train", "val", "test")]
-    told = f"tokens: {', '.join(sizes)}"
-    return told if len(table.test) else f"{told}; {NOTHING_SEALED}"
+    text = f"tokens: {', '.join(sizes)}"
+    return text if len(table.test) else f"{text}; {NOTHING_SEALED}"
 
 
 def _line(name: str, text: str) -> str:

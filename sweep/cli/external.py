@@ -54,7 +54,7 @@ def import_(
 
 
 def _publish(folder: Path, sweep: str) -> None:
-    """Show them in the store that has the sweep; what fails is said, the folder has them."""
+    """Send the imported runs to the sweep's store; print why if it does not take them."""
     from sweep.results.external import read_kept
     from sweep.tracking.external import publish_kept
     from sweep.tracking.process import store_uri

@@ -35,7 +35,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
     from sweep.tracking import process
 
     folder = run_folder(folder, runs)
-    read_view(folder / JOURNAL)  # a damaged one is no fault of the store
+    read_view(folder / JOURNAL)  # a damaged journal must not look like a fault of the store
     uri = uri or process.store_uri(folder.parent)
     shown = process.without_password(uri)
     if files.is_locked(process.lock_path(folder, uri)):
@@ -45,7 +45,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
             code=REFUSED_TO_CONTINUE,
         )
     log = folder / TRACKING_LOG
-    said_before = log.stat().st_size if log.exists() else 0
+    logged_before = log.stat().st_size if log.exists() else 0
     publishing = process.start(folder, uri, process.ONCE)
     try:
         complete = process.finish(publishing, seconds=None)
@@ -55,7 +55,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
     if not complete:
         raise SweepError(
             f"MLflow at {shown} did not take all of {folder}",
-            [_last_line(log, said_before)],
+            [_last_line(log, logged_before)],
             hint="What it took stays; the same command sends the rest.",
             code=UNREACHABLE,
         )
@@ -63,8 +63,8 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
 
 
 def _last_line(log: Path, begin: int) -> str:
-    """The last that was said from byte `begin` on."""
+    """The last line of `log` from byte `begin` on; rather one of what the store did not take."""
     text = log.read_bytes()[begin:].decode(errors="replace") if log.exists() else ""
     lines = text.splitlines()
-    said = [line for line in lines if "did not take" in line]
-    return (said or lines or ["nothing was said"])[-1]
+    refusals = [line for line in lines if "did not take" in line]
+    return (refusals or lines or ["nothing was said"])[-1]

@@ -46,7 +46,7 @@ def check(space: Path, overrides: tuple[str, ...]) -> None:
 
 
 def say_notes(space: Space) -> None:
-    """What the file says in vain, so that nothing is dropped unseen."""
+    """Print what in the file has no effect, so that nothing is dropped unseen."""
     for note in space.notes:
         click.echo(f"note: {note}", err=True)
 
@@ -109,19 +109,19 @@ def plan(
     from sweep.space import speed
 
     checked = read_space(space, overrides)
-    found = planning.plan(checked)
+    planned = planning.plan(checked)
     if measure:
-        named = {row.label: row.settings for row in found.rows}
+        named = {row.label: row.settings for row in planned.rows}
         try:
-            known = speed.measured([named["cheapest"], named["median"], named["dearest"]])
+            trial_speed = speed.measured([named["cheapest"], named["median"], named["dearest"]])
         except ConfigError as error:
             raise SweepError("cannot measure", error.problems) from None
     else:
-        known = speed.stated(_rate(rate)) if rate else speed.assumed()
+        trial_speed = speed.stated(_rate(rate)) if rate else speed.assumed()
     if as_json:
-        print_json(planning.as_data(found, known))
+        print_json(planning.as_data(planned, trial_speed))
     else:
-        click.echo(describe_plan(checked, found, known, workers))
+        click.echo(describe_plan(checked, planned, trial_speed, workers))
 
 
 def _rate(text: str) -> float:
@@ -140,37 +140,37 @@ def _name(file: Path) -> str:
     return letters.lstrip("._-") or "space"
 
 
-def describe_plan(space: Space, found: Plan, speed: Speed, workers: int) -> str:
+def describe_plan(space: Space, plan: Plan, speed: Speed, workers: int) -> str:
     """What will be run, what single trials and all of them take, and what that rests on."""
     return "\n\n".join(
-        [_headline(space, found), _points(found, speed), _totals(found, speed, workers)]
+        [_headline(space, plan), _points(plan, speed), _totals(plan, speed, workers)]
     )
 
 
-def _headline(space: Space, found: Plan) -> str:
-    seeds = f", {found.seeds} seeds each" if found.seeds > 1 else ""
-    runs = len(found.baseline)
+def _headline(space: Space, plan: Plan) -> str:
+    seeds = f", {plan.seeds} seeds each" if plan.seeds > 1 else ""
+    runs = len(plan.baseline)
     multiples = ", ".join(f"{multiple}x" for multiple in space.baseline.multiples)
     lines = [
-        f"{space.name}: {found.trials} trials{seeds} over {', '.join(space.searched)}",
+        f"{space.name}: {plan.trials} trials{seeds} over {', '.join(space.searched)}",
         f"plain baseline on {multiples} the data: {runs} runs" if runs else "no baseline to train",
     ]
     if space.points:
         lines.append(f"tried first: {len(space.points)} of its own points")
-    if found.infeasible:
+    if plan.infeasible:
         broken = ", ".join(map(str, space.constraints))
-        lines.append(f"{found.infeasible:.0%} of random proposals break {broken}: replaced, free")
-    if found.untrainable:
-        lines.append(f"{found.untrainable:.0%} of random proposals cannot be trained: they fail")
+        lines.append(f"{plan.infeasible:.0%} of random proposals break {broken}: replaced, free")
+    if plan.untrainable:
+        lines.append(f"{plan.untrainable:.0%} of random proposals cannot be trained: they fail")
     return "\n".join(lines)
 
 
-def _points(found: Plan, speed: Speed) -> str:
+def _points(plan: Plan, speed: Speed) -> str:
     head = ["trial", "parameters", "in blocks", "steps", "tokens", "FLOPs", "memory", "time"]
     rows = [[*head, "with"]]
-    for row in found.rows:
+    for row in plan.rows:
         rows.append([row.label, *_cells(row.cost, speed), str(Proposal(row.searched))])
-    for label, cost in dict(found.baseline).items():  # seeds cost the same
+    for label, cost in dict(plan.baseline).items():  # seeds cost the same
         rows.append([f"baseline {label}", *_cells(cost, speed), ""])
     return table(rows)
 
@@ -187,11 +187,11 @@ def _cells(cost: Cost, speed: Speed) -> list[str]:
     ]
 
 
-def _totals(found: Plan, speed: Speed, workers: int) -> str:
+def _totals(plan: Plan, speed: Speed, workers: int) -> str:
     head = ["in all, expected", "tokens", "FLOPs", "time, one by one"]
     many = [f"{workers} at a time"] if workers > 1 else []
     rows = [[*head, *many]]
-    for part, spent in totals(found, speed).items():
+    for part, spent in totals(plan, speed).items():
         seconds = spent["seconds"]
         parallel = [time_text(seconds / workers)] if workers > 1 else []
         tokens, flops = count_text(spent["tokens"]), f"{spent['flops']:.2e}"
@@ -202,7 +202,7 @@ def _totals(found: Plan, speed: Speed, workers: int) -> str:
             table(rows),
             "",
             f"Time: {speed.source}{held}. Starting trials is not in it.",
-            f"Pruned: {found.assumption}.",
+            f"Pruned: {plan.assumption}.",
             "Memory: an estimate of weights, optimizer and activations, without the process; with "
             "train.precision auto as in fp32, of which bf16 takes about two thirds.",
         ]

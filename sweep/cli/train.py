@@ -1,4 +1,4 @@
-"""The verbs of the trainer alone: train, and what it can be told."""
+"""The verbs of the trainer alone: train, presets, settings."""
 
 from __future__ import annotations
 
@@ -133,11 +133,11 @@ def settings(name: str | None, as_json: bool) -> None:
     \b
       sweep settings optim
     """
-    known = {**SETTINGS, **SWEEP_SETTINGS}
-    shown = [s for s in known.values() if name in (None, s.name, s.name.partition(".")[0])]
+    every = {**SETTINGS, **SWEEP_SETTINGS}
+    shown = [s for s in every.values() if name in (None, s.name, s.name.partition(".")[0])]
     if not shown:
-        groups = {key.partition(".")[0] for key in known}
-        hint = did_you_mean(str(name), [*known, *groups])
+        groups = {key.partition(".")[0] for key in every}
+        hint = did_you_mean(str(name), [*every, *groups])
         raise SweepError(f"{name}: {renamed(str(name)) or f'no such setting{hint}'}")
     if as_json:
         click.echo(json.dumps([_setting_as_data(s) for s in shown], indent=2))
@@ -149,24 +149,24 @@ def settings(name: str | None, as_json: bool) -> None:
     click.echo(table([header, *([*map(str, _row(s))] for s in shown)]))
 
 
-def _row(about: Setting) -> tuple[str, str, str, str, str]:
+def _row(setting: Setting) -> tuple[str, str, str, str, str]:
     default = (
-        ",".join(map(str, about.default))
-        if isinstance(about.default, tuple)
-        else str(about.default)
+        ",".join(map(str, setting.default))
+        if isinstance(setting.default, tuple)
+        else str(setting.default)
     )
-    bounds = "list" if about.kind is tuple else about.bounds
-    return about.name, default or '""', about.unit, bounds, about.meaning
+    bounds = "list" if setting.kind is tuple else setting.bounds
+    return setting.name, default or '""', setting.unit, bounds, setting.meaning
 
 
-def _setting_as_data(about: Setting) -> dict[str, object]:
+def _setting_as_data(setting: Setting) -> dict[str, object]:
     return {
-        "name": about.name,
-        "type": about.kind.__name__,
-        "default": about.default,
-        "unit": about.unit,
-        "bounds": about.bounds,
-        "meaning": about.meaning,
+        "name": setting.name,
+        "type": setting.kind.__name__,
+        "default": setting.default,
+        "unit": setting.unit,
+        "bounds": setting.bounds,
+        "meaning": setting.meaning,
     }
 
 
@@ -253,32 +253,32 @@ def _line(cells: list[str], shown: list[str]) -> str:
     return "  ".join(padded)
 
 
-def preset_as_data(name: str, about: Preset) -> dict[str, Any]:
+def preset_as_data(name: str, recipe: Preset) -> dict[str, Any]:
     """One preset for --json; the size is that of the published run, with its vocabulary."""
-    config = Config.from_settings(about.settings)
+    config = Config.from_settings(recipe.settings)
     return {
         "name": name,
-        "parameters": parameters(config.gpt, about.vocabulary),
+        "parameters": parameters(config.gpt, recipe.vocabulary),
         "block_parameters": block_parameters(config.gpt),
-        "published": about.published,
+        "published": recipe.published,
         "layers": config.gpt.layers,
         "width": config.gpt.width,
         "heads": config.gpt.heads,
-        "vocabulary": about.vocabulary,
+        "vocabulary": recipe.vocabulary,
         "train_tokens": config.data.train_tokens,
         "epochs": config.train.epochs,
-        "reproduces": about.reproduces,
-        "source": about.source,
-        "notes": about.notes,
-        "settings": dict(about.settings),
+        "reproduces": recipe.reproduces,
+        "source": recipe.source,
+        "notes": recipe.notes,
+        "settings": dict(recipe.settings),
     }
 
 
 def preset_rows(presets: dict[str, Preset]) -> list[list[str]]:
     """`sweep presets` as a table, its heading first."""
     rows = [["preset", "parameters", "layers x width", "tokens", "reproduces", "source"]]
-    for name, about in presets.items():
-        data = preset_as_data(name, about)
+    for name, recipe in presets.items():
+        data = preset_as_data(name, recipe)
         rows.append(
             [
                 name,

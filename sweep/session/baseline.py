@@ -19,8 +19,8 @@ SETTLED = (Outcome.COMPLETE, Outcome.PRUNED)
 def curve(space: Space, view: View) -> dict[str, Any] | None:
     """Once every baseline run has ended, their losses become the curve to measure against.
 
-    A point that failed twice is left out; a table that is given needs no runs. None where there is
-    nothing new to say.
+    A point that failed twice is left out; a table from the space needs no runs. None if
+    runs are missing or the journal has the curve already.
     """
     points, table = baseline_points(space), space.baseline.table
     if view.baseline is not None:
@@ -80,5 +80,5 @@ def missing(
 
 
 def _work(point: BaselinePoint) -> float:
-    """How long a baseline point takes, up to a factor."""
+    """How long a baseline point takes, in units that are the same for all points."""
     return point.multiple * (1.0 if point.scale is None else point.scale)

@@ -30,11 +30,11 @@ class BaselineCache:
     def recall(self, settings: Mapping[str, Value]) -> float | None:
         """Validation loss that was measured with `settings`, or None. A damaged file is none."""
         try:
-            found = json.loads(self._path(settings).read_text())
-            loss = float(found["val_loss"])
+            record = json.loads(self._path(settings).read_text())
+            loss = float(record["val_loss"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return loss if found.get("identity") == self._identity(settings) else None
+        return loss if record.get("identity") == self._identity(settings) else None
 
     def remember(self, settings: Mapping[str, Value], val_loss: float) -> None:
         """Keep a measured loss, in nats per token. What is not finite or not pinned is not kept."""
@@ -42,18 +42,18 @@ class BaselineCache:
             return
         path = self._path(settings)
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = {"identity": self._identity(settings), "val_loss": val_loss}
+        record = {"identity": self._identity(settings), "val_loss": val_loss}
         with replaced(path) as beside:
-            beside.write_text(json.dumps(found, indent=1))
+            beside.write_text(json.dumps(record, indent=1))
 
     def _identity(self, settings: Mapping[str, Value]) -> dict[str, object]:
         every = dict(Config.from_settings(settings).settings())
         for name in ELSEWHERE:
             every.pop(name)
-        known: dict[str, object] = json.loads(
+        identity: dict[str, object] = json.loads(
             json.dumps({"format": FORMAT, "trainer": self.trainer, "settings": every})
         )
-        return known
+        return identity
 
     def _path(self, settings: Mapping[str, Value]) -> Path:
         text = json.dumps(self._identity(settings), sort_keys=True)

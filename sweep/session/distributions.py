@@ -30,7 +30,7 @@ def distribution(hp: Hyperparameter) -> BaseDistribution:
 def suggest(trial: optuna.Trial, hyperparameters: tuple[Hyperparameter, ...]) -> dict[str, Value]:
     """Values of the hyperparameters whose conditions hold, by setting."""
     chosen: dict[str, Any] = {}
-    about: dict[str, Any]
+    spacing: dict[str, Any]
     for hp in hyperparameters:
         if not hp.active(chosen):
             continue
@@ -39,10 +39,10 @@ def suggest(trial: optuna.Trial, hyperparameters: tuple[Hyperparameter, ...]) ->
             value = trial.suggest_categorical(hp.parameter, list(domain.values))
         elif domain.whole:
             low, high = int(domain.low), int(domain.high)
-            about = {"step": int(domain.step) or 1, "log": domain.log}
-            value = trial.suggest_int(hp.parameter, low, high, **about)
+            spacing = {"step": int(domain.step) or 1, "log": domain.log}
+            value = trial.suggest_int(hp.parameter, low, high, **spacing)
         else:
-            about = {"step": domain.step or None, "log": domain.log}
-            value = trial.suggest_float(hp.parameter, domain.low, domain.high, **about)
+            spacing = {"step": domain.step or None, "log": domain.log}
+            value = trial.suggest_float(hp.parameter, domain.low, domain.high, **spacing)
         chosen[hp.setting] = value
     return chosen

@@ -43,18 +43,18 @@ class Ledger:
         return len(self.trials())
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """What the study has, of these states or of all."""
+        """The study's trials in these states, or all of them."""
         trials: list[FrozenTrial] = self.study.get_trials(deepcopy=False, states=states or None)
         return trials
 
     def spent(self) -> int:
-        """Trials that count against the budget: failed ones told nothing about their settings."""
+        """Trials that count against the budget: failed ones taught nothing about their settings."""
         unspent = (TrialState.FAIL, TrialState.WAITING)
         trials = self.trials()
         return sum(t.state not in unspent and INFEASIBLE not in t.user_attrs for t in trials)
 
     def begin(self, live: optuna.Trial, searched: Mapping[str, Any]) -> Trial:
-        """Note what `live` is, if that is new, and expect reports of it."""
+        """Note the settings of `live`, unless they are noted, and expect its reports."""
         self._live[live.number] = live
         if live.user_attrs.get(SETTINGS_ATTR) != searched:
             live.set_user_attr(SETTINGS_ATTR, dict(searched))

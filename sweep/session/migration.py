@@ -1,4 +1,4 @@
-"""The search's study, told in the words of the space as it is now.
+"""The search's study, rewritten for the space as it is now.
 
 Optuna fixes the choices of a categorical parameter, and whether a range is logarithmic, when it
 first sees them. So a study of a space that grew is written anew, trial for trial with the same
@@ -32,28 +32,28 @@ def open_study(storage: BaseStorage, role: Role, space: Space) -> optuna.Study:
     """
     if role is not Role.SEARCH:
         return optuna.create_study(storage=storage, study_name=role.value, load_if_exists=True)
-    about = {key: space.resolved()[key] for key in ("search", "fixed")}
+    definition = {key: space.resolved()[key] for key in ("search", "fixed")}
     name, version = _newest(storage, role.value)
     study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
     before = study.user_attrs.get(SPACE_ATTR)
-    if before is None:  # new, or of one who had no chance to say
-        study.set_user_attr(SPACE_ATTR, about)
-    elif before != about:
-        if before["search"] != about["search"]:
+    if before is None:  # a new study, or one that a crash left before this was set
+        study.set_user_attr(SPACE_ATTR, definition)
+    elif before != definition:
+        if before["search"] != definition["search"]:
             name = f"{role.value} {version + 1}"
             study = _rewritten(storage, study, name, before["fixed"], space)
-        study.set_user_attr(SPACE_ATTR, about)
+        study.set_user_attr(SPACE_ATTR, definition)
     return study
 
 
 def _newest(storage: BaseStorage, name: str) -> tuple[str, int]:
     """The latest study that is whole, and its version; those after it are deleted."""
-    known = {study.study_name: study for study in storage.get_all_studies()}
+    studies = {study.study_name: study for study in storage.get_all_studies()}
     version = 1
-    while f"{name} {version + 1}" in known:
+    while f"{name} {version + 1}" in studies:
         version += 1
     while version > 1:
-        latest = known[f"{name} {version}"]
+        latest = studies[f"{name} {version}"]
         if SPACE_ATTR in latest.user_attrs:
             return latest.study_name, version
         storage.delete_study(latest._study_id)
@@ -66,18 +66,18 @@ def _rewritten(
 ) -> optuna.Study:
     wider = optuna.create_study(storage=storage, study_name=name)
     for trial in study.get_trials(deepcopy=False):
-        wider.add_trial(_retold(trial, fixed, space))
+        wider.add_trial(_rewritten_trial(trial, fixed, space))
     return wider
 
 
-def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> FrozenTrial:
+def _rewritten_trial(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> FrozenTrial:
     """`trial` with the parameters that the space as it is now would have given it."""
     if trial.state is TrialState.WAITING:
-        # What it is to be has the old names of parameters; it is enqueued again, with the new.
-        about = {REJECTED_ATTR: "waited while the space grew"}
-        return create_trial(state=TrialState.FAIL, user_attrs=about)
+        # It was enqueued by the old names of parameters; it is enqueued again, by the new.
+        reason = {REJECTED_ATTR: "waited while the space grew"}
+        return create_trial(state=TrialState.FAIL, user_attrs=reason)
     chosen: dict[str, Value] = {}
-    if SETTINGS_ATTR in trial.user_attrs:  # else it was never told, and has nothing to keep
+    if SETTINGS_ATTR in trial.user_attrs:  # else a crash came before its settings were noted
         try:
             chosen = place(space.hyperparameters, {**fixed, **trial.user_attrs[SETTINGS_ATTR]})
         except Outside as error:
@@ -85,13 +85,13 @@ def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> Fro
             if trained and INFEASIBLE not in trial.user_attrs:
                 raise
             # Nothing was learned from it; only its number stays taken.
-            about = {**trial.user_attrs, REJECTED_ATTR: f"had {error}"}
-            return create_trial(state=TrialState.FAIL, user_attrs=about)
+            attrs = {**trial.user_attrs, REJECTED_ATTR: f"had {error}"}
+            return create_trial(state=TrialState.FAIL, user_attrs=attrs)
     active = [hp for hp in space.hyperparameters if chosen and hp.active(chosen)]
     user_attrs: dict[str, Any] = dict(trial.user_attrs)
     if chosen:  # what no hyperparameter chose stays, as a seed that the sweep counted up
         user_attrs[SETTINGS_ATTR] = {**trial.user_attrs[SETTINGS_ATTR], **chosen}
-    told = create_trial(
+    rewritten = create_trial(
         state=trial.state,
         values=trial.values,
         params={hp.parameter: chosen[hp.setting] for hp in active},
@@ -101,5 +101,6 @@ def _retold(trial: FrozenTrial, fixed: Mapping[str, Value], space: Space) -> Fro
         intermediate_values=trial.intermediate_values,
         constraints=trial.constraints,
     )
-    told.datetime_start, told.datetime_complete = trial.datetime_start, trial.datetime_complete
-    return told
+    rewritten.datetime_start = trial.datetime_start
+    rewritten.datetime_complete = trial.datetime_complete
+    return rewritten

@@ -51,7 +51,7 @@ def compared_loss(progress: Progress, signal: str) -> float:
 
 
 class FairPruner(BasePruner):  # type: ignore[misc]
-    """Asks `rule` about a study in which only peers exist, and of them only what is comparable.
+    """Hands `rule` a study that holds only the trial's peers, with comparable losses alone.
 
     Peers agree in the settings named by `config.peers`. Steps are basis points of each trial's
     own schedule, so that equal steps are equal phases whatever the number of epochs. Before

@@ -1,4 +1,4 @@
-"""What each role asks for: trials of a search, of the plain baseline, of a confirmation."""
+"""Where trials come from, by role: a search, the plain baseline, a confirmation."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class SearchTrials:
         """Propose the next trial. The proposal depends on the ledger and its number alone.
 
         fits   whether settings fit the budget: what it rejected is asked again when they do
-        Proposals that break a constraint are told so to the study, not trained, and replaced.
+        A proposal that breaks a constraint is not trained: the study notes it, another is made.
         """
         config, study = self._space.sampler, self.ledger.study
         config = replace(config, name="random") if at_random else config
@@ -92,11 +92,11 @@ class SearchTrials:
         return [trial for trial in trials if not self._infeasible(trial)]
 
     def should_prune(self, trial: Trial) -> bool:
-        """What the pruner says of `trial` after its latest report."""
+        """Whether the pruner stops `trial` after its latest report."""
         return bool(self.ledger.live(trial).should_prune())
 
     def certificate(self) -> Certificate | None:
-        """What coordinate descent found around its best; None from other samplers."""
+        """The certificate of coordinate descent around its best; None from other samplers."""
         return descent(self.ledger.study, self._space)[1]
 
     def _adopt(self, frozen: FrozenTrial) -> Trial:
@@ -168,7 +168,7 @@ class BaselineTrials:
         return [self._adopt(frozen) for frozen in self.ledger.trials(TrialState.RUNNING)]
 
     def _adopt(self, frozen: FrozenTrial) -> Trial:
-        # A crash may have come before it was noted which point it measures.
+        # A crash may have come before the study noted which point the trial measures.
         noted = frozen.user_attrs.get(SETTINGS_ATTR)
         return self.ledger.begin(self.ledger.reopen(frozen), noted or self.missing()[0].searched)
 
@@ -201,7 +201,7 @@ class FinalistTrials:
         return self.ledger.begin(self.ledger.study.ask(), run.searched)
 
     def unfinished(self) -> list[Trial]:
-        """Trials that an earlier driver left running; what it had not noted is asked again."""
+        """Trials that an earlier driver left running; those it had not noted yet are ended."""
         running = self.ledger.trials(TrialState.RUNNING)
         noted = [frozen for frozen in running if SETTINGS_ATTR in frozen.user_attrs]
         for frozen in running:
@@ -227,7 +227,7 @@ def _fate(frozen: FrozenTrial) -> Fate:
 
 @dataclass(frozen=True)
 class Searching:
-    """What a session runs that searches."""
+    """The studies of a session that searches."""
 
     baseline: BaselineTrials
     search: SearchTrials
@@ -240,7 +240,7 @@ class Searching:
 
 @dataclass(frozen=True)
 class Confirming:
-    """What a session runs that confirms."""
+    """The study and the plan of a session that confirms."""
 
     finalists: FinalistTrials
     rounds: Rounds

@@ -80,9 +80,9 @@ class Planned(BaseSampler):  # type: ignore[misc]
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        found = self._rest.sample_relative(study, trial, search_space)
-        planned = {name: self._value(study, trial, name) for name in found}
-        return {**found, **{name: value for name, value in planned.items() if value is not None}}
+        values = self._rest.sample_relative(study, trial, search_space)
+        planned = {name: self._value(study, trial, name) for name in values}
+        return {**values, **{name: value for name, value in planned.items() if value is not None}}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any
@@ -201,14 +201,14 @@ def settled(study: Study, space: Space) -> str:
 
 
 def _seen(study: Study, trial: FrozenTrial | None, space: Space) -> list[Seen]:
-    """Every trial but this that tells something; a failed one does not."""
-    found = []
+    """Every trial but `trial` that a sampler learns from; from failed ones it learns nothing."""
+    seen = []
     for other in study.get_trials(deepcopy=False):
         if (trial is None or other.number != trial.number) and other.state in TELLING:
             loss = other.value if other.state is TrialState.COMPLETE else None
             running = other.state is TrialState.RUNNING
-            found.append(Seen(_point(other, space), loss, running))
-    return found
+            seen.append(Seen(_point(other, space), loss, running))
+    return seen
 
 
 def descent(study: Study, space: Space) -> tuple[bool, Certificate | None]:

@@ -1,4 +1,4 @@
-"""The sweep without I/O of its own: what to run next, what to make of an observation.
+"""A sweep's decisions: which trial runs next, and whether a running one goes on.
 
 Ray Tune and a plain loop both drive a Session and reach the same outcomes.
 """
@@ -28,10 +28,10 @@ DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too la
 
 
 class Session:
-    """One sweep, new or continued.
+    """One sweep, new or continued: it hands out trials, judges their evaluations and records both.
 
-    Order of writing: the trainer's checkpoint, then the ledger, then the journal. Whatever a crash
-    leaves out, the trainer yields again from its checkpoint, and steps already there are dropped.
+    Written first is the trainer's checkpoint, then the ledger, then the journal. What a crash keeps
+    from the last two, the trainer yields again from its checkpoint; they drop steps they have.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Session:
         watch: Callable[[Event], None] = lambda event: None,
         cache: BaselineCache | None = None,
     ) -> None:
-        """task: what asks for trials, of a search or of a confirmation."""
+        """task: the studies that trials come from, of a search or of a confirmation."""
         self.space, self.journal, self._cache = space, journal, cache
         self._search = task.search if isinstance(task, Searching) else None
         asking = (task.baseline, task.search) if isinstance(task, Searching) else (task.finalists,)
@@ -62,21 +62,21 @@ class Session:
 
     @property
     def gave_up(self) -> bool:
-        """True when so many trials failed since we began that starting more would waste them."""
+        """Whether so many trials failed since this driver began that more would be wasted."""
         return self._failures >= self.space.budget.failures
 
     @property
     def has_work(self) -> bool:
-        """Whether there is a trial to run; a finished sweep needs no cluster to say so."""
+        """Whether there is a trial to run; without one the driver starts no cluster."""
         return self.queue.has_work
 
     @property
     def end(self) -> End:
-        """Why there is nothing to run."""
+        """Why no trial is left to run."""
         return End(Ending.GAVE_UP) if self.gave_up else self.queue.end
 
     def certificate(self) -> list[str]:
-        """What `sampler.name: coordinate` found around its best, in lines; else none."""
+        """The certificate of `sampler.name: coordinate`, in lines; no line from other samplers."""
         certificate = self._search.certificate() if self._search else None
         return certificate.lines() if certificate else []
 
@@ -102,9 +102,9 @@ class Session:
     def observe(
         self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None = None
     ) -> Verdict:
-        """Take in one evaluation; the verdict says whether to go on.
+        """Record one evaluation of `trial`, and decide whether the trial goes on.
 
-        usage   what training took of its machine since the evaluation before, for the journal alone
+        usage   of the machine by training since the evaluation before; only the journal has it
         The trial is finished here when the verdict stops it or its schedule is over.
         """
         ledger = self._ledgers[trial.role]
@@ -142,8 +142,7 @@ class Session:
 
     def close(self, end: End) -> None:
         """Note why the driver stops. Unfinished trials stay so, for the next driver."""
-        about = {"ending": end.ending, "reason": str(end), "certificate": self.certificate()}
-        self.note("end", **about)
+        self.note("end", ending=end.ending, reason=str(end), certificate=self.certificate())
         self.journal.close()
 
     def _finish(
@@ -165,7 +164,7 @@ class Session:
         return Verdict(stop=True, reason=reason)
 
     def _seconds(self, trial: Trial) -> float:
-        """What `trial` takes from its first step to its last, as far as it is known."""
+        """Expected seconds of `trial` from its first step to its last; 0 before an evaluation."""
         noted = self.journal.view.trials[trial.name].observations
         marks = [(event["basis_points"], event["seconds"]) for event in noted]
         return projected_seconds(marks) if marks else 0.0
@@ -179,28 +178,28 @@ class Session:
         return {str(limit): limit.violation(seconds) for limit in limits}
 
     def _too_slow(self, trial: Trial) -> str:
-        """Why `trial` is stopped for the time it takes; nothing if it is not."""
+        """Why `trial` is stopped for the time it takes; empty if it goes on."""
         broken = [name for name, beyond in self._violations(trial).items() if beyond > 0]
         return f"would take {self._seconds(trial):.0f} s: {', '.join(broken)}" if broken else ""
 
-    def note(self, event: str, **about: Any) -> None:
-        """Add an event to the journal and tell the watcher of it."""
-        self._watch(self.journal.append(event, **about))
+    def note(self, event: str, **fields: Any) -> None:
+        """Add an event to the journal and show it to the watcher."""
+        self._watch(self.journal.append(event, **fields))
 
     def _note_observation(
         self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None
     ) -> None:
         noted = self.journal.view.trials[trial.name].observations
         if all(event["basis_points"] != progress.basis_points for event in noted):
-            about = {"gap": progress.gap, **progress.to_dict()}
-            about |= {"usage": dict(usage)} if usage else {}
-            self.note("observation", trial=trial.name, **about)
+            fields = {"gap": progress.gap, **progress.to_dict()}
+            fields |= {"usage": dict(usage)} if usage else {}
+            self.note("observation", trial=trial.name, **fields)
 
     def _note_outcome(
         self, trial: Trial, ending: TrialEnding, reason: str, error: str = ""
     ) -> None:
-        about = {"trial": trial.name, "outcome": ending.outcome, "ending": ending, "reason": reason}
-        self.note("outcome", **about, **({"error": error} if error else {}))
+        fields = {"trial": trial.name, "outcome": ending.outcome, "ending": ending}
+        self.note("outcome", **fields, reason=reason, **({"error": error} if error else {}))
         self._note_baseline()
 
     def _note_baseline(self) -> None:
@@ -209,7 +208,7 @@ class Session:
             self.note("baseline", **measured)
 
     def _catch_up_journal(self) -> None:
-        """Tell the journal of outcomes that the ledger has and a crash kept from it."""
+        """Note in the journal what outcomes the ledger has and a crash kept from the journal."""
         for ledger in self._ledgers.values():
             for trial, ending, reason in ledger.finished():
                 noted = self.journal.view.trials.get(trial.name)

@@ -1,4 +1,4 @@
-"""What a session runs next, within its budget: first what an earlier driver left unfinished.
+"""Which trial runs next, within the budget: first those that an earlier driver left unfinished.
 
 What cannot end within the budget is not begun. A new proposal is rejected; a trial that was begun
 before stays as it is.
@@ -25,7 +25,10 @@ NOTHING_FITS = End(Ending.NOTHING_FITS, "budget spent: nothing that is left fits
 
 
 class SearchQueue:
-    """The trials of a search: the baseline's missing points, then proposals."""
+    """Hands out the trials of a search that fit in its budget.
+
+    First come unfinished trials, then missing points of the baseline, then proposals.
+    """
 
     def __init__(
         self, space: Space, searching: Searching, view: View, note: Callable[..., None]
@@ -33,7 +36,7 @@ class SearchQueue:
         self._space, self._view, self._note = space, view, note
         self._baseline, self._search = searching.baseline, searching.search
         self.budget = RemainingBudget(space.budget, space.trial, view, SEARCHING)
-        self.nothing_fits = False  # until a trial that ends gives back what it was to cost
+        self.nothing_fits = False  # until a trial ends: it may have cost less than was set aside
         self._unfinished = deque([*self._baseline.unfinished(), *self._search.unfinished()])
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
         self._baselines_left = len(self._baseline.missing())
@@ -45,7 +48,7 @@ class SearchQueue:
 
     @property
     def end(self) -> End:
-        """Why there is nothing to run."""
+        """Why no trial is left to run."""
         return self._spent(()) or End(Ending.TRIALS_SPENT)
 
     def next(self, running: Collection[str]) -> Trial | None:
@@ -93,14 +96,14 @@ class SearchQueue:
 
 
 class ConfirmationQueue:
-    """The runs of finalists that the rounds of a confirmation want."""
+    """Hands out the runs of finalists that the rounds of a confirmation want, within its budget."""
 
     def __init__(self, space: Space, confirming: Confirming, view: View) -> None:
         self._space, self._view = space, view
         self._finalists, self._rounds = confirming.finalists, confirming.rounds
         self.budget = RemainingBudget(space.budget, space.trial, view, (Role.CONFIRM,))
-        self.nothing_fits = False  # until a trial that ends gives back what it was to cost
-        self._begun_seed = 0  # which finalists are being given; none before the first
+        self.nothing_fits = False  # until a trial ends: it may have cost less than was set aside
+        self._begun_seed = 0  # the seed that finalists are now run with; 0 before the first
         self._left_out = False  # a run begun by an earlier driver cannot end within this budget
         self._unfinished = deque(self._finalists.unfinished())
 
@@ -113,7 +116,7 @@ class ConfirmationQueue:
 
     @property
     def end(self) -> End:
-        """Why there is nothing to run."""
+        """Why no trial is left to run."""
         if self._rounds.over(self._view):
             return End(Ending.CONFIRMED)
         return self._spent or (NOTHING_FITS if self._left_out else End(Ending.RUNS_FAILED))
@@ -169,14 +172,17 @@ def _misfit(
 
 
 class RemainingBudget:
-    """What trials of some roles may still cost: their budget less what the view has of them."""
+    """What trials of some roles may still cost: the budget less what their trials cost so far.
+
+    It reads the trials from the view and answers whether another one fits.
+    """
 
     def __init__(
         self, config: BudgetConfig, trial: TrialConfig, view: View, roles: Collection[Role]
     ) -> None:
-        # What each trial is given; a runner that finds out better says so.
+        # Of each trial, as configured; the runner sets what each trial really gets.
         self.resources = {"cpu": trial.cpus, "gpu": max(0.0, trial.gpus)}
-        self.slots = 1  # trials that run at once; a runner that has more says so
+        self.slots = 1  # trials that run at once; a runner that runs more sets it
         self._config, self._view, self._roles = config, view, roles
 
     @property
@@ -220,7 +226,7 @@ class RemainingBudget:
 
 
 def flops(settings: Mapping[str, Any]) -> float:
-    """Training FLOPs; none for settings that the trainer is about to refuse."""
+    """Training FLOPs; 0 for settings that the trainer will refuse."""
     try:
         return trial_flops(settings)
     except ConfigError:

@@ -39,7 +39,7 @@ from sweep.tracking.process import (
 )
 from sweep.tracking.publisher import Publisher
 
-# A database that cannot be opened speaks for itself: MLflow hands that on.
+# A database that cannot be opened raises an error of SQLAlchemy, which MLflow hands on.
 NOT_TAKEN = (MlflowException, SQLAlchemyError, OSError, SweepError)
 STORE_LOCK = "mlflow.lock"
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -48,13 +48,16 @@ SECONDS_TO_DRAIN = float(os.environ.get("SWEEP_DRAIN_SECONDS", "20"))
 
 
 class Follower:
-    """Publishes again and again, whatever the store does."""
+    """Sends the journal to one store each time it is asked, and logs why the store did not take it.
+
+    After a failure it begins again from the journal, and waits longer until the next look.
+    """
 
     def __init__(self, folder: Path, uri: str, artifacts: str | None) -> None:
         self._folder, self._uri, self._artifacts = folder, uri, artifacts
         self._publisher: Publisher | None = None
         self._failures = 0  # in a row
-        self._said = ""
+        self._logged = ""  # the last message
         self.sent = 0  # bytes of the journal that the store has
 
     @property
@@ -93,12 +96,12 @@ class Follower:
     def _note(self, what: str, error: Exception) -> None:
         self._failures += 1
         message = f"the store at {without_password(self._uri)} did not take {what}: {error}"
-        if message != self._said:
+        if message != self._logged:
             logging.warning("%s", message)
-        self._said = message
+        self._logged = message
 
     def leave_interrupted(self) -> bool:
-        """Show nothing as running that is not; whether the store took it."""
+        """Show the sweep's running runs as interrupted; whether the store took it."""
         if self._publisher is None:
             return False
         try:
@@ -150,7 +153,7 @@ def main(arguments: list[str]) -> int:
         arguments[3],
     )
     logging.basicConfig(filename=folder / TRACKING_LOG, format="%(asctime)s %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # we say once that a store is away
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # Follower logs once that a store is away
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the driver decides when we end
     with lock(lock_path(folder, uri), math.inf):

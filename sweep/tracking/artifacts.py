@@ -35,7 +35,7 @@ class Artifacts:
         self._client, self._cursor, self._folder = client, cursor, folder
 
     def bring_up_to_date(self, view: View) -> None:
-        """Send what the store lacks. Raises whatever the place for artifacts raises."""
+        """Send the files that the store lacks. Raises whatever the artifact store raises."""
         if PARENT not in self._cursor.runs:
             return
         for name, path in self._files():

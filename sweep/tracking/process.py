@@ -90,7 +90,7 @@ def curves_path(folder: Path, uri: str) -> str:
 
 
 def start(folder: Path, uri: str = "", how: str = FOLLOW) -> subprocess.Popen[bytes]:
-    """Start publishing `folder`. Our end of the pipe tells the process that we live."""
+    """Start publishing `folder`. The process ends once our end of its pipe closes."""
     uri = uri or store_uri(folder.parent)
     arguments = [str(folder), uri, artifact_root(folder.parent, uri), how]
     ours, *others = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")

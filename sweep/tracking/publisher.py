@@ -79,14 +79,14 @@ class Publisher:
             self._save()
 
     def publish_files(self) -> None:
-        """Send the files that the store lacks. Raises whatever the place for artifacts raises."""
+        """Send the files that the store lacks. Raises whatever the artifact store raises."""
         self._artifacts.bring_up_to_date(self._view)
         kept = self._folder / EXTERNAL
         if self.cursor.runs and kept.exists():
             self._publish_external(kept)
 
     def _publish_external(self, kept: Path) -> None:
-        """Runs of others that were imported: this store may be another than had them first."""
+        """Send imported runs of others, which this store may lack: it need not be the first."""
         when, digest = kept.stat().st_mtime_ns, hashlib.sha256(kept.read_bytes()).hexdigest()
         if self.cursor.files.get(kept.name) != digest:
             runs, sweep = external.read_kept(self._folder), self._view.header["id"]
@@ -96,7 +96,7 @@ class Publisher:
             self.cursor.save(self._folder)
 
     def leave_interrupted(self) -> None:
-        """The driver is gone without a word: show no run as running."""
+        """Show no run as running: the driver is gone and did not note why."""
         if self._view.end is None and self.cursor.runs:
             self._interrupt()
 
@@ -117,7 +117,7 @@ class Publisher:
         self.cursor.save(self._folder)
 
     def _take(self, event: Event, send: bool) -> None:
-        """Make of `event` what the store is to have; what it has already is only remembered."""
+        """Turn `event` into runs and points; what the store has already is only remembered."""
         trial = self._view.trials.get(event.get("trial", ""))
         if trial is not None:
             self._remember(event, trial)
@@ -198,7 +198,7 @@ class Publisher:
             self._batches.add(PARENT, MetricPoint(EFFICIENCY_BY_COST, worth.value, when, seconds))
 
     def _take_baseline(self, event: Event) -> None:
-        """The curve is known now: draw it, and give every earlier point its multiplier."""
+        """Draw the baseline's curve, and give every earlier point its multiplier."""
         for tokens, loss in event["points"]:
             self._batches.add(PARENT, MetricPoint(BASELINE, loss, event["time"], int(tokens)))
         for trial in self._view.searches():
