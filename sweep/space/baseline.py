@@ -35,6 +35,7 @@ PLAIN: Mapping[str, Value] = {
     "train.ema_epochs": 0.0,
     "train.average_last": 0,
 }
+SHUFFLE = "train.shuffle"
 SLOWRUN = "slowrun"
 # data_eff/README.md of qlabs-eng/slowrun: nanochat's defaults at depths 12, 20 and 26.
 SLOWRUN_RUNS: Mapping[int, tuple[float, ...]] = {
@@ -65,6 +66,8 @@ def baseline_points(space: Space) -> list[BaselinePoint]:
 def baseline_settings(space: Space, point: BaselinePoint) -> dict[str, Value]:
     """The plain recipe on a multiple of the training budget: same text, same network."""
     kept = {name: v for name, v in space.fixed.items() if not name.startswith("optim.")}
+    if kept.get(SHUFFLE) == "offsets":  # one epoch of draws with replacement misses a third
+        del kept[SHUFFLE]
     return {
         **kept,
         **PLAIN,

@@ -12,6 +12,7 @@ from typing import Any
 from model.config import SETTINGS, Config, ConfigError, Value
 from sweep.records import SEEDS, Outcome
 from sweep.space.hyperparameter import Hyperparameter, Range
+from sweep.space.settings import RENAMED
 from sweep.space.space import Space
 from sweep.view import View
 
@@ -33,6 +34,7 @@ def problems(
     space   `now` as a space
     view    the trials so far
     """
+    before = {RENAMED.get(part, part): value for part, value in before.items()}
     reasons = []
     for part in sorted(now.keys() | before.keys()):
         old, new = before.get(part), now.get(part)

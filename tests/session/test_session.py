@@ -338,6 +338,16 @@ def test_the_baseline_is_plain_whatever_the_space_fixes(space: Space) -> None:
     assert settings["train.batch_tokens"] == 512
 
 
+@pytest.mark.parametrize("shuffle", ["documents", "offsets"])
+def test_the_baseline_reads_each_token_once(space: Space, shuffle: str) -> None:
+    """Offsets are drawn with replacement: one epoch of them misses a third of the tokens."""
+    settings = baseline_settings(replace(space, fixed={"train.shuffle": shuffle}), BaselinePoint(1))
+
+    assert Config.from_settings(settings).train.shuffle == (
+        "documents" if shuffle == "documents" else "sequences"
+    )
+
+
 def test_a_journal_that_lost_what_the_ledger_has_is_refused(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:

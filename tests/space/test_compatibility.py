@@ -275,3 +275,11 @@ def test_points_may_be_added_but_not_replaced(tmp_path: Path) -> None:
     assert refusals(tmp_path, text, more, view) == []
     (refused,) = refusals(tmp_path, text, other, view)
     assert refused.startswith("points: was ")
+
+
+def test_a_section_that_had_another_name_is_compared_under_its_new_one(tmp_path: Path) -> None:
+    space = make_space(tmp_path, SPACE)
+    before = space.resolved()
+    before["reference"] = before.pop("baseline")
+
+    assert problems(before, space.resolved(), space, View()) == []
