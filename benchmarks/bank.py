@@ -87,17 +87,17 @@ def finished(folder: Path) -> dict[str, Curve]:
 
 
 def noted(path: Path) -> Curve:
-    about = json.loads(path.read_text())
-    return Curve(**{**about, **{name: tuple(about[name]) for name in LISTS}})
+    fields = json.loads(path.read_text())
+    return Curve(**{**fields, **{name: tuple(fields[name]) for name in LISTS}})
 
 
 def shared_settings(arguments: argparse.Namespace) -> dict[str, Value]:
-    """What all runs are given, checked; the token table is prepared before workers ask for it.
+    """The settings of all runs, checked; the token table is prepared before workers ask for it.
 
     Ends the program if the work folder holds runs with other settings.
     """
-    given = dict(pair.partition("=")[::2] for pair in arguments.set)
-    asked = {**GRIDS[arguments.size].shared, **given, "train.device": arguments.device}
+    overrides = dict(pair.partition("=")[::2] for pair in arguments.set)
+    asked = {**GRIDS[arguments.size].shared, **overrides, "train.device": arguments.device}
     path = {"data.path": str(arguments.data)}
     config = Config.from_settings({**asked, **path})
     shared = {name: config.settings()[name] for name in asked}  # in their types
@@ -113,7 +113,7 @@ def shared_settings(arguments: argparse.Namespace) -> dict[str, Value]:
 def make(arguments: argparse.Namespace) -> None:
     grid, folder = GRIDS[arguments.size], arguments.work
     shared = shared_settings(arguments)
-    about = {
+    description = {
         "corpus": arguments.data.name,
         "digest": shared["data.digest"],
         "settings": {name: v for name, v in shared.items() if name != "data.path"},
@@ -125,7 +125,7 @@ def make(arguments: argparse.Namespace) -> None:
     def save(missing: int) -> None:
         curves = sorted(finished(folder).values(), key=lambda c: tuple(c.settings.values()))
         if curves:
-            write_curves(arguments.out, curves, {**about, "missing": missing})
+            write_curves(arguments.out, curves, {**description, "missing": missing})
 
     every = cells(grid)
     train_all(shared, every[: arguments.limit], arguments, save)
@@ -178,9 +178,9 @@ def versions() -> dict[str, str]:
 
 
 def tell(arguments: argparse.Namespace) -> None:
-    about = read_about(arguments.bank)
-    settings = " ".join(f"{name}={value}" for name, value in about.pop("settings").items())
-    print("\n".join(f"{name}: {value}" for name, value in about.items()))
+    description = read_about(arguments.bank)
+    settings = " ".join(f"{name}={value}" for name, value in description.pop("settings").items())
+    print("\n".join(f"{name}: {value}" for name, value in description.items()))
     print(f"settings: {settings}\n\n{describe(read_curves(arguments.bank))}")
 
 

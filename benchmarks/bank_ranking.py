@@ -65,12 +65,12 @@ def strata(grid: Sequence[Curve], names: Sequence[str]) -> list[list[Curve]]:
 
 def mean_spearman(groups: Sequence[Sequence[Curve]], signal: str, mark: int) -> float:
     """Of the signal at `mark` with the final loss, the mean over strata."""
-    found = [
+    rhos = [
         spearman([SIGNALS[signal](c, mark) for c in group], [c.final for c in group])
         for group in groups
     ]
-    found = [rho for rho in found if not math.isnan(rho)]
-    return mean(found) if found else math.nan
+    rhos = [rho for rho in rhos if not math.isnan(rho)]
+    return mean(rhos) if rhos else math.nan
 
 
 def gain(groups: Sequence[Sequence[Curve]], mark: int) -> tuple[float, float, float]:
@@ -94,8 +94,8 @@ def gain(groups: Sequence[Sequence[Curve]], mark: int) -> tuple[float, float, fl
                 for _ in range(DRAWS)
             ]
         )
-    known = means[~np.isnan(means)]
-    low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (math.nan, math.nan)
+    defined = means[~np.isnan(means)]
+    low, high = np.quantile(defined, (0.025, 0.975)) if len(defined) else (math.nan, math.nan)
     return difference(groups), float(low), float(high)
 
 

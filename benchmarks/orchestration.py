@@ -301,13 +301,13 @@ def compare(part: str, asked: argparse.Namespace, scratch: Path) -> bool:
     same = part == "same"
     overrides = [*asked.sets, *ON_CPU, f"budget.trials={asked.trials}", *(SAME if same else ())]
     space = read_space(SPACE, overrides)
-    found: dict[str, list[Row]] = {}
+    measured: dict[str, list[Row]] = {}
     for repeat in range(asked.repeats):
         for variant in ("bare", *VARIANTS) if same else VARIANTS:
             folder = scratch / f"{variant}-{repeat}"
             row = measure(variant, space, overrides, folder, asked.cores)
-            found.setdefault(variant, []).append(row)
-    rows = {v: {k: median(row[k] for row in ran) for k in ran[0]} for v, ran in found.items()}
+            measured.setdefault(variant, []).append(row)
+    rows = {v: {k: median(row[k] for row in ran) for k in ran[0]} for v, ran in measured.items()}
     return report(part, rows, asked.cores)
 
 

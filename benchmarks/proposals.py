@@ -100,7 +100,7 @@ def of_bank(path: Path) -> Recorded:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    about = json.loads((table.schema.metadata or {}).get(b"about", b"{}"))
+    shared = json.loads((table.schema.metadata or {}).get(b"about", b"{}"))
     names = [n for n in table.column_names if "." in n and n != SEED]
     losses: dict[tuple[tuple[str, Value], ...], list[float]] = {}
     flops = {}
@@ -115,7 +115,7 @@ def of_bank(path: Path) -> Recorded:
     ]
     spreads = [np.var(v, ddof=1) for v in losses.values() if len(v) > 1 and np.isfinite(v).all()]
     floor = 2 * math.sqrt(fmean(spreads)) if spreads else 0.01
-    space = Space(path.stem, tuple(dict.fromkeys(hyperparameters)), about.get("settings", {}))
+    space = Space(path.stem, tuple(dict.fromkeys(hyperparameters)), shared.get("settings", {}))
     return Recorded(space, {at: tuple(v) for at, v in losses.items()}, flops, floor)
 
 
@@ -176,8 +176,8 @@ def _tables(samplers: list[str], bank: str | None, orders: int, jobs: int) -> It
         for text in samplers:
             began = time.perf_counter()
             tasks = [(bank, _options(text), order) for order in range(orders)]
-            found = list(pool.map(_one, tasks))
-            shares, trials = zip(*found, strict=True)
+            results = list(pool.map(_one, tasks))
+            shares, trials = zip(*results, strict=True)
             low, middle, high = (100 * q for q in np.quantile(shares, [0.25, 0.5, 0.75]))
             yield (
                 f"{text:34} {low:6.2f}% {middle:6.2f}% {high:6.2f}% {100 * fmean(shares):6.2f}% "
@@ -191,6 +191,6 @@ if __name__ == "__main__":
     parser.add_argument("--bank", help="Parquet file of recorded curves; without: closed form")
     parser.add_argument("--orders", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=1)
-    given = parser.parse_args()
-    for line in _tables(given.samplers, given.bank, given.orders, given.jobs):
+    arguments = parser.parse_args()
+    for line in _tables(arguments.samplers, arguments.bank, arguments.orders, arguments.jobs):
         print(line, flush=True)

@@ -22,7 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from search import about, arguments_of, played, read_bank
+from search import arguments_of, bank_line, played, read_bank
 
 from sweep.cli.replay import percent
 from sweep.format import table
@@ -54,8 +54,8 @@ def rules() -> Iterator[PruneConfig]:
         for signal, peers, grace in combinations:
             expected = signal in ("corrected", "predicted")
             for confidence in (1.0, 2.0) if expected else (1.0,):
-                about = {"peers": peers, "grace": grace, "confidence": confidence}
-                yield PruneConfig(rule=rule, signal=signal, **about)  # type: ignore[arg-type]
+                options = {"peers": peers, "grace": grace, "confidence": confidence}
+                yield PruneConfig(rule=rule, signal=signal, **options)  # type: ignore[arg-type]
 
 
 def judge(path: Path, name: str, trials: int, half: int, prune: PruneConfig, order: int) -> Replay:
@@ -84,7 +84,7 @@ def compare(arguments: argparse.Namespace) -> None:
         mine = replays[place * len(orders) : (place + 1) * len(orders)]
         banks = [read_bank(arguments.bank, key[1])] * len(orders)
         judged[key] = summarise(mine, orders, banks, "flops", bank.noise())
-    print(about(bank, arguments.orders))
+    print(bank_line(bank, arguments.orders))
     print(table([RULES, *(_rule_row(r, judged, n) for n, r in _frontier(every, judged))]))
     for half in (0, 1):
         allowed = [n for n in range(len(every)) if judged[n, half].killed <= arguments.kills]
@@ -96,10 +96,10 @@ def compare(arguments: argparse.Namespace) -> None:
             f"{percent(there.killed)}"
         )
     if arguments.json:
-        found = [
+        summaries = [
             {**asdict(every[n]), "half": half, **s.to_dict()} for (n, half), s in judged.items()
         ]
-        arguments.json.write_text(json.dumps(found, indent=1))
+        arguments.json.write_text(json.dumps(summaries, indent=1))
 
 
 RULES = ["rule", "signal", "strata", "grace", "other", "saved", "false kills", "95 %"]

@@ -117,8 +117,8 @@ def play(terms: Terms, name: str, workers: int, order: int) -> Replay:
         # The middle of this grid is its best cell, or next to it: descent begins anywhere.
         start = random.Random(order).choice(list(bank.cells))
         first = [_settings(bank, start)] if name == CERTIFIED else []
-        about: dict[str, Any] = {"compute": compute, "target": target, "first": first}
-        return simulate(bank, sampler, prune, order, trials=most, workers=workers, **about)
+        limits: dict[str, Any] = {"compute": compute, "target": target, "first": first}
+        return simulate(bank, sampler, prune, order, trials=most, workers=workers, **limits)
     search = AtMost(stock_methods(bank)[name](bank, order), most)
     return replay(search, bank, bank.repetition(order), workers, compute, target=target)
 
@@ -140,15 +140,15 @@ class AtMost:
 
 
 def played(jobs: Sequence[Callable[[], Replay]], processes: int, what: str) -> list[Replay]:
-    """The replays of `jobs` in their order, told about every few seconds."""
-    found, told = [], time.monotonic()
+    """The replays of `jobs` in their order; how many are done is printed every ten seconds."""
+    replays, printed = [], time.monotonic()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for replayed in pool.map(_call, jobs, chunksize=4):
-            found.append(replayed)
-            if time.monotonic() - told > 10 or len(found) == len(jobs):
-                told = time.monotonic()
-                print(f"{what}: {len(found)}/{len(jobs)} sweeps", file=sys.stderr, flush=True)
-    return found
+            replays.append(replayed)
+            if time.monotonic() - printed > 10 or len(replays) == len(jobs):
+                printed = time.monotonic()
+                print(f"{what}: {len(replays)}/{len(jobs)} sweeps", file=sys.stderr, flush=True)
+    return replays
 
 
 def _call(job: Callable[[], Replay]) -> Replay:
@@ -163,15 +163,15 @@ def compare(arguments: argparse.Namespace) -> None:
     names = [*stock_methods(whole), *OWN]
     names = [n for n in names if not arguments.only or n in arguments.only]
     results: list[dict[str, Any]] = []
-    print(about(whole, arguments.orders))
+    print(bank_line(whole, arguments.orders))
     for workers in arguments.workers:
         rows, replays = [], {}
         for name in names:
             jobs = [partial(play, terms, name, workers, order) for order in orders]
             replays[name] = played(jobs, arguments.jobs, f"{workers} workers, {name}")
-            found = summarise(replays[name], orders, banks, "flops", floor)
-            rows.append(line(name, found))
-            results.append({"method": name, "workers": workers, **found.to_dict()})
+            summary = summarise(replays[name], orders, banks, "flops", floor)
+            rows.append(line(name, summary))
+            results.append({"method": name, "workers": workers, **summary.to_dict()})
             print("  ".join(rows[-1]), file=sys.stderr, flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(results, indent=1))
@@ -183,9 +183,9 @@ def compare(arguments: argparse.Namespace) -> None:
 HEADER = ["method", "to best", "quartiles", "reached", "false kills", "95 %", "pruned", "regret"]
 
 
-def line(name: str, found: Summary) -> list[str]:
-    share = percent(found.pruned / max(1e-9, found.complete + found.pruned))
-    middle, quartiles, reached, kills, interval, regret = row(name, found)[5:]
+def line(name: str, summary: Summary) -> list[str]:
+    share = percent(summary.pruned / max(1e-9, summary.complete + summary.pruned))
+    middle, quartiles, reached, kills, interval, regret = row(name, summary)[5:]
     return [name, middle, quartiles, reached, kills, interval, share, regret]
 
 
@@ -196,8 +196,8 @@ def against_random(
 
     def regret(replays: Sequence[Replay], budget: float) -> float:
         return median(
-            found.best_after(budget * whole_bank(bank, "flops")) - best_of(bank, order)
-            for found, bank, order in zip(replays, banks, orders, strict=True)
+            replayed.best_after(budget * whole_bank(bank, "flops")) - best_of(bank, order)
+            for replayed, bank, order in zip(replays, banks, orders, strict=True)
         )
 
     rows = [["compute", "ours", "random", ""]]
@@ -207,7 +207,7 @@ def against_random(
     return table(rows)
 
 
-def about(bank: Bank, orders: int) -> str:
+def bank_line(bank: Bank, orders: int) -> str:
     return f"{len(bank.cells)} cells, {orders} orders, noise floor {bank.noise():.4f} nats"
 
 

@@ -158,7 +158,7 @@ def methods(bank: Bank) -> dict[str, Make]:
         " + median": optuna.pruners.MedianPruner,
         " + hyperband": lambda: optuna.pruners.HyperbandPruner(max_resource=longest),
     }
-    found: dict[str, Make] = {
+    makers: dict[str, Make] = {
         "random": lambda bank, seed: OptunaTool(
             bank, False, optuna.samplers.RandomSampler(seed), optuna.pruners.NopPruner()
         )
@@ -170,10 +170,10 @@ def methods(bank: Bank) -> dict[str, Make]:
             def make(bank: Bank, seed: int, pruner: Any = pruner, ranges: bool = ranges) -> Any:
                 return OptunaTool(bank, ranges, optuna.samplers.TPESampler(seed=seed), pruner())
 
-            found[f"Optuna TPE{name}, {form}"] = make
+            makers[f"Optuna TPE{name}, {form}"] = make
 
         def ray(bank: Bank, seed: int, ranges: bool = ranges) -> Any:
             return RayTool(bank, ranges, seed, longest)
 
-        found[f"OptunaSearch + ASHA, {form}"] = ray
-    return found
+        makers[f"OptunaSearch + ASHA, {form}"] = ray
+    return makers

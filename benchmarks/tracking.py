@@ -46,23 +46,23 @@ USAGE = {"cpu_percent": 97.1, "rss_megabytes": 512.3, "rss_peak_megabytes": 600.
 ASKED = """
 import json, sys, time
 from mlflow import MlflowClient
-client, about = MlflowClient(sys.argv[1]), {}
+client, seconds = MlflowClient(sys.argv[1]), {}
 begun = time.perf_counter()
 experiment = client.get_experiment_by_name("bench").experiment_id
 ours = "tags.`sweep.role` = 'search'"
 first = client.search_runs([experiment], ours, max_results=100,
                            order_by=["metrics.`final/val_loss` ASC"])
-about["first hundred by loss"] = time.perf_counter() - begun
+seconds["first hundred by loss"] = time.perf_counter() - begun
 begun = time.perf_counter()
 points = client.get_metric_history(first[0].info.run_id, "curves/val_loss")
-about["one curve"] = time.perf_counter() - begun
+seconds["one curve"] = time.perf_counter() - begun
 count, token = 0, None
 while True:
     page = client.search_runs([experiment], ours, max_results=1000, page_token=token)
     count, token = count + len(page), page.token
     if not token:
         break
-print(json.dumps({"children": count, "points of a curve": len(points), **about}))
+print(json.dumps({"children": count, "points of a curve": len(points), **seconds}))
 """
 
 
@@ -101,10 +101,10 @@ class Timed:
         self.seconds = 0.0
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **about: Any) -> Any:
+        def timed(*args: Any, **options: Any) -> Any:
             begun = time.perf_counter()
             try:
-                return function(*args, **about)
+                return function(*args, **options)
             finally:
                 self.seconds += time.perf_counter() - begun
 
@@ -159,8 +159,8 @@ def drain(asked: argparse.Namespace, folder: Path) -> dict[str, float]:
     metrics = asked.trials * asked.points * (10 + len(USAGE))
     command = [sys.executable, "-W", "ignore", "-c", ASKED, asked.to]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    about = {"drained in, s": seconds, "metrics a second": metrics / seconds}
-    return {**about, "complete": float(complete), **json.loads(done.stdout)}
+    figures = {"drained in, s": seconds, "metrics a second": metrics / seconds}
+    return {**figures, "complete": float(complete), **json.loads(done.stdout)}
 
 
 def main() -> None:
@@ -172,15 +172,15 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("SWEEP_DRAIN_SECONDS", "600")
-    given = asked.to
+    store = asked.to
     for part in (asked.part,) if asked.part else ("drive", "drain"):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "runs" / "bench"
             folder.mkdir(parents=True)
-            asked.to = given or f"sqlite:///{Path(scratch) / 'mlflow.db'}"
-            found = {"drive": drive, "drain": drain}[part](asked, folder)
+            asked.to = store or f"sqlite:///{Path(scratch) / 'mlflow.db'}"
+            figures = {"drive": drive, "drain": drain}[part](asked, folder)
         print(f"{part}: {asked.trials} trials of {asked.points} points")
-        for name, value in found.items():
+        for name, value in figures.items():
             print(f"  {name:34}{value:10.2f}")
 
 

@@ -88,9 +88,9 @@ class Row(NamedTuple):
 
 def settings(size: Size) -> dict[str, Any]:
     """nanoGPT's network and optimizer at `size`."""
-    about = PRESETS["nanogpt-char-cpu"].settings
+    published = PRESETS["nanogpt-char-cpu"].settings
     return {
-        **{name: value for name, value in about.items() if name.startswith(("gpt.", "optim."))},
+        **{name: value for name, value in published.items() if name.startswith(("gpt.", "optim."))},
         "data.train_tokens": TOKENS,
         "gpt.layers": size.layers,
         "gpt.width": size.width,
@@ -133,7 +133,7 @@ def ours(name: str, config: Config, table: TokenTable) -> Variant:
 def nanogpt(name: str, source: ModuleType, size: Size, file: Path, compiled: bool) -> Variant:
     """What nanoGPT's train.py does in an iteration, with its defaults on this machine."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    about = source.GPTConfig(
+    shape = source.GPTConfig(
         block_size=size.context,
         vocab_size=VOCABULARY,
         n_layer=size.layers,
@@ -142,7 +142,7 @@ def nanogpt(name: str, source: ModuleType, size: Size, file: Path, compiled: boo
         dropout=0.0,
         bias=False,
     )
-    network = source.GPT(about).to(kind)
+    network = source.GPT(shape).to(kind)
     optimizer = network.configure_optimizers(DECAY, LR, BETAS, kind)
     compiled_network = torch.compile(network) if compiled else network
     autocast = torch.autocast("cuda", torch.bfloat16) if kind == "cuda" else nullcontext()
@@ -253,19 +253,19 @@ def characters() -> TokenTable:
 
 def noise(table: TokenTable, steps: int) -> dict[str, float]:
     """Losses at the documented size in bf16, in fp32, and in fp32 from another seed."""
-    found = {}
+    losses = {}
     for name, precision, seed in (
         ("bf16", "bf16", 0),
         ("fp32", "fp32", 0),
         ("fp32, seed 1", "fp32", 1),
     ):
-        about = {"train.precision": precision, "train.seed": seed, "train.compile": "no"}
+        changed = {"train.precision": precision, "train.seed": seed, "train.compile": "no"}
         plain = settings(DOCUMENTED)
         epochs = math.ceil(steps / Config.from_settings(plain).steps_per_epoch)
-        config = Config.from_settings({**plain, **about, "train.epochs": epochs})
+        config = Config.from_settings({**plain, **changed, "train.epochs": epochs})
         train = ours(name, config, table).train
-        found[name] = mean([train(number) for number in range(steps)][-steps // 5 :])
-    return found
+        losses[name] = mean([train(number) for number in range(steps)][-steps // 5 :])
+    return losses
 
 
 def variants_of(
@@ -287,13 +287,13 @@ def variants_of(
 
 def of_preset(name: str, compiled: bool) -> Variant:
     """A preset's first step over and over, on tokens drawn at random: only its speed counts."""
-    about = PRESETS[name]
+    preset = PRESETS[name]
     compile_ = {"train.compile": "yes" if compiled else "no", "train.shuffle": "sequences"}
-    config = Config.from_settings({**about.settings, **compile_})
+    config = Config.from_settings({**preset.settings, **compile_})
     tokens = 2 * config.train.batch_tokens + 1
     config = replace(config, data=replace(config.data, train_tokens=tokens))
-    drawn = np.random.default_rng(0).integers(0, about.vocabulary, tokens).astype(np.uint16)
-    table = replace(characters(), vocabulary=about.vocabulary, train=drawn)
+    drawn = np.random.default_rng(0).integers(0, preset.vocabulary, tokens).astype(np.uint16)
+    table = replace(characters(), vocabulary=preset.vocabulary, train=drawn)
     variant = ours("compiled" if compiled else "eager", config, table)
     return variant._replace(train=lambda number: variant.train(0))
 
@@ -320,11 +320,11 @@ def sizes(asked: argparse.Namespace, peaks: dict[str, float], folder: Path) -> N
             variants += variants_of(size, compiled, source, table, folder / "train.bin")
         show(str(size), turns(variants, asked.repetitions, asked.seconds), peaks)
     if asked.loss_steps and HAS_BF16:
-        found = noise(table, asked.loss_steps)
+        losses = noise(table, asked.loss_steps)
         print(f"\nLoss in nats of the last fifth of {asked.loss_steps} steps at {DOCUMENTED}:")
-        print(", ".join(f"{name} {loss:.4f}" for name, loss in found.items()))
-        print(f"bf16 - fp32: {found['bf16'] - found['fp32']:+.4f}", end="; ")
-        print(f"seed 1 - seed 0: {found['fp32, seed 1'] - found['fp32']:+.4f}")
+        print(", ".join(f"{name} {loss:.4f}" for name, loss in losses.items()))
+        print(f"bf16 - fp32: {losses['bf16'] - losses['fp32']:+.4f}", end="; ")
+        print(f"seed 1 - seed 0: {losses['fp32, seed 1'] - losses['fp32']:+.4f}")
 
 
 def main() -> None:

@@ -174,7 +174,7 @@ def _from_trial(path: Path, trial: TrialView, differing: Sequence[str]) -> Curve
 
 
 def _raw(event: Event) -> float:
-    """The loss of the last weights; that of a run without hope is inf, whatever it was."""
+    """The loss of the last weights; inf once the run has diverged, whatever loss it reported."""
     loss = _number(event.get("raw_loss", event["val_loss"]))
     return math.inf if event.get("diverged_step") is not None or math.isnan(loss) else loss
 

@@ -1,4 +1,4 @@
-"""An hyperparameter as Optuna has it: the distribution of a parameter, and drawing from it."""
+"""Hyperparameters as distributions of Optuna's, and drawing values from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweep.space import Choice, Hyperparameter
 
 
 def distribution(hp: Hyperparameter) -> BaseDistribution:
-    """The hyperparameter as Optuna has it."""
+    """Optuna's distribution of the hyperparameter's values."""
     domain = hp.domain
     if isinstance(domain, Choice):
         return CategoricalDistribution(domain.values)

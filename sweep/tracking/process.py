@@ -37,7 +37,7 @@ def artifact_root(runs: Path, uri: str) -> str:
 
 
 def without_password(uri: str) -> str:
-    """`uri` as it may be written down; one that is no URI at all stays as it is."""
+    """`uri` with *** for its password, to be written down; what is no URI stays as it is."""
     return PASSWORD.sub(r"\1***@", uri)
 
 
