@@ -35,3 +35,21 @@ def test_a_range_of_whole_numbers_has_no_others() -> None:
     assert LAYERS.domain.has(2.0)
     assert not LAYERS.domain.has(2.5)
     assert snapped(LAYERS.domain, 2.7) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "open_ends"),
+    [
+        ((0.25, 0.5, 0.75), [0.25, 0.75]),
+        ((0.0, 0.5, 1.0), []),  # optim.final_rate is from 0 to 1
+        ((0.0, 0.5, 0.75), [0.75]),
+        ((0.5, 0.75, 1.0), [0.5]),
+        ((0.5,), []),
+    ],
+)
+def test_an_end_of_a_grid_is_open_unless_the_setting_ends_there_too(
+    values: tuple[float, ...], open_ends: list[float]
+) -> None:
+    (line,) = make_grid([Hyperparameter("optim.final_rate", Choice(values))], factor=2.0)
+
+    assert [value for value in values if line.open_end(value)] == open_ends
