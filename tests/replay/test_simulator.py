@@ -208,6 +208,35 @@ def test_rates_that_depend_on_the_optimizer_are_axes_of_their_own() -> None:
     assert hyperparameters[-1].setting == "optim.lr"  # after what decides it
 
 
+def test_of_fewer_trials_than_three_the_rate_of_false_kills_is_of_those_there_are() -> None:
+    """Of two trials one was stopped: half, not a third."""
+    finals = [BANK.final(BANK.repetition(0)[cell]) for cell in BANK.cells]
+    best, other = sorted(range(len(finals)), key=lambda number: finals[number])[:2]
+
+    summary = summarise([run(Listed([best, other], pruned=(best,)))], [0], [BANK], "flops", 0.0)
+
+    assert (summary.killed, summary.killed_interval) == (0.5, wilson(1, 2))
+
+
+def test_when_a_trial_ends_the_others_have_spent_what_they_trained_by_then() -> None:
+    """Epochs 1 and 8 begin together: at the end of the first the second has spent as much."""
+    cells = list(BANK.cells)
+    short, long = (
+        next(n for n, cell in enumerate(cells) if dict(zip(BANK.names, cell, strict=True)) == its)
+        for its in (
+            {**dict(zip(BANK.names, cells[0], strict=True)), "train.epochs": epochs}
+            for epochs in (1, 8)
+        )
+    )
+
+    replayed = run(Listed([short, long]), workers=2)
+
+    first, second = replayed.trials
+    assert second.whole == pytest.approx(8 * first.whole)
+    assert first.at == pytest.approx(2 * first.whole)
+    assert second.at == pytest.approx(9 * first.whole)
+
+
 def test_quartiles_are_values_that_occurred() -> None:
     assert quartiles([4.0, 1.0, math.inf, 2.0, 3.0]) == (2.0, 3.0, 4.0)
     assert quartiles([1.0, math.inf, math.inf]) == (1.0, math.inf, math.inf)
@@ -295,4 +324,5 @@ def test_a_finished_sweep_is_replayed_in_its_own_order(tmp_path: Path) -> None:
 
     assert pruned > 0
     assert json.loads(same.output)["replays"][0]["pruned"] == pruned
+    assert json.loads(same.output)["replays"][0]["orders"] == 1  # recorded trials have one
     assert json.loads(none.output)["replays"][0]["pruned"] == 0

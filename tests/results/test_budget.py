@@ -208,6 +208,20 @@ def test_device_hours_are_seconds_times_devices(
     assert session.end.ending in (Ending.BUDGET_SPENT, Ending.NOTHING_FITS)
 
 
+@pytest.mark.parametrize(("gpus", "devices"), [(2.0, 2.0), (0.5, 0.5), (0.0, 4.0), (-1.0, 4.0)])
+def test_devices_are_gpus_or_the_cores_of_a_trial_without_one(
+    gpus: float, devices: float, space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    """Below 0 the runner says whether there is one; this one does not."""
+    space = replace(space, trial=replace(space.trial, cpus=4, gpus=gpus))
+
+    view = run(open_session(limited(space, trials=2)), tmp_path)
+
+    used = spent(view, (Role.SEARCH, Role.BASELINE))
+    assert {t.devices for t in view.trials.values()} == {devices}
+    assert used.device_seconds == devices * sum(t.seconds for t in view.trials.values())
+
+
 def test_a_trial_longer_than_the_time_left_is_not_begun(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:

@@ -299,6 +299,32 @@ def test_a_seed_is_begun_only_if_there_is_time_for_all_one_after_another(
     assert session.end.ending is Ending.NOTHING_FITS
 
 
+def test_a_seed_that_was_begun_goes_on_though_its_first_run_took_longer_than_expected(
+    timed: View, clock: Clock, space: Space, tmp_path: Path
+) -> None:
+    """Of 11.5 epochs' time the first run took six, not four: the next four fit, two more do not."""
+    finalists = names(timed)[:3]
+
+    def slow_at_first(config: Config, folder: Path) -> Iterator[Progress]:
+        before, slower = 0.0, 1.5 if folder.name == f"{finalists[0]}-s1" else 1.0
+        for progress in clock.train(config, folder):
+            seconds = slower * progress.seconds
+            clock.now += seconds - before
+            before = seconds
+            yield Progress(**{**progress.to_dict(), "seconds": seconds})
+
+    session = Sweep(space, tmp_path)(
+        ConfirmationPlan(finalists, 9, until_separated=False),
+        slow_at_first,
+        BudgetConfig(trials=99, hours=11.5 * 600 / 3600),
+    )
+
+    assert session.journal.view.trials.keys() - timed.trials.keys() == {
+        f"{name}-s1" for name in finalists[:2]
+    }
+    assert session.end.ending is Ending.NOTHING_FITS
+
+
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -364,6 +390,7 @@ def test_a_run_that_fails_is_made_up_for_by_the_next_driver(confirm: Sweep, sear
 
     assert failed.end.ending is Ending.RUNS_FAILED
     assert first.trials[f"{finalists[0]}-s2"].outcome is Outcome.FAILED
+    assert f"{finalists[0]}-s3" in first.trials  # its first attempt: another seed failed
     assert set(second.trials) - {f"{finalists[0]}-s2-2"} <= set(first.trials)
     now = confirmed(second)
     assert now is not None

@@ -179,6 +179,27 @@ def test_the_folder_one_stands_in_has_its_neighbours_beside_it(
     assert asked == [(folder, folder.parent)]
 
 
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [([], 5), (["--until-separated"], 64), (["--until-separated", "--seeds=8"], 8)],
+)
+def test_seeds_are_five_or_until_separated_at_most_64_unless_others_are_asked_for(
+    words: list[str], seeds: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def note(path: Path, request: Request, options: Options) -> int:
+        asked.append((request.seeds, request.until_separated))
+        return 0
+
+    monkeypatch.setattr("sweep.run.confirm", note)
+
+    with pytest.raises(SystemExit):
+        cli(["confirm", str(folder), *words], standalone_mode=False)
+
+    assert asked == [(seeds, "--until-separated" in words)]
+
+
 def test_more_seeds_than_anyone_trains_are_refused() -> None:
     with pytest.raises(click.BadParameter, match="not in the range"):
         cli(["confirm", "nowhere", "--seeds", "100000000"], standalone_mode=False)

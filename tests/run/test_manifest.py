@@ -21,6 +21,7 @@ MODEL = Path(__file__).parents[2] / "model"
         ("optim/muon", True),
         ("training/averages", True),
         ("config/number", True),  # far down
+        ("training/log_probs", True),  # imported by its name from its package alone
         ("training/generate", False),
         ("training/export", False),
         ("config/presets/slowrun", False),
