@@ -21,7 +21,7 @@ ENVIRONMENT = "environment.json"  # versions of what last drove it
 SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
 EXTERNAL = "external.jsonl"  # runs of others that were imported
 DRIVER_LOCK = "driver.lock"  # held by who drives the sweep
-CURSOR = "tracking.json"  # how far the first MLflow store was told
+CURSOR = "tracking.json"  # how much of the journal the first MLflow store has
 TRACKING_LOG = "tracking.log"
 
 

@@ -48,14 +48,14 @@ def _explain(config: Config, message: str) -> str:
 
 
 def _needed(message: str) -> str:
-    """How much was asked for in vain, and how much this process had already."""
-    told = AMOUNT.search(message)
-    asked = float(told[1]) * UNITS[told[2][0].lower()] if told else 0.0
+    """How much memory the failed allocation needed, and how much this process already had."""
+    amount = AMOUNT.search(message)
+    needed = float(amount[1]) * UNITS[amount[2][0].lower()] if amount else 0.0
     # The kernel counts in KiB, but in bytes on macOS.
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if _in_bytes() else 1024)
     if "CUDA" in message:
         held = torch.cuda.max_memory_allocated()
-    more = f"{_size(asked)} more were needed" if asked else "more was needed"
+    more = f"{_size(needed)} more were needed" if needed else "more was needed"
     return f"{more} beside {_size(held)} in use"
 
 

@@ -96,10 +96,10 @@ def figures_of(view: View) -> Figures:
 
 
 def noise_of(view: View) -> Noise:
-    """The noise between seeds: told by the space, else measured by repeats, else assumed."""
-    told = view.header.get("noise", 0.0)  # journals of earlier versions lack it
-    if told:
-        return Noise(told, source="told by baseline.noise")
+    """The noise between seeds: stated by the space, else measured by repeats, else assumed."""
+    stated = view.header.get("noise", 0.0)  # journals of earlier versions lack it
+    if stated:
+        return Noise(stated, source="told by baseline.noise")
     cells: dict[tuple[float, float], list[float]] = {}
     if view.baseline_source == "measured":  # several cells of a table are sizes, not repeats
         for run in view.baseline_runs:

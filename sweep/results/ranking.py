@@ -104,9 +104,9 @@ def tied(view: View) -> tuple[list[str], str]:
     judged = [(other.name, *tie(ranked[0], other, floor)) for other in ranked[1:]]
     by = {kind for _, _, kind in judged}
     sigma = f"the noise floor ({floor.deviation:.4f} over seeds)" if floor else ""
-    said = {
+    words = {
         PAIRED: "the difference over shared seeds",
         FLOOR: sigma,
         EVALUATION: "the standard error of evaluation alone; seeds may differ by more",
     }
-    return [name for name, same, _ in judged if same], " and ".join(said[k] for k in sorted(by))
+    return [name for name, same, _ in judged if same], " and ".join(words[k] for k in sorted(by))

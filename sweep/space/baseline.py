@@ -159,22 +159,22 @@ def table_runs(entries: Sequence[str]) -> list[BaselineRun]:
     return runs
 
 
-def is_slowruns(about: Mapping[str, Any]) -> bool:
+def is_slowruns(recorded: Mapping[str, Any]) -> bool:
     """Whether validation tokens are those that Slowrun's table was measured on.
 
-    about   what a token table records of itself. It is Slowrun's if the val split is byte for byte
-            the file it pins, be it imported or made again from FineWeb by the same rule.
+    recorded   what a token table says of itself. It is Slowrun's if the val split is byte for
+               byte the file it pins, be it imported or made again from FineWeb by the same rule.
     """
     from model.data import (
         slowrun_files as fineweb,  # imports numpy, which reading a space needs not
     )
 
     digests = {fineweb.DIGESTS["val"], fineweb.OLD_DIGESTS["val"]}
-    held = {about.get("slowrun", {}).get("val"), *about.get("files", {}).values()}
-    return bool(digests & held) and about["tokens"]["val"] >= WHOLE_VAL
+    held = {recorded.get("slowrun", {}).get("val"), *recorded.get("files", {}).values()}
+    return bool(digests & held) and recorded["tokens"]["val"] >= WHOLE_VAL
 
 
-def with_known_table(baseline: BaselineConfig, about: Mapping[str, Any]) -> BaselineConfig:
+def with_known_table(baseline: BaselineConfig, recorded: Mapping[str, Any]) -> BaselineConfig:
     """`baseline` with Slowrun's table where nothing else is asked for and its tokens are used.
 
     Raises SweepError if the table is asked for and the tokens are others: a multiplier read off
@@ -182,14 +182,15 @@ def with_known_table(baseline: BaselineConfig, about: Mapping[str, Any]) -> Base
     """
     from model.data import slowrun_files as fineweb
 
-    same = is_slowruns(about)
+    same = is_slowruns(recorded)
     if baseline.table == (SLOWRUN,) and not same:
         raise SweepError(
             "baseline.table: slowrun was measured on other validation tokens than these",
             [
                 f"expected the {fineweb.TOKENS['val']:,} GPT-2 tokens of FineWeb that "
                 f"fineweb_val.pt holds, SHA-256 {fineweb.DIGESTS['val']}",
-                f"found {about['tokens']['val']:,} tokens of {about.get('source', 'a table')}",
+                f"found {recorded['tokens']['val']:,} tokens of "
+                f"{recorded.get('source', 'a table')}",
             ],
             hint="Use them (sweep data prepare fineweb), or measure a baseline: "
             "baseline.multiples=1,2,4,8",

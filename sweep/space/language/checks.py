@@ -32,14 +32,18 @@ def check_alternatives(hyperparameters: Sequence[Hyperparameter], problems: Prob
 def check_fixed(
     hyperparameters: Sequence[Hyperparameter], fixed: dict[str, Value], problems: Problems
 ) -> None:
-    """Nothing may be both searched and fixed; takes out of `fixed` what is told."""
+    """Add a problem for each setting that is both searched and fixed.
+
+    What follows from another fixed setting is also taken out of `fixed`, so that no later check
+    adds a second problem for it.
+    """
     for hp in hyperparameters:
         same = SAME.get(hp.setting)
         if hp.setting in fixed:
             problems.add(hp.line, hp.setting, "is both searched and fixed; keep one")
         elif same in fixed:
             problems.add(hp.line, hp.setting, f"follows from {same}, which is fixed")
-            del fixed[same]  # told once is enough
+            del fixed[same]
 
 
 def ordered(hyperparameters: Sequence[Hyperparameter], problems: Problems) -> list[Hyperparameter]:

@@ -67,23 +67,23 @@ def _value(setting: Setting) -> Schema:
     """What one value of a setting may be."""
     unit = f" [{setting.unit}]" if setting.unit else ""
     default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
-    said: Schema = {"description": f"{setting.meaning}{unit}", "default": default}
+    described: Schema = {"description": f"{setting.meaning}{unit}", "default": default}
     if setting.choices:
         # YAML 1.1 reads yes and no as true and false, and so do we.
         words = {"yes": True, "no": False}
-        return said | {
+        return described | {
             "enum": [*setting.choices, *(words[c] for c in setting.choices if c in words)]
         }
     if setting.kind is bool:
-        return said | {"type": "boolean"}
+        return described | {"type": "boolean"}
     if setting.kind is str:
-        return said | {"type": "string"}
+        return described | {"type": "string"}
     if setting.kind is tuple:
-        return said | {"anyOf": [{"type": "string"}, {"type": "array"}, {"type": "number"}]}
+        return described | {"anyOf": [{"type": "string"}, {"type": "array"}, {"type": "number"}]}
     bounds = {"minimum": setting.low, "exclusiveMinimum": setting.above, "maximum": setting.high}
     number: Schema = {"type": "integer" if setting.kind is int else "number"}
     number |= {key: bound for key, bound in bounds.items() if bound is not None}
-    return said | {"anyOf": [number, {"type": "string", "pattern": NUMBER}]}
+    return described | {"anyOf": [number, {"type": "string", "pattern": NUMBER}]}
 
 
 def _leaf(setting: Setting) -> Schema:
@@ -136,14 +136,14 @@ def _section(part: str) -> Schema:
 def _constraints() -> Schema:
     names = "|".join(name.replace(".", r"\.") for name in QUANTITIES)
     one = {"type": "string", "pattern": rf"^\s*({names})\s*(<=|>=)\s*\S.*$"}
-    said = f"limits on {', '.join(QUANTITIES)}, such as gpt.parameters <= 500M"
-    return {"description": said, "anyOf": [one, {"type": "array", "items": one}]}
+    described = f"limits on {', '.join(QUANTITIES)}, such as gpt.parameters <= 500M"
+    return {"description": described, "anyOf": [one, {"type": "array", "items": one}]}
 
 
 def _repeat() -> Schema:
     seeds = {"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}
-    said = "how many seeds each proposal is trained with"
-    return {"description": said, "anyOf": [seeds, _closed({"seeds": seeds})]}
+    described = "how many seeds each proposal is trained with"
+    return {"description": described, "anyOf": [seeds, _closed({"seeds": seeds})]}
 
 
 def _wandb_keys() -> Schema:
@@ -163,8 +163,8 @@ def _wandb_keys() -> Schema:
 
 def _closed(properties: Mapping[str, Any], description: str = "") -> Schema:
     """An object with these keys and no others."""
-    said = {"description": description} if description else {}
-    return {"type": "object", **said, "properties": properties, "additionalProperties": False}
+    described = {"description": description} if description else {}
+    return {"type": "object", **described, "properties": properties, "additionalProperties": False}
 
 
 def _one_or_list(value: Schema) -> Schema:
