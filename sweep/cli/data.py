@@ -268,7 +268,7 @@ TEXTS = ("data.path", "data.column", "data.digest")  # settings that may look li
 
 
 def describe_table(path: Path, recorded: Mapping[str, Any], settings: Mapping[str, str]) -> str:
-    """What the table at `path` recorded, and the settings that lead to it."""
+    """The record of the table at `path`, and the settings that lead to the table."""
     commit = f" at commit {recorded['commit']}" if recorded["commit"] else ""
     imported = f", tokens of {recorded['imported']}" if "imported" in recorded else ""
     coded = recorded["tokenizer"]
@@ -321,7 +321,7 @@ def _line(name: str, text: str) -> str:
 
 
 def describe_duplicates(looked_for: Mapping[str, Any]) -> str:
-    """What was recorded about duplicates, and what was looked for now."""
+    """Duplicates that preparing recorded, and those that this command looked for."""
     lines = [
         f"exact duplicates, {name}: {count:,} documents"
         for name, count in looked_for["recorded"].items()

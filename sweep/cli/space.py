@@ -141,7 +141,7 @@ def _name(file: Path) -> str:
 
 
 def describe_plan(space: Space, plan: Plan, speed: Speed, workers: int) -> str:
-    """What will be run, what single trials and all of them take, and what that rests on."""
+    """The plan as text: its trials, the cost of one and of all, and the assumptions behind it."""
     return "\n\n".join(
         [_headline(space, plan), _points(plan, speed), _totals(plan, speed, workers)]
     )

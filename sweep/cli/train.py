@@ -203,7 +203,7 @@ def describe(config: Config, vocabulary: int) -> list[str]:
 
 
 def group_rows(groups: Sequence[Group]) -> list[list[str]]:
-    """What the optimizers do to which parameters, as a table, its heading first.
+    """The optimizers' groups of parameters with their rates, as a table, its heading first.
 
     Rates are peaks, and a step at the peak shrinks weights by the decay, before its schedule.
     """

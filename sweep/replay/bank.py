@@ -45,7 +45,7 @@ class Bank:
         return {cell: draw.choice(curves) for cell, curves in self.cells.items()}
 
     def loss(self, curve: Curve, mark: int) -> float:
-        """What the sweep minimises, nats per token: as `train.evaluate` says, where recorded."""
+        """The loss that the sweep minimises, nats per token: the EMA's if asked and recorded."""
         ema = curve.ema[mark]
         averaged = self.fixed.get("train.evaluate") == "ema" and not math.isnan(ema)
         return ema if averaged else curve.raw[mark]

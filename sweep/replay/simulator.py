@@ -25,7 +25,7 @@ TOP = 3  # trials that should not have been pruned
 
 
 class Search(Protocol):
-    """What a session is to its driver; stock tools are made to look like it."""
+    """What a replay needs of a session; benchmarks wrap stock tools to have the same methods."""
 
     def next_trial(self) -> Trial | None: ...
 
@@ -49,7 +49,7 @@ class ReplayedTrial:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a sweep did; trials in the order in which they ended."""
+    """A replayed sweep; its trials are in the order in which they ended."""
 
     trials: tuple[ReplayedTrial, ...]
     compute: float
@@ -201,7 +201,7 @@ def _observe(search: Search, bank: Bank, training: _Training) -> Outcome | None:
 
 
 def evaluation(bank: Bank, curve: Curve, mark: int) -> Progress:
-    """What the trainer reported at `mark` of a recorded run; what was not recorded is 0."""
+    """The trainer's report at `mark` of a recorded run; fields that were not recorded are 0."""
     fraction = curve.marks[mark] / WHOLE
     epochs: Any = curve.settings.get("train.epochs", 1)
     ema, raw, loss = curve.ema[mark], curve.raw[mark], bank.loss(curve, mark)

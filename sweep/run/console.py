@@ -189,7 +189,7 @@ def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:
 
 
 def remaining(view: View) -> str:
-    """How much longer, from how long ended trials took and how many run at once."""
+    """The time left, from how long ended trials took and how many run at once."""
     ended = [t for t in view.searches() if t.outcome is not None and t.last]
     if not ended or view.role is Role.CONFIRM:
         return "time left unknown"

@@ -64,7 +64,7 @@ OpenSession = Callable[[Journal, Callable[[Event], None]], "Session"]
 
 @dataclass(frozen=True)
 class Job:
-    """What a driver does in a run folder: it searches, or it confirms."""
+    """One task of a driver in a run folder: a search, or a confirmation."""
 
     space: Space
     folder: Path

@@ -1,4 +1,4 @@
-"""What defines a sweep, kept in its run folder, so that it is continued as itself or not at all."""
+"""The files that define a sweep, in its run folder: another definition does not continue it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read_resolved(path: Path) -> dict[str, Any]:
 
 
 def digest_of_trainer(home: Path | None = None) -> str:
-    """Of all code that training runs: what else is in model/ may change under a sweep.
+    """A digest of all code that training runs; other code in model/ may change under a sweep.
 
     home   the folder of the trainer's modules, if not ours
     """
@@ -104,7 +104,7 @@ def _imported(path: Path, home: Path) -> set[Path]:
 
 
 def _packages(home: Path, parts: Sequence[str]) -> set[Path]:
-    """What Python runs first on its way to the module `parts` below `home`."""
+    """The packages that Python imports before the module `parts` below `home`."""
     folders = [home.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
     return {init for folder in folders if (init := folder / "__init__.py").exists()}
 

@@ -107,7 +107,7 @@ def fit(trial: TrialConfig, nodes: list[dict[str, float]]) -> tuple[dict[str, fl
 
 
 class _Bridge:
-    """What Asker and Judge share: the session, and which Tune trial is which of ours."""
+    """Shared by Asker and Judge: the session, and our trial for each of Tune's."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         self.session, self.folder = session, folder

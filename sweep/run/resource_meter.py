@@ -1,4 +1,4 @@
-"""What a process that trains uses of its machine, read at each evaluation."""
+"""CPU, memory and GPU that a training process uses, read at each evaluation."""
 
 from __future__ import annotations
 

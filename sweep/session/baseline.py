@@ -49,7 +49,7 @@ def curve(space: Space, view: View) -> dict[str, Any] | None:
 
 
 class Fate(Enum):
-    """What became of a run that was to measure a point."""
+    """Whether a run that was to measure a point did so."""
 
     MEASURED = auto()  # or under way
     FAILED = auto()

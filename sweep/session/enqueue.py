@@ -63,7 +63,7 @@ def _next_point(trials: list[FrozenTrial], space: Space, fits: Fits) -> Enqueued
         if trial.user_attrs.get(POINT) in tried:
             tried[trial.user_attrs[POINT]].append(trial)
     for number, point in enumerate(space.points):
-        # What the sampler put beside it may have broken a constraint, which is no fault of its own.
+        # The sampler drew the values that the point leaves open: those may break a constraint.
         infeasible = sum(INFEASIBLE in trial.user_attrs for trial in tried[number])
         rejected = [trial for trial in tried[number] if REJECTED_ATTR in trial.user_attrs]
         begun = len(tried[number]) - infeasible - len(rejected)

@@ -219,7 +219,7 @@ class FinalistTrials:
 
 
 def _fate(frozen: FrozenTrial) -> Fate:
-    """What became of a baseline run."""
+    """Whether a baseline run measured its point."""
     if REJECTED_ATTR in frozen.user_attrs:
         return Fate.REJECTED
     return Fate.FAILED if frozen.state is TrialState.FAIL else Fate.MEASURED

@@ -135,7 +135,7 @@ def _cmaes(seed: int, startup_trials: int) -> BaseSampler:
 
 
 def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
-    """What decides on a whole point, by the sampler's name; Optuna's own decide value by value."""
+    """The plan of our sampler of that name; empty for Optuna's, which draw value by value."""
     if config.name == "surface":
         return lambda study, trial: propose(
             space, _seen(study, trial, space), np.random.default_rng([config.seed, trial.number])
@@ -178,7 +178,7 @@ def _step(config: SamplerConfig, space: Space, seen: Sequence[Seen]) -> Point | 
 
 
 def _tried(study: Study, space: Space, number: int = -1) -> list[Point]:
-    """What was proposed in trials other than `number`; repeats were not."""
+    """Points of all trials but `number`; repeats are left out: the sampler proposed none."""
     return [
         _point(other, space)
         for other in study.get_trials(deepcopy=False)

@@ -207,14 +207,14 @@ class RemainingBudget:
         return budget.misfit(self._config, self._used(), self._left(running), more)
 
     def misfit_all(self, settings: Sequence[Mapping[str, Any]], running: Collection[str]) -> str:
-        """The same for several new trials, begun in this order, of which all must fit."""
+        """Why several new trials, begun in this order, cannot all fit; empty if they can."""
         left = self._left(running)
         row = [self._expense(flops(each), self.devices, None) for each in settings]
         more = budget.row_expense(row, left, self.slots)
         return budget.misfit(self._config, self._used(), left, more)
 
     def _left(self, running: Collection[str]) -> list[Expense]:
-        """What those `running` still need."""
+        """The cost left of the trials `running`."""
         trials = [self._view.trials[name] for name in running]
         return [self._expense(trial.flops, trial.devices, trial) for trial in trials]
 

@@ -128,7 +128,7 @@ def _pinned(package: str) -> str:
 
 
 def write_report(view: View, folder: Path, into: Path) -> list[Path]:
-    """What `sweep run` ends with and what the sweep is worth in data, as text and as a plot."""
+    """Write the report of `sweep run` and data efficiencies, as text and as a plot; the files."""
     from sweep.results.efficiency_plot import draw_figures
     from sweep.results.efficiency_report import efficiency_text, figures_of
 

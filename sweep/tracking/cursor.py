@@ -1,4 +1,4 @@
-"""What a store has of a sweep: one file for each store, in the run folder."""
+"""How much of a sweep a store has: one file for each store, in the run folder."""
 
 from __future__ import annotations
 

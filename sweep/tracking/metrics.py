@@ -1,4 +1,4 @@
-"""What journal events come to as MLflow metrics, and the batches that these are sent in.
+"""Journal events as MLflow metrics, and the batches in which these are sent.
 
 Every point carries the journal's own time, so that sending it twice leaves one copy.
 """

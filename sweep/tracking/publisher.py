@@ -150,7 +150,7 @@ class Publisher:
                 self._note_best(len(self._ended) - 1)
 
     def _remember(self, event: Event, trial: TrialView) -> None:
-        """What the sweep's own curves need: the best trial, and the cost of searching so far."""
+        """Keep the best trial and the cost of searching so far, for the sweep's own curves."""
         kind = event["event"]
         if kind == "trial":
             self._devices[trial.name] = float(event.get("devices") or 1)
