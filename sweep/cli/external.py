@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from sweep.cli.options import json_option, runs_option
+from sweep.cli.options import json_option, print_json, runs_option
 
 
 @click.command("import")
@@ -48,7 +47,7 @@ def import_(
     if (folder / CURSOR).exists() and header:
         _publish(folder, header["id"])
     if as_json:
-        click.echo(json.dumps(external_data(folder), indent=2))
+        print_json(external_data(folder))
     else:
         click.echo(external_text(folder))
 

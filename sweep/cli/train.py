@@ -22,7 +22,7 @@ import click
 from model.config import SETTINGS, ConfigError, Setting, Value, did_you_mean
 from model.config.presets import PRESETS, overridden, preset
 from sweep.cli.data import describe_splits
-from sweep.cli.options import json_option, set_option
+from sweep.cli.options import json_option, print_json, set_option
 from sweep.errors import SweepError
 from sweep.space import SWEEP_SETTINGS, read_overrides, renamed
 
@@ -114,7 +114,7 @@ def presets(as_json: bool) -> None:
       sweep presets --json
     """
     if as_json:
-        click.echo(json.dumps([preset_as_data(*item) for item in PRESETS.items()], indent=2))
+        print_json([preset_as_data(*item) for item in PRESETS.items()])
         return
 
     from sweep.format import table
@@ -140,7 +140,7 @@ def settings(name: str | None, as_json: bool) -> None:
         hint = did_you_mean(str(name), [*every, *groups])
         raise SweepError(f"{name}: {renamed(str(name)) or f'no such setting{hint}'}")
     if as_json:
-        click.echo(json.dumps([_setting_as_data(s) for s in shown], indent=2))
+        print_json([_setting_as_data(s) for s in shown])
         return
 
     from sweep.format import table
