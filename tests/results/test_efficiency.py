@@ -57,6 +57,7 @@ def test_a_measured_point_is_worth_itself() -> None:
         "2.00x",
         "8.00x",
     ]
+    assert [str(within(n, baseline, 100)) for n, _ in baseline] == ["1.00x", "2.00x", "8.00x"]
 
 
 def test_noise_upwards_does_not_make_more_data_worse() -> None:
