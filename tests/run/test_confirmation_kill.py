@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from mlflow_server import wait_until
-from sweeps import without_tracking
+from sweeps import wait_for_observations, without_tracking
 
 from sweep.cli.main import cli
 from sweep.errors import SweepError
@@ -51,7 +50,7 @@ def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
     assert searched.exit_code == 0, searched.output
     for after in (2, 6):
         driver = start(*asked)
-        wait_for(journal, after, driver)
+        wait_for_observations(journal, after, driver, of="-s")
         driver.send_signal(signal.SIGKILL)
         driver.communicate()
 
@@ -82,15 +81,3 @@ def start(*words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def wait_for(journal: Path, count: int, driver: subprocess.Popen[str]) -> None:
-    """Return once confirming runs have made `count` observations; fails if the driver ends."""
-
-    def enough() -> bool:
-        if driver.poll() is not None:
-            raise AssertionError(driver.communicate()[0])
-        events = [event for event, _ in read_events(journal)]
-        return sum(e["event"] == "observation" and "-s" in e["trial"] for e in events) >= count
-
-    wait_until(enough, f"{count} observations")

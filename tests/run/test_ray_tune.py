@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from fakes import SPACE, failing_train, fake_train
-from mlflow_server import wait_until
-from sweeps import make_space, session_in
+from sweeps import make_space, session_in, wait_for_observations
 
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
@@ -198,7 +197,7 @@ print(repr(ray.get(Seen.remote().gpus.remote())))
     assert done.stdout.strip() == "''"
 
 
-def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, corpus: Path) -> subprocess.Popen[str]:
     space = folder / "tiny.yaml"
     space.write_text(TINY)
     command = [sys.executable, "-m", "sweep", "run", space, "--plain", "--runs", folder / "runs"]
@@ -208,21 +207,9 @@ def start(folder: Path, corpus: Path) -> subprocess.Popen[bytes]:
         env=os.environ | {"OMP_NUM_THREADS": "1", "SWEEP_CACHE": str(folder / "cache")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        encoding="utf-8",
         start_new_session=True,
     )
-
-
-def wait_for_observations(journal: Path, count: int, driver: subprocess.Popen[bytes]) -> None:
-    """Return as soon as the journal has `count` observations; fails if the driver ends before."""
-
-    def enough() -> bool:
-        if driver.poll() is not None:
-            output = driver.communicate()[0].decode()
-            raise AssertionError(f"too few observations before the driver ended:\n{output}")
-        kinds = [event["event"] for event, _ in read_events(journal)] if journal.exists() else []
-        return kinds.count("observation") >= count
-
-    wait_until(enough, f"{count} observations")
 
 
 def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
@@ -235,12 +222,12 @@ def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
         driver = start(tmp_path, corpus)
         wait_for_observations(journal, after, driver)
         driver.send_signal(number)
-        output = driver.communicate()[0].decode()
+        output = driver.communicate()[0]
         assert driver.returncode == code, output
         assert ("state saved. Continue: sweep run" in output) == (number != signal.SIGKILL)
 
     last = start(tmp_path, corpus)
-    output = last.communicate()[0].decode()
+    output = last.communicate()[0]
 
     assert last.returncode == 0, output
     events = [event for event, _ in read_events(journal)]

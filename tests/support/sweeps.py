@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow_server import wait_until
 from optuna.storages import BaseStorage
 
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
-from sweep.journal import Journal
+from sweep.journal import Journal, read_events
 from sweep.records import End, Ending, Event
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
@@ -85,3 +86,21 @@ def finished(session: Session, train: local.Train, folder: Path) -> View:
         local.run(session, train, folder, interrupt)
     session.close(End(Ending.TRIALS_SPENT))
     return session.journal.view
+
+
+def wait_for_observations(
+    journal: Path, count: int, driver: subprocess.Popen[str], of: str = ""
+) -> None:
+    """Return as soon as the journal has `count` observations; fails if the driver ends before.
+
+    of   what the names of the trials that count have in them, such as "-s" of fresh seeds
+    """
+
+    def enough() -> bool:
+        if driver.poll() is not None:
+            output = driver.communicate()[0]
+            raise AssertionError(f"too few observations before the driver ended:\n{output}")
+        events = [event for event, _ in read_events(journal)] if journal.exists() else []
+        return sum(e["event"] == "observation" and of in e["trial"] for e in events) >= count
+
+    wait_until(enough, f"{count} observations")
