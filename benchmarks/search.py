@@ -68,7 +68,8 @@ BUDGETS = [0.01 * 1.25**step for step in range(18)]  # of the whole bank
 @cache
 def read_bank(path: Path, half: int | None = None) -> Bank:
     """The bank; or one half of its cells, the same at every call."""
-    bank = make_bank(read_curves(path), read_about(path).get("settings"))
+    about = read_about(path)
+    bank = make_bank(read_curves(path), about.get("settings"), about.get("noise", math.nan))
     return (
         bank
         if half is None

@@ -128,7 +128,8 @@ def _bank(path: Path) -> Bank:
     curves = read_curves(path)
     if path.is_dir():
         return make_bank(curves, read_view(path / JOURNAL).header.get("fixed"))
-    return make_bank(curves, read_about(path).get("settings"))
+    about = read_about(path)
+    return make_bank(curves, about.get("settings"), about.get("noise", math.nan))
 
 
 def _summary(replays: list[Replay], bank: Bank, cost: str) -> Summary:

@@ -31,6 +31,7 @@ class Bank:
     names: tuple[str, ...]  # settings that differ, seeds left out
     cells: Mapping[Cell, tuple[Curve, ...]]
     fixed: Mapping[str, Value] = field(default_factory=dict)
+    seed_noise: float = math.nan  # nats between seeds, of a bank without repetitions
 
     def cell(self, settings: Mapping[str, Value]) -> Cell:
         """The recorded cell of `settings`; of those between recorded ones, the nearest."""
@@ -57,9 +58,13 @@ class Bank:
         return self.loss(curve, -1) if curve.complete else math.nan
 
     def noise(self) -> float:
-        """Standard deviation of final losses between seeds, pooled; nan without repetitions."""
+        """Standard deviation of final losses between seeds, in nats; nan where nobody knows it.
+
+        Pooled over the repetitions; without any it is what the bank says of itself.
+        """
         finals = ([self.final(curve) for curve in curves] for curves in self.cells.values())
-        return pooled_deviation(finals)[0]
+        pooled = pooled_deviation(finals)[0]
+        return self.seed_noise if math.isnan(pooled) else pooled
 
     def space(
         self,
@@ -98,8 +103,12 @@ class Bank:
         return [Hyperparameter(name, _domain(values, ranges))]
 
 
-def make_bank(curves: Iterable[Curve], fixed: Mapping[str, Value] | None = None) -> Bank:
-    """The bank of `curves`; `fixed` is what they share."""
+def make_bank(
+    curves: Iterable[Curve],
+    fixed: Mapping[str, Value] | None = None,
+    seed_noise: float = math.nan,
+) -> Bank:
+    """The bank of `curves`; `fixed` is what they share, `seed_noise` is in nats."""
     curves = list(curves)
     settings = dict.fromkeys(name for curve in curves for name in curve.settings)
     names = tuple(
@@ -112,7 +121,7 @@ def make_bank(curves: Iterable[Curve], fixed: Mapping[str, Value] | None = None)
         cell = tuple(curve.settings.get(name) for name in names)
         cells[cell] = (*cells.get(cell, ()), curve)
     shared = {n: v for n, v in curves[0].settings.items() if n not in (*names, *SEEDS)}
-    return Bank(names, cells, {**(fixed or {}), **shared})
+    return Bank(names, cells, {**(fixed or {}), **shared}, seed_noise)
 
 
 def _choice(values: Iterable[Value | None]) -> Choice:
