@@ -31,6 +31,11 @@ class Progress:
     lr: float  # learning rate of the last step
     seconds: float  # spent in this run so far, over all its continuations
     diverged_step: int | None = None  # where the train loss exploded or was not a number
+    # Of a run that began from the trunk of another, and of no other:
+    trunk_of: str = ""  # the run that trained it; `seconds` are without those of the trunk
+    trunk_step: int = 0  # how many of `step` are the trunk's
+    trunk_seconds: float = 0.0  # what they took there
+    trunk_lost: str = ""  # why a trunk that was there could not be used
 
     @property
     def done(self) -> bool:
@@ -48,4 +53,6 @@ class Progress:
         return self.raw_loss - self.train_loss
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Its fields by name; those of a trunk only where there was one."""
+        values = asdict(self)
+        return {name: v for name, v in values.items() if v or not name.startswith("trunk_")}

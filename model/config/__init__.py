@@ -15,6 +15,7 @@ from model.config.size import (
     parameters,
     scaled,
 )
+from model.config.trunk import branch_steps, recipe_digest, trunk_steps
 
 __all__ = [
     "AS_THERE_IS",
@@ -36,13 +37,16 @@ __all__ = [
     "TrainConfig",
     "Value",
     "block_parameters",
+    "branch_steps",
     "did_you_mean",
     "flops_per_token",
     "parameters",
     "read_number",
+    "recipe_digest",
     "scaled",
     "setting",
     "suggestion",
     "trial_cost",
     "trial_flops",
+    "trunk_steps",
 ]

@@ -100,7 +100,7 @@ class Config:
     def check_together(self) -> None:
         """Refuse settings that are each possible but not together."""
         problems = [*self.data.problems(), *(self.gpt.problems() or _scaling_problems(self.gpt))]
-        problems += [*self.optim.problems(), *self.train.problems()]
+        problems += [*self.optim.problems(self.train.epochs), *self.train.problems()]
         micro = self.train.micro_batch_tokens
         if micro and (micro % self.gpt.context or self.train.batch_tokens % micro):
             problems.append(

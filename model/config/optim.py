@@ -155,6 +155,9 @@ class OptimConfig:
         ),
     )
     warmup: float = setting(0.05, "of run", "fraction with a rising rate", low=0, high=0.9)
+    warmup_epochs: float = setting(
+        0.0, "epochs", "in place of warmup: a rise of the same length in runs of any epochs", low=0
+    )
     warmdown: float = setting(
         0.4, "of run", "last fraction, in which a constant rate falls", above=0, high=1
     )
@@ -201,8 +204,12 @@ class OptimConfig:
             betas[kind] = (float(numbers[0]), float(numbers[1]))
         return betas
 
-    def problems(self) -> list[str]:
-        """What is possible alone but not together."""
+    def rise(self, epochs: int) -> float:
+        """The fraction of a run of so many epochs in which the rate rises."""
+        return self.warmup_epochs / epochs if self.warmup_epochs else self.warmup
+
+    def problems(self, epochs: int) -> list[str]:
+        """What is possible alone but not together, nor in a run of so many epochs."""
         problems = []
         try:
             if not self.decay_curve and self.decay_schedule == "piecewise":
@@ -219,10 +226,17 @@ class OptimConfig:
                 f"optim.group_betas: {error}, as in x0:0.96:0.95; got "
                 f"{', '.join(map(str, self.group_betas))}"
             )
-        if self.warmup + self.warmdown > 1 and self.schedule.startswith("constant_"):
+        rise, falls = self.rise(epochs), self.schedule.startswith("constant_")
+        if rise + self.warmdown > 1 and falls and not self.warmup_epochs:
             problems.append(
                 f"optim.warmdown: with optim.warmup ({self.warmup:g}) more than the whole run, "
                 f"got {self.warmdown:g}"
+            )
+        if rise + (self.warmdown if falls else 0.1) > 1 and self.warmup_epochs:
+            room = (1 - self.warmdown if falls else 0.9) * epochs
+            problems.append(
+                f"optim.warmup_epochs: a run of {epochs} epochs has room for {room:g} of them, got "
+                f"{self.warmup_epochs:g}"
             )
         if self.name == "schedule_free" and self.beta1 == 0:
             problems.append("optim.beta1: schedule_free needs it above 0")

@@ -19,25 +19,41 @@ def rate(optim: OptimConfig, done: float, epochs: int, one_step: float = 0.0) ->
 
     one_step  of the run, as a fraction
 
-    Rises linearly over `optim.warmup`, then falls to `optim.final_rate` at the end. That is zero
-    unless asked otherwise: a floor costs about 0.03 nats in multi-epoch runs, as published logs
-    show. The rise counts the step that begins, (n + 1) / (W + 1) for W steps of warmup, as nanoGPT
-    has it: so no step has rate 0, neither the first nor, as the fall counts from `done`, the last.
-    schedule_free has no fall; its average takes the fall's place (arXiv 2405.15682).
+    Rises linearly over `optim.warmup` or `optim.warmup_epochs`, then falls to `optim.final_rate` at
+    the end. That is zero unless asked otherwise: a floor costs about 0.03 nats in multi-epoch runs,
+    as published logs show. The rise counts the step that begins, (n + 1) / (W + 1) for W steps of
+    warmup, as nanoGPT has it: so no step has rate 0, neither the first nor, as the fall counts from
+    `done`, the last. schedule_free has no fall; its average takes the fall's place (arXiv
+    2405.15682).
     """
-    if done < optim.warmup:
-        return (done + one_step) / (optim.warmup + one_step)
+    rounding = ROUNDING / epochs if optim.warmup_epochs else 0.0
+    if done < optim.rise(epochs) - rounding:
+        return _risen(optim, done, epochs, one_step)
     if optim.name == "schedule_free":
         return 1.0
-    base = optim.final_rate + (1 - optim.final_rate) * _left(optim, done)
+    base = optim.final_rate + (1 - optim.final_rate) * _left(optim, done, epochs)
     if optim.cycle_epochs and done * epochs >= epochs - optim.cycle_epochs - ROUNDING:
         return _cycle(base, done * epochs)
     return base
 
 
-def _left(optim: OptimConfig, done: float) -> float:
+def _risen(optim: OptimConfig, done: float, epochs: int, one_step: float) -> float:
+    """The rate before the end of the warmup.
+
+    One in epochs is computed in whole steps: runs of other lengths, which begin alike, must come to
+    the same number to the last bit.
+    """
+    if not (optim.warmup_epochs and one_step):
+        rise = optim.rise(epochs)
+        return (done + one_step) / (rise + one_step)
+    per_epoch = round(1 / (one_step * epochs))
+    return (round(done / one_step) + 1) / (optim.warmup_epochs * per_epoch + 1)
+
+
+def _left(optim: OptimConfig, done: float, epochs: int) -> float:
     """What is left of the fall: 1 before it, 0 at the end."""
-    since_warmup = (done - optim.warmup) / (1 - optim.warmup)
+    rise = optim.rise(epochs)
+    since_warmup = (done - rise) / (1 - rise)
     of_warmdown = min(1.0, (1 - done) / optim.warmdown)
     match optim.schedule:
         case "cosine":

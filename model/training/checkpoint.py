@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,26 @@ Tree = Any
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """The first steps of a run as another run trained them, which has them in common with it."""
+
+    of: str = ""  # the other run; "" if there is none
+    step: int = 0
+    seconds: float = 0.0  # that they took there
+    lost: str = ""  # why a trunk that was there could not be used
+
+
+@dataclass(frozen=True)
 class RunState:
     """What a run knows beside its tensors."""
 
     settings: dict[str, Any]  # every setting, to refuse continuing with others
     history: tuple[Progress, ...]  # every evaluation so far; the last one is this checkpoint's
+    trunk: Trunk = Trunk()  # where it began
 
     @property
     def step(self) -> int:
-        return self.history[-1].step if self.history else 0
+        return max(self.trunk.step, self.history[-1].step if self.history else 0)
 
     @property
     def seconds(self) -> float:
@@ -72,6 +83,7 @@ def save(folder: Path, state: RunState, tree: Tree) -> None:
     header = {
         "settings": state.settings,
         "history": [progress.to_dict() for progress in state.history],
+        "trunk": asdict(state.trunk),
         "tree": _take_out({**tree, "rng": _random_state()}, "", tensors),
     }
     with replaced(folder / NAME) as beside:
@@ -86,7 +98,8 @@ def read_state(folder: Path) -> RunState | None:
     if not (folder / NAME).exists():
         return None
     header, _ = _open(folder / NAME, with_tensors=False)
-    return RunState(header["settings"], tuple(Progress(**p) for p in header["history"]))
+    history = tuple(Progress(**evaluation) for evaluation in header["history"])
+    return RunState(header["settings"], history, Trunk(**header.get("trunk", {})))
 
 
 def restore(folder: Path) -> Tree:

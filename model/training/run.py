@@ -5,7 +5,7 @@ Shapes: B sequences, T tokens each, N targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ class Run:
     gpt: GPT
     optimizers: list[Optimizer]
     averages: Averages
+    # Of each step so far, nats per token, while runs of other epochs may go on from here.
+    trunk_losses: list[float] = field(default_factory=list)
 
     @property
     def held_out(self) -> HeldOut:
@@ -59,6 +61,7 @@ class Run:
             "gpt": self.gpt.state_dict(),
             "optimizers": state_tree(self.optimizers),
             "averages": self.averages.state_tree(),
+            "trunk_losses": torch.tensor(self.trunk_losses, dtype=torch.float64),
         }
 
     def restore(self, folder: Path) -> None:
@@ -70,6 +73,7 @@ class Run:
         self.gpt.load_state_dict(tree["gpt"])
         load_state_tree(self.optimizers, tree["optimizers"])
         self.averages.load_state_tree(tree["averages"])
+        self.trunk_losses[:] = tree["trunk_losses"].tolist() if "trunk_losses" in tree else []
 
 
 def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:

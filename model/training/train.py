@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,14 @@ from model.config import Config, ConfigError
 from model.data.batches import batch, open_table
 from model.data.table import TokenTable
 from model.optim import rate, step, swap_in_averages
-from model.progress import WHOLE, Progress
+from model.progress import Progress
 from model.training import checkpoint, log_probs, out_of_memory
 from model.training.averages import EMA, PROBABILITIES, RAW, WEIGHTS
 from model.training.checkpoint import RunState
 from model.training.device import runtime
 from model.training.evaluate import Evaluation
 from model.training.run import Run, add_gradients, make_run
+from model.training.trunk import Branches, SharedTrunks, basis_points_of, join, step_of
 
 # A step's train loss this far above that of guessing uniformly has exploded. Such a run may come
 # back as its rate falls, but none that did ended near one that never got there.
@@ -35,13 +37,18 @@ from model.training.run import Run, add_gradients, make_run
 NATS_ABOVE_GUESSING = 1.0
 
 
-def train(config: Config, folder: Path) -> Iterator[Progress]:
+def train(config: Config, folder: Path, shared: SharedTrunks | None = None) -> Iterator[Progress]:
     """Train `config` in `folder`, yielding an evaluation at equal fractions of the schedule.
 
     Evaluations already made in `folder` are yielded first, from its checkpoint, then training goes
     on bit for bit (on CPU). Each evaluation is on disk before it is yielded. A run that diverges
     stops there, and that evaluation is its last. Raises ConfigError if `folder` holds a run with
     other settings, if another process trains there, or if memory runs out.
+
+    shared  trunks of runs whose settings differ in epochs alone. A run begins with the longest that
+            it has in common with one of them, to the same end to the last bit (on CPU). Evaluations
+            that were made there at the same steps are yielded first; others of the trunk are not
+            made.
     """
     with checkpoint.locked(folder), out_of_memory.explained(config):
         table = open_table(config.data)
@@ -50,28 +57,37 @@ def train(config: Config, folder: Path) -> Iterator[Progress]:
         if state.ended:
             return
         run = begin(config, table, folder, state)
-        hopeless = _hopeless(run)
+        hopeless, branches = _hopeless(run), Branches(run, folder.name, shared)
+        if shared and not state.history:
+            state = join(run, state, shared)
+            yield from state.history
 
-        for mark in range(len(state.history) + 1, config.train.evals + 1):
+        for mark in _marks_left(config, state):
             started = time.perf_counter()
-            losses: list[float] = []
-            raw = None
-            for done in range(state.step, round(config.steps * mark / config.train.evals)):
+            losses = run.trunk_losses[step_of(config, mark - 1) :]  # this stretch's, of a trunk
+            raw, at, end = None, state.step, step_of(config, mark)
+            for done in range(state.step, end):
+                at = done + 1
                 run.gpt.enter(done / config.steps, config.train.seed, done)
                 losses.append(add_gradients(run, *batch(config, run.table, done)))
                 share, epochs = done / config.steps, config.train.epochs
                 step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
-                raw = _take_in(run, done + 1, folder)
+                raw = _take_in(run, at, folder)
                 if not losses[-1] < hopeless:
                     break
+                branches.passed(at, losses[-1])
+                if at < end:  # at an evaluation the trunk is kept with it
+                    branches.keep(at, state, time.perf_counter() - started)
 
             with swap_in_averages(run.optimizers):
                 evaluations = run.averages.evaluate(raw or run.evaluate(), run.evaluate, run.score)
             seconds = time.perf_counter() - started
-            progress = _progress(run, mark, state, losses, evaluations, seconds)
+            progress = _progress(run, mark, at, state, losses, evaluations, seconds)
             if progress.done and not progress.diverged and config.train.log_probs != "no":
                 log_probs.add(folder, log_probs.FINAL, _named(config, evaluations).log_probs_N)
-            state = RunState(state.settings, (*state.history, progress))
+            state = replace(state, history=(*state.history, progress))
+            if not progress.diverged:
+                branches.keep(state.step, state)
             checkpoint.save(folder, state, run.state_tree())
             yield progress
             if state.ended:
@@ -86,6 +102,16 @@ def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> R
     else:
         log_probs.forget(folder)
     return run
+
+
+def _marks_left(config: Config, state: RunState) -> list[int]:
+    """The evaluations to come, counted from 1; those that fall within a trunk are not made."""
+    made = state.history[-1].basis_points if state.history else 0
+    return [
+        mark
+        for mark in range(1, config.train.evals + 1)
+        if basis_points_of(config, mark) > made and step_of(config, mark) >= state.step
+    ]
 
 
 def _hopeless(run: Run) -> float:
@@ -123,12 +149,13 @@ def _named(config: Config, evaluations: dict[str, Evaluation]) -> Evaluation:
 def _progress(
     run: Run,
     mark: int,
+    steps: int,
     state: RunState,
     losses: list[float],
     evaluations: dict[str, Evaluation],
     seconds: float,
 ) -> Progress:
-    config, steps = run.config, state.step + len(losses)
+    config = run.config
     named, raw_loss = _named(config, evaluations), evaluations[RAW].loss
     averages = {name: e.loss for name, e in evaluations.items()}
     last_rate = rate(
@@ -136,7 +163,7 @@ def _progress(
     )
     diverged = not losses[-1] < _hopeless(run) or not math.isfinite(raw_loss)
     return Progress(
-        basis_points=round(WHOLE * mark / config.train.evals),
+        basis_points=basis_points_of(config, mark),
         step=steps,
         epoch=steps / config.steps_per_epoch,
         tokens=steps * config.train.batch_tokens,
@@ -151,6 +178,10 @@ def _progress(
         lr=config.optim.lr * last_rate,
         seconds=state.seconds + seconds,
         diverged_step=steps if diverged else None,
+        trunk_of=state.trunk.of,
+        trunk_step=state.trunk.step,
+        trunk_seconds=state.trunk.seconds,
+        trunk_lost=state.trunk.lost,
     )
 
 

@@ -87,6 +87,15 @@ def test_what_cannot_be_trained_is_refused_before_it_is(
         Config.from_settings(settings)
 
 
+@pytest.mark.parametrize(("schedule", "room"), [("constant_linear", 1.2), ("cosine", 1.8)])
+def test_a_warmup_in_epochs_has_to_fit_beside_the_fall(schedule: str, room: float) -> None:
+    settings = {"optim.schedule": schedule, "optim.warmdown": 0.4, "train.epochs": 2}
+
+    Config.from_settings({**settings, "optim.warmup_epochs": room})
+    with pytest.raises(ConfigError, match=rf"a run of 2 epochs has room for {room} of them, got"):
+        Config.from_settings({**settings, "optim.warmup_epochs": room + 0.1})
+
+
 def test_cycles_have_to_fit_into_the_run() -> None:
     with pytest.raises(ConfigError, match="cycle_epochs: must be at most train.epochs .2., got 3"):
         Config.from_settings({"train.epochs": 2, "optim.cycle_epochs": 3})

@@ -129,6 +129,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("optim.eps", 0.01, {}),
     *[("optim.schedule", name, {}) for name in SETTINGS["optim.schedule"].choices[1:]],
     ("optim.warmup", 0.5, {}),
+    ("optim.warmup_epochs", 0.5, {}),
     ("optim.warmdown", 0.8, {"optim.schedule": "constant_linear"}),
     ("optim.final_rate", 0.5, {}),
     ("optim.cycle_epochs", 1, {}),

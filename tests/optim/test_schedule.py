@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.config.config import OptimConfig
 from model.optim.schedule import decay, momentum, rate
@@ -173,3 +175,33 @@ def test_momentum_warms_up() -> None:
 
     assert values == pytest.approx([0.85, 0.9, 0.95, 0.95])
     assert momentum(OptimConfig(), 0.0) == 0.95
+
+
+@given(
+    st.integers(1, 97),
+    st.floats(0.01, 0.9),
+    st.sampled_from(("constant_linear", "constant_1-sqrt", "constant_sqrt", "constant")),
+)
+def test_runs_of_any_epochs_rise_alike_to_the_last_bit(
+    per_epoch: int, warmup: float, schedule: str
+) -> None:
+    """In the epoch in which the rate rises over `warmup` of it; also where steps do not divide."""
+    optim = OptimConfig(schedule=schedule, warmup_epochs=warmup, warmdown=0.05)
+
+    runs = [
+        [
+            rate(optim, step / (per_epoch * epochs), epochs, 1 / (per_epoch * epochs))
+            for step in range(int(per_epoch * 0.95))
+        ]
+        for epochs in (1, 2, 3, 7, 16, 63)
+    ]
+
+    assert all(run == runs[0] for run in runs)
+
+
+def test_a_warmup_in_epochs_is_that_of_the_same_fraction() -> None:
+    by_epochs, by_share = OptimConfig(warmup_epochs=0.5), OptimConfig(warmup=0.125)
+
+    for one_step in (0.0, 1 / 64):
+        ours = [rate(by_epochs, step / 64, 4, one_step) for step in range(64)]
+        assert ours == pytest.approx([rate(by_share, step / 64, 4, one_step) for step in range(64)])
