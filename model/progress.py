@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 WHOLE = 10_000  # basis points in a finished schedule
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The final validation loss by stretches of text: all that a paired comparison needs.
+
+    Tokens of one text are alike, so two runs differ on them alike: what is independent is the text.
+    """
+
+    kind: str  # what a stretch is: see model/data/clusters.py
+    tokens: tuple[int, ...]  # validation targets in each
+    losses: tuple[float, ...]  # their mean, nats per token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +44,16 @@ class Progress:
     lr: float  # learning rate of the last step
     seconds: float  # spent in this run so far, over all its continuations
     diverged_step: int | None = None  # where the train loss exploded or was not a number
+    clusters: Clusters | None = None  # of val_loss, once the schedule is over
     # Of a run that began from the trunk of another, and of no other:
     trunk_of: str = ""  # the run that trained it; `seconds` are without those of the trunk
     trunk_step: int = 0  # how many of `step` are the trunk's
     trunk_seconds: float = 0.0  # what they took there
     trunk_lost: str = ""  # why a trunk that was there could not be used
+
+    def __post_init__(self) -> None:
+        if isinstance(self.clusters, dict):  # as to_dict, a checkpoint and a journal have them
+            object.__setattr__(self, "clusters", read_clusters(self.clusters))
 
     @property
     def done(self) -> bool:
@@ -53,6 +71,12 @@ class Progress:
         return self.raw_loss - self.train_loss
 
     def to_dict(self) -> dict[str, Any]:
-        """Its fields by name; those of a trunk only where there was one."""
+        """Its fields by name; clusters and those of a trunk only where there are any."""
         values = asdict(self)
-        return {name: v for name, v in values.items() if v or not name.startswith("trunk_")}
+        rare = {name for name in values if name == "clusters" or name.startswith("trunk_")}
+        return {name: value for name, value in values.items() if value or name not in rare}
+
+
+def read_clusters(clusters: Mapping[str, Any]) -> Clusters:
+    """Clusters from what a checkpoint or a journal has of them."""
+    return Clusters(clusters["kind"], tuple(clusters["tokens"]), tuple(clusters["losses"]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from model.config import Value
-from model.progress import WHOLE
+from model.progress import WHOLE, Clusters, read_clusters
 from sweep.records import (
     BaselinePoint,
     BaselineRun,
@@ -60,6 +60,12 @@ class TrialView:
     def val_loss(self) -> float:
         """The latest validation loss, nats per token; not a number before the first."""
         return float(self.last["val_loss"]) if self.last else float("nan")
+
+    @property
+    def clusters(self) -> Clusters | None:
+        """Its final validation loss by stretches of text; None where that was not kept."""
+        kept = self.last.get("clusters") if self.last else None
+        return read_clusters(kept) if kept else None
 
     @property
     def seconds(self) -> float:

@@ -1,3 +1,12 @@
 """Text, or others' tokens, to a table of tokens, and from there to batches."""
 
-__all__ = ["batches", "corpus", "overlap", "prepare", "slowrun_files", "table", "tokenizer"]
+__all__ = [
+    "batches",
+    "clusters",
+    "corpus",
+    "overlap",
+    "prepare",
+    "slowrun_files",
+    "table",
+    "tokenizer",
+]

@@ -162,6 +162,7 @@ def _progress(
         config.optim, (steps - 1) / config.steps, config.train.epochs, 1 / config.steps
     )
     diverged = not losses[-1] < _hopeless(run) or not math.isfinite(raw_loss)
+    ends = mark == config.train.evals and not diverged and math.isfinite(named.loss)
     return Progress(
         basis_points=basis_points_of(config, mark),
         step=steps,
@@ -178,6 +179,7 @@ def _progress(
         lr=config.optim.lr * last_rate,
         seconds=state.seconds + seconds,
         diverged_step=steps if diverged else None,
+        clusters=run.by_cluster(named) if ends else None,
         trunk_of=state.trunk.of,
         trunk_step=state.trunk.step,
         trunk_seconds=state.trunk.seconds,

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from model.config import Value
+from model.progress import Clusters
 from sweep.records import FinalistRun, Outcome
 from sweep.results.significance import (
     SIGNIFICANCE,
@@ -155,6 +156,16 @@ def losses_of(view: View) -> dict[str, dict[int, float]]:
             loss = trial.val_loss if outcome is Outcome.COMPLETE else math.inf
             losses.setdefault(run.finalist, {})[run.seed] = loss
     return losses
+
+
+def clusters_of(view: View) -> dict[str, dict[int, Clusters]]:
+    """The same losses by stretches of text, of those runs that have kept them."""
+    kept: dict[str, dict[int, Clusters]] = {}
+    for trial in list(view.trials.values()):
+        run = trial.kind
+        if isinstance(run, FinalistRun) and trial.outcome is Outcome.COMPLETE and trial.clusters:
+            kept.setdefault(run.finalist, {})[run.seed] = trial.clusters
+    return kept
 
 
 def plan_of(view: View) -> ConfirmationPlan | None:

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, stdev
 
 from model.config import Value
-from sweep.records import SEEDS
-from sweep.results.confirmation import losses_of
-from sweep.results.significance import (
-    SIGNIFICANCE,
-    NoiseFloor,
-    compare,
-    noise_floor,
-    t_quantile,
-)
+from model.progress import Clusters
+from sweep.records import SEEDS, Outcome, Role
+from sweep.results.confirmation import clusters_of, losses_of
+from sweep.results.paired import Variance, text_in_seeds, text_of_pairs, text_of_recipes, total
+from sweep.results.significance import SIGNIFICANCE, NoiseFloor, chance_behind, noise_floor
 from sweep.view import TrialView, View
 
-NORMAL_95 = 1.96
-PAIRED, FLOOR, EVALUATION = "paired", "floor", "evaluation"
+POOLED = 16  # recipes, the best ones, whose repeats tell the noise: one far behind has its own
+TOLD = 10**9  # degrees of freedom of a noise floor that was not measured
+# What a gap can be judged by: differences over shared seeds, a noise floor, differences of losses
+# by text, and where there is nothing of these the errors of the two losses, which are far too large
+# as both are of one text.
+PAIRED, FLOOR, TEXT, EVALUATION = "paired", "floor", "text", "evaluation"
 
 
 @dataclass(frozen=True)
@@ -55,58 +56,157 @@ class Recipe:
         """Losses by the seeds of the run, told as one number."""
         return {hash(_seeds(trial)): trial.val_loss for trial in self.trials}
 
+    @cached_property
+    def clusters(self) -> Mapping[int, Clusters]:
+        """The same by stretches of text; empty if a run has not kept them."""
+        kept = {hash(_seeds(trial)): trial.clusters for trial in self.trials}
+        return {} if None in kept.values() else {s: its for s, its in kept.items() if its}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far a recipe is behind the best of the ranking."""
+
+    name: str
+    difference: float
+    error: float  # standard, of the difference
+    by: tuple[str, ...]  # what the error was taken from
+    tied: bool
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What runs that differ in their seeds alone tell of a sweep's noise."""
+
+    floor: NoiseFloor | None = None
+    whose: str = ""  # recipe, where it is none of the search's
+    text: float = 0.0  # how much of the floor's variance is in it because a text is short
+
 
 def ranking(view: View) -> list[Recipe]:
     """Recipes by mean loss, lowest first.
 
     A trial with the recipe and the seeds of an earlier one is the same run again, not another.
     """
+    recipes = [Recipe(tuple(group)) for group in _grouped(view.ranked())]
+    return sorted(recipes, key=lambda recipe: recipe.loss)
+
+
+def _grouped(trials: Iterable[TrialView]) -> list[list[TrialView]]:
+    """Trials of one recipe together, one for each seed: the earliest."""
     groups: dict[str, dict[tuple[Value, ...], TrialView]] = {}
-    for trial in sorted(view.ranked(), key=lambda trial: trial.name):
+    for trial in sorted(trials, key=lambda trial: trial.name):
         recipe = {name: v for name, v in trial.settings.items() if name not in SEEDS}
         group = groups.setdefault(json.dumps(recipe, sort_keys=True), {})
         group.setdefault(_seeds(trial), trial)
-    recipes = [Recipe(tuple(group.values())) for group in groups.values()]
-    return sorted(recipes, key=lambda recipe: recipe.loss)
+    return [list(group.values()) for group in groups.values()]
 
 
 def _seeds(trial: TrialView) -> tuple[Value, ...]:
     return tuple(trial.settings.get(name, 0) for name in SEEDS)
 
 
-def floor_of(view: View) -> NoiseFloor | None:
-    """The noise floor that confirming runs have measured."""
-    groups = [list(losses.values()) for losses in losses_of(view).values()]
-    return noise_floor([group for group in groups if all(map(math.isfinite, group))])
+def repeats_of(view: View, ranked: Sequence[Recipe]) -> Repeats:
+    """The noise between seeds: of finalists and of recipes that the search repeated.
 
-
-def tie(best: Recipe, other: Recipe, floor: NoiseFloor | None) -> tuple[bool, str]:
-    """Whether `other` cannot be told from `best`, and what that was judged by.
-
-    By the paired difference where both have run with the same seeds, else by the noise floor, else
-    by the standard errors of evaluation. These say nothing of seeds, and count the text that both
-    were evaluated on twice.
+    Where nothing of these was repeated, what the space has told, else that of the baseline.
     """
-    if len(best.by_seed.keys() & other.by_seed.keys()) > 1:
-        (comparison,) = compare({"best": best.by_seed, "other": other.by_seed})
-        return not comparison.separated, PAIRED
-    difference = other.loss - best.loss
+    best = [recipe for recipe in ranked[:POOLED] if len(recipe.trials) > 1]
+    groups = [list(losses.values()) for losses in losses_of(view).values()]
+    groups = [group for group in groups if all(map(math.isfinite, group))]
+    floor = noise_floor([*groups, *([t.val_loss for t in recipe.trials] for recipe in best)])
     if floor is not None:
+        kept = [list(runs.values()) for runs in clusters_of(view).values()]
+        return Repeats(
+            floor, "", text_in_seeds([*kept, *(list(recipe.clusters.values()) for recipe in best)])
+        )
+    if told := view.header.get("noise", 0.0):  # journals of earlier versions lack it
+        return Repeats(NoiseFloor(told, told, told, TOLD), "as baseline.noise tells it")
+    if view.baseline_source != "measured":  # several cells of a table are sizes, not repeats
+        return Repeats()
+    cells: dict[tuple[float, float], list[float]] = {}
+    for run in view.baseline_runs:
+        cells.setdefault((run.tokens, run.size), []).append(run.loss)
+    baseline = [t for t in view.trials.values() if t.role is Role.BASELINE]
+    runs = _grouped(trial for trial in baseline if trial.outcome is Outcome.COMPLETE)
+    kept = [[t.clusters for t in its if t.clusters] for its in runs]
+    return Repeats(noise_floor(cells.values()), "of the baseline", text_in_seeds(kept))
+
+
+def gaps(view: View) -> list[Gap]:
+    """How far each other recipe is behind the best, and which cannot be told from it."""
+    ranked = ranking(view)
+    repeats = repeats_of(view, ranked)
+    judged = []
+    for other in ranked[1:]:
+        parts = variances(ranked, other, repeats)
+        variance = total(*parts.values())
+        difference, error = other.loss - ranked[0].loss, math.sqrt(variance.value)
+        apart = difference / error if error else math.inf if difference else 0.0
+        largest = max(parts, key=lambda by: parts[by].value)
+        pooled = largest in (PAIRED, FLOOR)
+        chance = chance_behind(apart, len(ranked) - 1, variance.freedom, pooled)
+        judged.append(Gap(other.name, difference, error, tuple(parts), chance > SIGNIFICANCE))
+    return judged
+
+
+def variances(ranked: Sequence[Recipe], other: Recipe, repeats: Repeats) -> dict[str, Variance]:
+    """The parts of the error of how far `other` is behind the first of `ranked`.
+
+    Seeds and text both have a part in it, where they are known. Without a part of seeds it speaks
+    of these very runs, without one of the text of these very tokens.
+    """
+    best, floor = ranked[0], repeats.floor
+    shared = best.by_seed.keys() & other.by_seed.keys()
+    if len(shared) > 1:
+        pooled = [*ranked[:POOLED], *([] if other in ranked[:POOLED] else [other])]
+        seeds: Variance | None = _over_shared(pooled, shared)
+        text = text_of_pairs(best.clusters, other.clusters)
+    else:
         runs = 1 / len(best.trials) + 1 / len(other.trials)
-        reach = t_quantile(1 - SIGNIFICANCE / 2, floor.freedom) * floor.deviation * math.sqrt(runs)
-        return difference <= reach, FLOOR
-    return difference <= NORMAL_95 * math.hypot(best.error, other.error), EVALUATION
+        seeds = Variance(floor.deviation**2 * runs, floor.freedom) if floor else None
+        kept = list(best.clusters.values()), list(other.clusters.values())
+        text = text_of_recipes(*kept, repeats.text if floor else 0.0)
+    parts = {PAIRED if len(shared) > 1 else FLOOR: seeds, TEXT: text}
+    counted = {by: part for by, part in parts.items() if part and math.isfinite(part.value)}
+    return counted or {EVALUATION: Variance(best.error**2 + other.error**2, math.inf)}
 
 
-def tied(view: View) -> tuple[list[str], str]:
-    """Recipes that the search cannot tell from its best, and what that was judged by."""
-    ranked, floor = ranking(view), floor_of(view)
-    judged = [(other.name, *tie(ranked[0], other, floor)) for other in ranked[1:]]
-    by = {kind for _, _, kind in judged}
-    sigma = f"the noise floor ({floor.deviation:.4f} over seeds)" if floor else ""
+def _over_shared(recipes: Sequence[Recipe], seeds: Set[int]) -> Variance:
+    """Of the difference of two recipes' means over `seeds`, pooled over recipes that have them.
+
+    What is left once each recipe and each seed has its mean: two recipes alone give the paired
+    t-test.
+    """
+    rows = [[its[s] for s in seeds] for r in recipes if seeds <= (its := r.by_seed).keys()]
+    seed_means = [fmean(column) for column in zip(*rows, strict=True)]
+    left = [[x - m for x, m in zip(row, seed_means, strict=True)] for row in rows]
+    squares = math.fsum((x - fmean(row)) ** 2 for row in left for x in row)
+    freedom = (len(rows) - 1) * (len(seeds) - 1)
+    return Variance(2 * squares / freedom / len(seeds), freedom)
+
+
+def tied(judged: Iterable[Gap]) -> list[str]:
+    """Those that cannot be told from the best."""
+    return [gap.name for gap in judged if gap.tied]
+
+
+def judged_by(view: View, judged: Sequence[Gap]) -> str:
+    """What gaps were judged by, in words, and what that leaves out."""
+    by = {kind for gap in judged for kind in gap.by}
+    repeats = repeats_of(view, ranking(view))
+    sigma = f"{repeats.floor.deviation:.4f} over seeds" if repeats.floor else ""
     words = {
-        PAIRED: "the difference over shared seeds",
-        FLOOR: sigma,
-        EVALUATION: "the standard error of evaluation alone; seeds may differ by more",
+        PAIRED: "differences over shared seeds",
+        FLOOR: f"the noise floor ({' '.join(filter(None, [sigma, repeats.whose]))})",
+        TEXT: f"paired differences of loss by {_stretches(view)}",
+        EVALUATION: "the standard errors of evaluation alone",
     }
-    return [name for name, same, _ in judged if same], " and ".join(words[k] for k in sorted(by))
+    text = " and ".join(words[kind] for kind in words if kind in by)
+    return text if by & {PAIRED, FLOOR} else f"{text}; seeds may differ by more"
+
+
+def _stretches(view: View) -> str:
+    """What losses are compared by, with their number: 33 documents."""
+    clusters = next((t.clusters for t in view.ranked() if t.clusters), None)
+    return f"{len(clusters.tokens)} {clusters.kind} of val" if clusters else ""

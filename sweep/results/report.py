@@ -15,7 +15,7 @@ from sweep.records import SEEDS, Ending, Outcome, Role
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
 from sweep.results.efficiency import Multiplier, multiplier
-from sweep.results.ranking import ranking, tied
+from sweep.results.ranking import Gap, gaps, judged_by, ranking, tied
 from sweep.results.significance import mean
 from sweep.space import BudgetConfig
 from sweep.view import TrialView, View
@@ -52,10 +52,12 @@ def leaderboard(view: View) -> str:
     ranked = ranking(view)[:LEADERS]
     if not ranked:
         return "No trial is complete yet."
-    same, by = tied(view)
+    behind = {gap.name: gap for gap in gaps(view)}
+    same = tied(behind.values())
     names = dict.fromkeys(name for recipe in ranked for name in recipe.trials[0].searched)
     searched = [name for name in names if name not in SEEDS]
-    rows = [["trial", "val loss", "± s.e.", "", "bits/byte", "data", *searched]]
+    rows = [["trial", "val loss", "± s.e.", "worse by", "± s.e.", "", "bits/byte", "data"]]
+    rows[0] += searched
     for recipe in ranked:
         trial = recipe.trials[0]
         assert trial.last is not None
@@ -65,6 +67,7 @@ def leaderboard(view: View) -> str:
                 trial.name,
                 f"{recipe.loss:.4f}",
                 f"{recipe.error:.4f}",
+                *(_worse_by(behind[recipe.name]) if recipe.name in behind else ("-", "-")),
                 " ".join(filter(None, ["tied" if recipe.name in same else "", runs])),
                 f"{trial.last['bits_per_byte']:.4f}",
                 str(efficiency_of(view, trial) or "-"),
@@ -73,8 +76,15 @@ def leaderboard(view: View) -> str:
         )
     more = len(set(same) - {recipe.name for recipe in ranked})
     also = f" and {more} more" if more else ""
-    note = f"tied: cannot be told from {ranked[0].name}{also}, by {by}" if same else ""
+    note = ""
+    if behind:
+        subject = f"tied: cannot be told from {ranked[0].name}{also}" if same else "none is tied"
+        note = f"{subject}, by {judged_by(view, list(behind.values()))}"
     return "\n".join(filter(None, [table(rows), note]))
+
+
+def _worse_by(gap: Gap) -> tuple[str, str]:
+    return f"{gap.difference:+.4f}", f"{gap.error:.4f}"
 
 
 def counts(view: View) -> str:
@@ -135,8 +145,9 @@ def winner_line(view: View) -> str:
         between = f" ({its.low:.4f} to {its.high:.4f})" if math.isfinite(its.high) else ""
         loss, names, by = f"mean {its.value:.4f}{between} of {its.runs} fresh seeds", now.tied, ""
     else:
-        recipe, (same, basis) = ranking(view)[0], tied(view)
-        loss, names, by = f"{recipe.loss:.4f} ± {recipe.error:.4f}", tuple(same), f", by {basis}"
+        recipe, behind = ranking(view)[0], gaps(view)
+        loss, names = f"{recipe.loss:.4f} ± {recipe.error:.4f}", tuple(tied(behind))
+        by = f", by {judged_by(view, behind)}"
     shown = ", ".join(names[:LEADERS]) + " and more" * (len(names) > LEADERS)
     return f"trial {best.name}: val loss {loss}{worth}" + f"; tied with {shown}{by}" * bool(names)
 

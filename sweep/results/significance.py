@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
 
+import numpy as np
+
 from sweep.noise import pooled_deviation
 
 CONFIDENCE = 0.95  # of intervals
@@ -156,6 +158,28 @@ def _paired(a: BySeed, b: BySeed) -> tuple[list[float], float]:
     if error == 0:
         return differences, float(middle == 0)
     return differences, 2 * float(stdtr(len(differences) - 1, -abs(middle) / error))
+
+
+def chance_behind(gap: float, others: int, freedom: float, pooled: bool = False) -> float:
+    """The chance that the truly best of several ends so far behind the one that looks best.
+
+    gap       between the two, in standard errors of their difference
+    others    how many there are beside the one that looks best
+    freedom   degrees of, with which the standard error is known
+    pooled    whether it is one for all of them, as a noise floor is, or of each pair alone
+    Only what is less likely than 5 % is told from the best, so that with 95 % the best is among
+    those that are left (Gupta, Technometrics 1965). It is the distribution of Dunnett (JASA 1955):
+    means of equal variance, so that two differences from one of them correlate by 1/2.
+    """
+    from scipy.special import chdtri, ndtr
+
+    z, weight = np.polynomial.hermite_e.hermegauss(64)
+    deviation = np.ones(1)  # of what is believed of it, drawn at 64 quantiles
+    if math.isfinite(freedom):
+        deviation = np.sqrt(chdtri(freedom, 1 - (np.arange(64) + 0.5) / 64) / freedom)
+    below = ndtr(z[:, None] + math.sqrt(2) * gap * deviation)
+    none = (below**others).mean(axis=1) if pooled else below.mean(axis=1) ** others
+    return float(1 - weight @ none / weight.sum())
 
 
 def t_quantile(p: float, freedom: float) -> float:

@@ -405,7 +405,9 @@ def test_reports_tell_the_confirmed_mean_first_and_never_the_lowest_loss_alone(
     unconfirmed = report.result(searched, tmp_path)
     assert f"sweep confirm {tmp_path}" in unconfirmed
     assert "tied: cannot be told from" in unconfirmed
-    assert "the standard error of evaluation alone" in report.winner_line(searched)
+    assert "the standard errors of evaluation alone; seeds may differ" in report.winner_line(
+        searched
+    )
     assert f"{lowest.val_loss:.4f} ± 0.0100" in report.winner_line(searched)
 
     view = confirm(ConfirmationPlan(names(searched)[:3], 5, until_separated=False)).journal.view
@@ -452,7 +454,7 @@ def test_repeated_seeds_of_a_search_are_one_recipe(tmp_path: Path) -> None:
     assert len(best.trials) == 3  # of many: the same seed again is no other run
     assert {t.settings["train.epochs"] for t in best.trials} == {4}
     assert "runs" in report.leaderboard(view)
-    assert "the difference over shared seeds" in report.tied(view)[1]
+    assert "by differences over shared seeds" in report.leaderboard(view)
 
 
 def test_fresh_seeds_are_none_that_a_search_counts_up_to() -> None:

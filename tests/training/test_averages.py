@@ -22,6 +22,9 @@ from model.training.evaluate import Evaluation, HeldOut, evaluate
 from model.training.train import train
 
 Weights = dict[str, Tensor]
+# Nats that rounding to float16 moves the mean of 1,024 log-probabilities by, at most: each by
+# 0.0006 either way, so that five standard deviations of the mean are this.
+ROUNDED = 1e-4
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_the_last_epoch_ends_are_averaged_as_weights_and_as_probabilities(
         s * np.exp(kept[predictions.epoch_key(epoch)].astype(np.float64))
         for s, epoch in zip(shares, (2, 3), strict=True)
     )
-    assert last.probabilities_loss == pytest.approx(-np.log(p_N).mean(), abs=2e-6)
+    assert last.probabilities_loss == pytest.approx(-np.log(p_N).mean(), abs=ROUNDED)
     others = (last.raw_loss, last.ema_loss, last.weights_loss)
     assert all(last.probabilities_loss != pytest.approx(other, abs=1e-4) for other in others)
 
@@ -166,11 +169,11 @@ def test_the_validation_loss_is_of_what_evaluate_names(
     first = run[0]
     assert first.val_loss == (first.ema_loss if named == "ema" else first.raw_loss)
     kept_N = predictions.read(tmp_path)[predictions.FINAL]
-    assert -kept_N.astype(np.float64).mean() == pytest.approx(last.val_loss, abs=1e-12)
+    assert -kept_N.astype(np.float64).mean() == pytest.approx(last.val_loss, abs=ROUNDED)
     table = open_table(Config.from_settings(settings).data)
     bytes_N = table.token_lengths[table.val[1:]]
     bits = -kept_N[bytes_N > 0].astype(np.float64).sum() / math.log(2)
-    assert last.bits_per_byte == pytest.approx(bits / bytes_N.sum())
+    assert last.bits_per_byte == pytest.approx(bits / bytes_N.sum(), abs=2 * ROUNDED)
 
 
 def test_of_schedule_free_its_own_average_is_evaluated_and_followed(
@@ -259,7 +262,8 @@ def test_log_probabilities_of_each_epoch_are_of_its_last_weights(
     assert sorted(kept) == ["epoch_0001", "epoch_0002", "epoch_0003", "final"]
     for epoch in (1, 2, 3):
         direct = evaluated(averaging, weights[8 * epoch - 1])
-        np.testing.assert_array_equal(kept[predictions.epoch_key(epoch)], direct.log_probs_N)
+        rounded_N = direct.log_probs_N.astype(np.float16)
+        np.testing.assert_array_equal(kept[predictions.epoch_key(epoch)], rounded_N)
     assert kept["final"].shape == (1024,)  # every token but the first
 
 

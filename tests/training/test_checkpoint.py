@@ -215,6 +215,26 @@ def test_log_probabilities_are_added_one_by_one(tmp_path: Path) -> None:
     assert all(value.dtype == np.float32 for value in found.values())
 
 
+def test_kept_log_probabilities_are_rounded_far_below_what_a_text_can_tell(tmp_path: Path) -> None:
+    """Two runs that differ by 0.5 nats a token, on 16,384 tokens: the mean is known to 0.004."""
+    rng = np.random.default_rng(0)
+    a_N = -rng.exponential(3, 16_384)
+    runs = {"a": a_N, "b": a_N + rng.normal(0, 0.5, len(a_N)) - 0.01}
+    for key, log_probs_N in runs.items():
+        predictions.add(tmp_path, key, log_probs_N)
+    predictions.add(tmp_path, "ruled out", np.array([-np.inf, -1e30, -70_000.0]))
+
+    kept = predictions.read(tmp_path)
+
+    exact_N, kept_N = runs["b"] - runs["a"], kept["b"] - kept["a"]
+    error = exact_N.std() / np.sqrt(len(exact_N))
+    assert abs(kept_N.mean() - exact_N.mean()) < 0.01 * error
+    assert kept_N.std() == pytest.approx(exact_N.std(), rel=1e-4)
+    assert np.isfinite(kept["ruled out"]).all()
+    size = (tmp_path / predictions.NAME).stat().st_size
+    assert size == pytest.approx(2 * (2 * len(a_N) + 3), abs=400)
+
+
 def test_damaged_log_probabilities_are_explained(tmp_path: Path) -> None:
     (tmp_path / predictions.NAME).write_bytes(b"no")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.config.config import Config
 from model.config.setting import ConfigError
-from model.data.batches import TokenTable, batch
+from model.data.batches import TokenTable, batch, open_table
 from model.network.gpt import GPT
 from model.progress import Progress
 from model.training import checkpoint
@@ -95,6 +95,21 @@ def test_evaluations_come_at_equal_fractions_and_the_loss_falls(
     assert run[-1].val_loss < run[0].val_loss < math.log(257)
     assert run[-1].epoch == 2
     assert run[-1].gap == run[-1].raw_loss - run[-1].train_loss
+
+
+def test_the_last_evaluation_has_its_loss_by_stretches_of_text(
+    exact: dict[str, object], tmp_path: Path
+) -> None:
+    *before, last = train(Config.from_settings(exact), tmp_path)
+
+    assert {progress.clusters for progress in before} == {None}
+    assert last.clusters is not None
+    assert np.average(last.clusters.losses, weights=last.clusters.tokens) == pytest.approx(
+        last.val_loss, abs=1e-6
+    )
+    table = open_table(Config.from_settings(exact).data)
+    assert sum(last.clusters.tokens) == len(table.val) - 1
+    assert [last] == list(train(Config.from_settings(exact), tmp_path))[-1:]
 
 
 def test_a_folder_of_other_settings_is_refused(exact: dict[str, object], tmp_path: Path) -> None:
