@@ -6,6 +6,7 @@ __all__ = [
     "document_losses",
     "export",
     "generate",
+    "log_probs",
     "sealed_split",
     "timing",
     "train",

@@ -19,6 +19,7 @@ from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train, shared_trainer
+from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, write_or_compare
 from sweep.session import BaselineCache
 from sweep.space import Space
@@ -100,7 +101,14 @@ def drive(job: Job, options: Options, train: Train) -> int:
     # Baseline and trials begin once the header is written: a reader of the journal needs it first.
     with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
         console.show(journal.append("sweep", **_header(job, journal.view.header)))
-        session = job.open(journal, console.show)
+        kept = LogProbs(folder / TRIALS, journal.view, job.space.trial.keep_log_probs)
+        kept.make_room()
+
+        def watch(event: Event) -> None:
+            console.show(event)
+            kept.take(event)
+
+        session = job.open(journal, watch)
         end = End(Ending.CRASHED)
         with _cluster(options) if session.has_work else nullcontext() as cluster:
             try:

@@ -30,6 +30,13 @@ class TrialConfig:
         -1.0, "GPUs", "given to each trial; fractions share one; -1: one if there are any", low=-1
     )
     max_concurrent: int = setting(0, "", "most trials at once; 0: as many as fit", low=0)
+    keep_log_probs: int = setting(
+        16,
+        "trials",
+        "the best ones, whose log-probabilities of validation tokens stay in the run folder, 2 "
+        "bytes a token; all baseline and confirming runs keep theirs",
+        low=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

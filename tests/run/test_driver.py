@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from fakes import fake_train
@@ -13,8 +14,10 @@ from sweeps import without_tracking
 
 from model.config.config import Config
 from model.progress import Progress
+from model.training import log_probs
 from sweep.cli.main import cli
 from sweep.errors import SweepError
+from sweep.journal import read_view
 
 SPACE = """
 name: tiny
@@ -98,3 +101,23 @@ def test_a_finished_sweep_is_kept_as_it_is(
     assert other.code == 4
     assert "fixed: gpt.width was 16, is 32" in str(other)
     assert (folder / "space.yaml").read_text() == SPACE
+
+
+def test_a_sweep_keeps_the_log_probabilities_of_its_best_trials_alone(
+    sweep_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def train(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in fake_train(config, folder):
+            if progress.done:
+                log_probs.add(folder, log_probs.FINAL, np.array([-progress.val_loss]))
+            yield progress
+
+    monkeypatch.setattr("sweep.run.driver.shared_trainer", train)
+
+    done = sweep_run(SPACE + "trial: {keep_log_probs: 1}\nprune: {rule: none}\n")
+
+    assert done.exit_code == 0
+    best = read_view(tmp_path / "runs" / "tiny" / "journal.jsonl").ranked()[0]
+    files = (tmp_path / "runs" / "tiny" / "trials").glob(f"*/{log_probs.NAME}")
+    names = {path.parent.name for path in files}
+    assert names == {best.name, "baseline-1x", "baseline-2x"}
