@@ -74,8 +74,10 @@ def comparable(runs: Iterable[Clusters | None]) -> bool:
     return len({(run.kind, run.tokens) if run else None for run in runs} | {None}) == 2
 
 
-def mean_of(runs: Sequence[Clusters]) -> list[float]:
+def mean_of(runs: Sequence[Clusters]) -> Sequence[float]:
     """The loss in each cluster, averaged over runs."""
+    if len(runs) == 1:
+        return runs[0].losses
     return [fmean(losses) for losses in zip(*(run.losses for run in runs), strict=True)]
 
 

@@ -78,8 +78,9 @@ def leaderboard(view: View) -> str:
     also = f" and {more} more" if more else ""
     note = ""
     if behind:
-        subject = f"tied: cannot be told from {ranked[0].name}{also}" if same else "none is tied"
-        note = f"{subject}, by {judged_by(view, list(behind.values()))}"
+        best, by = ranked[0].name, judged_by(view, list(behind.values()))
+        alone = f"no other is tied with {best}"
+        note = f"{f'tied: cannot be told from {best}{also}' if same else alone}, by {by}"
     return "\n".join(filter(None, [table(rows), note]))
 
 
@@ -203,7 +204,24 @@ def sweep_data(view: View, driven: bool) -> dict[str, Any]:
         "spent": spent_data(spent(view, SEARCHING)),
         "confirmed": confirmation_data(view),
         "trials": [_trial_data(view, trial) for trial in view.trials.values()],
+        "ranking": _ranking_data(view),
     }
+
+
+def _ranking_data(view: View) -> dict[str, Any]:
+    """Which trial is lowest, how far the others are behind, and what that was judged by."""
+    judged = gaps(view)
+    behind = [
+        {
+            "trial": its.name,
+            "worse_by": its.difference,
+            "error": finite_or_none(its.error),
+            "tied": its.tied,
+        }
+        for its in judged
+    ]
+    best = ranking(view)[0].name if judged else None
+    return {"best": best, "behind": behind, "judged_by": judged_by(view, judged)}
 
 
 def _trial_data(view: View, trial: TrialView) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from statistics import fmean, stdev
 
@@ -173,13 +174,20 @@ def chance_behind(gap: float, others: int, freedom: float, pooled: bool = False)
     """
     from scipy.special import chdtri, ndtr
 
-    z, weight = np.polynomial.hermite_e.hermegauss(64)
+    z, weight = _normal_quadrature()
     deviation = np.ones(1)  # of what is believed of it, drawn at 64 quantiles
     if math.isfinite(freedom):
         deviation = np.sqrt(chdtri(freedom, 1 - (np.arange(64) + 0.5) / 64) / freedom)
     below = ndtr(z[:, None] + math.sqrt(2) * gap * deviation)
     none = (below**others).mean(axis=1) if pooled else below.mean(axis=1) ** others
-    return float(1 - weight @ none / weight.sum())
+    return float(1 - weight @ none)
+
+
+@cache
+def _normal_quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Values of a standard normal variable and weights, whose sum is 1, that stand for all."""
+    z, weight = np.polynomial.hermite_e.hermegauss(64)
+    return z, weight / weight.sum()
 
 
 def t_quantile(p: float, freedom: float) -> float:

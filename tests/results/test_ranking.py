@@ -112,7 +112,7 @@ def test_the_more_trials_are_compared_the_larger_the_gap_that_luck_explains(othe
 
     Each is 0.01 behind, four standard errors of three documents: 2.9 % for one, alone.
     """
-    view = View(baseline_source="none")
+    view = View()
     for number in range(others + 1):
         its = kept(recipe(3.0), [3.0 + 0.01 * (number > 0) * part for part in (0.567, 1.0, 1.433)])
         trial_view = replace(its.trials[0], name=f"{number:04}")

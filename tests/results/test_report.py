@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,10 @@ from sweeps import finished, make_space
 
 from model.config.config import Config
 from model.config.setting import Value
-from model.progress import Progress
+from model.progress import Clusters, Progress
 from sweep.cli.main import cli
 from sweep.format import clock_text
-from sweep.records import Proposal
+from sweep.records import Proposal, TrialEnding
 from sweep.results import report
 from sweep.run.console import PlainConsole, remaining
 from sweep.session.session import Session
@@ -158,3 +158,67 @@ prune: {rule: none}
     table = report.leaderboard(view).splitlines()
     assert "train.seed" not in table[0]
     assert f"{pair.loss:.4f}" in "\n".join(table)
+
+
+def one_seed_each(*losses: list[float]) -> View:
+    """A sweep whose trials kept these losses of three documents of 100 tokens."""
+    view = View(header={"name": "fake", "trials": 3, "train_tokens": 1, "data": "0", "time": 0})
+    for number, by_document in enumerate(losses):
+        clusters = Clusters("documents", (100, 100, 100), tuple(by_document))
+        loss = sum(by_document) / 3
+        seen = {"val_loss": loss, "val_loss_error": 0.5, "bits_per_byte": loss, "basis_points": 1}
+        seen["seconds"] = 1.0
+        settings: dict[str, Value] = {"train.epochs": number}
+        name, proposal = f"{number:04}", Proposal(settings)
+        view.trials[name] = TrialView(
+            name, proposal, settings, 0, [{**seen, "clusters": asdict(clusters)}]
+        )
+        view.trials[name].ending = TrialEnding.FINISHED
+    return view
+
+
+def test_the_table_tells_how_far_each_is_behind_with_the_paired_error_and_what_that_is() -> None:
+    """Documents differ by 4 nats; the second trial is 0.1 behind on each, the third on the mean."""
+    view = one_seed_each([1.0, 3.0, 5.0], [1.099, 3.1, 5.101], [0.9, 3.1, 5.3])
+
+    table = [line.split() for line in report.leaderboard(view).splitlines()]
+
+    assert table[0][:8] == ["trial", "val", "loss", "±", "s.e.", "worse", "by", "±"]
+    assert table[1][:5] == ["0000", "3.0000", "0.5000", "-", "-"]
+    assert table[2][:6] == ["0001", "3.1000", "0.5000", "+0.1000", "0.0006", "3.1000"]
+    assert table[3][:6] == ["0002", "3.1000", "0.5000", "+0.1000", "0.1155", "tied"]
+    assert " ".join(table[4]) == (
+        "tied: cannot be told from 0000, by paired differences of loss by 3 documents of val; "
+        "seeds may differ by more"
+    )
+
+
+def test_a_sweep_whose_best_stands_alone_says_so_and_by_what() -> None:
+    text = report.leaderboard(one_seed_each([1.0, 3.0, 5.0], [1.099, 3.1, 5.101]))
+
+    assert text.splitlines()[-1].startswith("no other is tied with 0000, by paired differences")
+
+
+def test_the_ranking_is_told_as_data_too() -> None:
+    view = one_seed_each([1.0, 3.0, 5.0], [1.099, 3.1, 5.101])
+
+    ranked = report.sweep_data(view, False)["ranking"]
+
+    assert ranked["best"] == "0000"
+    assert ranked["judged_by"].endswith("3 documents of val; seeds may differ by more")
+    assert ranked["behind"] == [
+        {
+            "trial": "0001",
+            "worse_by": pytest.approx(0.1),
+            "error": pytest.approx(0.001 / 3**0.5),
+            "tied": False,
+        }
+    ]
+
+
+def test_journals_of_earlier_versions_have_no_losses_by_text_and_are_judged_as_before() -> None:
+    view = one_seed_each([1.0, 3.0, 5.0], [1.099, 3.1, 5.101])
+    for trial in view.trials.values():
+        del trial.observations[-1]["clusters"]
+
+    assert "by the standard errors of evaluation alone" in report.leaderboard(view)
