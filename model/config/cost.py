@@ -59,6 +59,7 @@ def trial_flops(settings: Mapping[str, object]) -> float:
 
 def _flops(config: Config) -> float:
     gpt, vocabulary = scaled(config.gpt), config.data.token_kinds
-    phases = ((phase + 0.5) / PHASES for phase in range(PHASES))
+    count = PHASES if gpt.replay_passes else 1  # without replays all are alike
+    phases = ((phase + 0.5) / count for phase in range(count))
     per_token = fmean(flops_per_token(gpt, vocabulary, done) for done in phases)
     return per_token * config.steps * config.train.batch_tokens

@@ -7,7 +7,7 @@ tested on torch's meta device.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import lru_cache
 
 from model.config.gpt import GPTConfig
 
@@ -73,6 +73,7 @@ def flops_per_token(gpt: GPTConfig, vocabulary: int, done: float = 0.0) -> float
     return total
 
 
+@lru_cache(maxsize=1 << 14)  # a search asks again and again for the same networks
 def scaled(gpt: GPTConfig) -> GPTConfig:
     """The same network with `scale` times the parameters: depth and width grow together.
 
@@ -83,27 +84,35 @@ def scaled(gpt: GPTConfig) -> GPTConfig:
     if gpt.scale == 1.0:
         return gpt
     finest = math.lcm(4, (4 if gpt.positions == "half_rotary" else 2) * gpt.queries_per_kv)
-    asked, ratio = gpt.scale * block_parameters(gpt), gpt.width / gpt.layers
-    per_unit = block_parameters(gpt) / (gpt.layers * gpt.width**2)
+    unscaled = block_parameters(gpt)
+    asked, ratio = gpt.scale * unscaled, gpt.width / gpt.layers
+    per_unit = unscaled / (gpt.layers * gpt.width**2)
     middle = int(gpt.layers * gpt.scale ** (1 / 3))
 
     def off(shape: GPTConfig) -> tuple[bool, float]:
         count_off = abs(block_parameters(shape) / asked - 1)
         return count_off > WITHIN, abs(math.log(shape.width / shape.layers / ratio)) + count_off
 
-    def best(grid: int) -> GPTConfig:
-        """The best shape whose width is a multiple of `grid`."""
+    def best(grid: int) -> tuple[tuple[bool, float], GPTConfig]:
+        """The best shape whose width is a multiple of `grid`, and how far off it is."""
         shapes = []
         for layers in range(max(1, middle - 2), middle + 4):
             steps = math.sqrt(asked / (per_unit * layers)) / grid
-            for width in {max(1, math.floor(steps)) * grid, math.ceil(steps) * grid}:
-                shapes.append(replace(gpt, layers=layers, width=width, scale=1.0))
-        return min(shapes, key=off)
+            for width in sorted({max(1, math.floor(steps)) * grid, math.ceil(steps) * grid}):
+                shape = _shaped(gpt, layers, width)
+                shapes.append((off(shape), shape))
+        return min(shapes, key=lambda pair: pair[0])
 
     grid = max(finest, gpt.head_width // finest * finest)
     while True:
-        shape = best(grid)
-        wrong_count, distance = off(shape)
+        (wrong_count, distance), shape = best(grid)
         if grid == finest or (not wrong_count and distance < 2 * WITHIN):
             return shape
         grid = max(finest, grid // 2 // finest * finest)
+
+
+def _shaped(gpt: GPTConfig, layers: int, width: int) -> GPTConfig:
+    """`gpt` in another shape, at scale 1; `replace` would take as long as all the rest."""
+    shape = object.__new__(GPTConfig)
+    shape.__dict__.update(gpt.__dict__, layers=layers, width=width, scale=1.0)
+    return shape

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model.config import ConfigError, trial_flops
-from sweep.search.features import (
-    RATE,
-    features,
-    in_octaves,
-    is_kind,
-)
-from sweep.search.prior import expected_rise
+from sweep.search.coordinates import Pool, flops_of, pool_of
+from sweep.search.kernel import Array, Places, Scales
 from sweep.search.surrogate import (
-    Array,
-    Surface,
-    expected_gain,
+    LIKELIHOOD,
+    USED,
+    Evidence,
+    Surrogate,
     fit,
+    likeliest,
     softened,
+    usual_scales,
 )
-from sweep.space import Choice, Constraint, Point, Space
-from sweep.space.constraint import violations
-from sweep.space.points import Key, drawn, ends, every_point, key, share_of, spread
+from sweep.space import Point, Space
+from sweep.space.points import drawn, key, share_of
 
-LISTED = 1024  # spaces of lists with at most so many points are weighed whole
-DRAWN = 320  # candidates from all over the space, where ranges make it endless
-NEAR = 24  # candidates around each of the best few trials
+NEAR = 12  # candidates around each of the best few trials
 BEST = 4
-# Octaves: a hyperparameter of half that width matters less, and no more is expected of it.
-NARROW = 1.5
+LOST = 64  # trials without a final loss that speak against their places, the latest
+UNSURE = 0.05  # nats: how sure that is
+WEIGHED = 96  # candidates of which is asked what they would teach
+SURPRISES = np.array([-2.2, -1.4, -0.8, -0.25, 0.25, 0.8, 1.4, 2.2])  # standard deviations
+WEIGHTS = np.exp(-(SURPRISES**2) / 2) / np.exp(-(SURPRISES**2) / 2).sum()
 
 
 @dataclass(frozen=True)
@@ -42,85 +40,101 @@ class Seen:
     point: Point
     loss: float | None  # final, nats per token; None: stopped early, diverged or still running
     running: bool = False
+    error: float = 0.0  # standard error of `loss`, where it is a forecast
 
 
 @dataclass(frozen=True)
-class Coordinates:
-    """Features of N points as numbers."""
+class Suggestion:
+    """A point to try, and what the surface expects at most of any trial now."""
 
-    x: Array  # (N, F): features with an order, scaled to about [-1, 1]
-    kinds: Array  # (N, K): 1 where a value without order is that of the column, else 0
-    rise: Array  # (N,): nats above the best that the field's knowledge expects
+    point: Point
+    gain: float  # nats by which a trial may be expected to beat the best; nan before any ended
 
 
-def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Point | None:
+def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Suggestion | None:
     """The point to try next; None if no candidate can be trained.
 
     A share of proposals, `sampler.explore`, is random, drawn in inverse proportion to cost.
     """
     sampler = space.sampler
-    landmarks = _landmarks(space)
-    candidates = _candidates(space, landmarks, seen, rng)
+    pool = pool_of(space)
+    candidates, flops, places = _candidates(space, pool, seen, rng)
     if not candidates:
         return None
-    flops = np.array([_flops(space, point) for point in candidates])
     cost = (flops / flops.min()) ** sampler.cost_weight
-    if rng.random() < sampler.explore:
-        return candidates[rng.choice(len(candidates), p=(1 / cost) / (1 / cost).sum())]
-    trials = [s for s in seen if _flops(space, s.point) > 0]
-    points = [*(s.point for s in trials), *candidates]
-    at = _coordinates(space, landmarks, points)
+    explored = rng.random() < sampler.explore
+    drawn_at = rng.choice(len(candidates), p=(1 / cost) / (1 / cost).sum())
+    trials = [s for s in seen if flops_of(space, s.point) > 0]
     if not trials:  # the middle of the cheap
-        return candidates[int(np.argmin((1 + np.abs(at.x).sum(axis=1)) * cost))]
-    gain = expected_gain(_surface(trials, at))
-    return candidates[int(np.argmax(gain / cost))]
+        middle = int(np.argmin((1 + np.abs(places.x_ND).sum(axis=1)) * cost))
+        return Suggestion(candidates[drawn_at if explored else middle], math.nan)
+    surrogate, pending = _surrogate(pool, trials)
+    gain, most = _expected_gain(surrogate, pending, places, cost)
+    chosen = drawn_at if explored else int(np.argmax(gain / cost))
+    return Suggestion(candidates[chosen], most if surrogate.ended else math.nan)
 
 
-def _surface(seen: Sequence[Seen], at: Coordinates) -> Surface:
-    """The surface at all candidates, which follow the trials `seen` in `at`.
+def _surrogate(pool: Pool, trials: Sequence[Seen]) -> tuple[Surrogate, Places]:
+    """The surface through what has ended, and where something is open of which nothing is known."""
+    ended = [t for t in trials if t.loss is not None and math.isfinite(t.loss)]
+    lost = [t for t in trials if t.loss is None and not t.running]
+    places = pool.place([t.point for t in ended])
+    losses = softened(np.array([t.loss for t in ended], dtype=float))
+    evidence = Evidence(places, losses, np.array([t.error for t in ended], dtype=float))
+    scales = _scales(evidence)
+    evidence = evidence[_kept(losses, USED)]
+    surrogate = fit(evidence, scales)
+    if lost:
+        at = pool.place([t.point for t in lost[-LOST:]])
+        middle = float(np.median(losses)) if len(losses) else 0.0
+        believed = np.maximum(surrogate.mean(at), middle)
+        surrogate = fit(evidence + Evidence(at, believed, np.full(len(at), UNSURE)), scales)
+    running = [t.point for t in trials if t.loss is None and t.running]
+    return surrogate, pool.place(running)
 
-    What has no final loss takes part as the surface expects it, so that it teaches nothing new but
-    that someone is there already ("kriging believer", Ginsbourg et al. 2010); what was stopped or
-    diverged counts as no better than the middle of the finished.
-    """
-    ended = [n for n, s in enumerate(seen) if s.loss is not None]
-    open_ = [n for n, s in enumerate(seen) if s.loss is None]
-    losses = softened(np.array([seen[n].loss for n in ended], dtype=float))
-    if open_:
-        believed = _fit(at, ended, losses, open_).mean
-        if len(losses):
-            middle = float(np.median(losses))
-            stopped = np.array([not seen[n].running for n in open_])
-            believed = np.where(stopped, np.maximum(believed, middle), believed)
-        losses, ended = np.concatenate([losses, believed]), ended + open_
-    return _fit(at, ended, losses, list(range(len(seen), len(at.x))))
+
+def _kept(losses: Array, most: int) -> NDArray[np.int64]:
+    """Up to `most` trials: half of them the best, the others evenly from the rest."""
+    count = len(losses)
+    if count <= most:
+        return np.arange(count)
+    order = np.argsort(losses, kind="stable")
+    rest = np.sort(order[most // 2 :])
+    evenly = rest[np.linspace(0, len(rest) - 1, most - most // 2).astype(int)]
+    return np.sort(np.concatenate([order[: most // 2], evenly]))
 
 
-def _fit(at: Coordinates, ended: Sequence[int], losses: Array, to: Sequence[int]) -> Surface:
-    """The surface at the points `to` after `losses` at the points `ended`."""
-    trials, candidates = list(ended), list(to)
-    return fit(
-        at.x[trials],
-        at.kinds[trials],
-        losses,
-        at.x[candidates],
-        at.kinds[candidates],
-        at.rise[trials],
-        at.rise[candidates],
-    )
+def _scales(evidence: Evidence) -> Scales:
+    """The scales after as many trials as the ladder has; decided anew at each of its rungs."""
+    places = evidence.places
+    rung = _rung(len(places))
+    if rung < 2:
+        return usual_scales(places.x_ND.shape[1], places.kinds_NG.shape[1])
+    first = evidence[:rung]
+    return likeliest(first[_kept(first.losses_N, LIKELIHOOD)])
+
+
+def _rung(count: int) -> int:
+    rung = 24
+    if count <= rung:
+        return count
+    while int(rung * 1.12) <= count:
+        rung = int(rung * 1.12)
+    return rung
 
 
 def _candidates(
-    space: Space, landmarks: Sequence[Point], seen: Sequence[Seen], rng: np.random.Generator
-) -> list[Point]:
-    """Points that can be trained and were not: all of a small grid, or draws and near the best."""
+    space: Space, pool: Pool, seen: Sequence[Seen], rng: np.random.Generator
+) -> tuple[list[Point], Array, Places]:
+    """Points that can be trained and were not: a small space, or the pool and near the best."""
     tried = {key(s.point) for s in seen}
-    if _is_listed(space):
-        fresh = [point for point in landmarks if key(point) not in tried]
-        return fresh or list(landmarks)
+    fresh = [n for n, point in enumerate(pool.points) if key(point) not in tried]
+    if pool.whole:
+        fresh = fresh or list(range(len(pool.points)))
+        return [pool.points[n] for n in fresh], pool.flops_N[fresh], pool.places[fresh]
     count = len(space.hyperparameters)
-    shares = spread(DRAWN, count, seed=int(rng.integers(1 << 30)))
     finished = sorted((s for s in seen if s.loss is not None), key=lambda s: s.loss or 0.0)
+    shares: list[list[float]] = []
     for best in finished[:BEST]:
         centre = np.array(
             [
@@ -133,82 +147,69 @@ def _candidates(
         # A hyperparameter in four stays, and of a list most: a step of its share is another value.
         keep = rng.random((NEAR, count)) < 0.25
         shares += np.clip(np.where(keep, centre, moved), 0, 1 - 1e-9).tolist()
-    points = {key(p): p for p in (drawn(space.hyperparameters, share) for share in shares)}
-    return [p for k, p in points.items() if k not in tried and _flops(space, p) > 0]
-
-
-def _is_listed(space: Space) -> bool:
-    combinations = 1
-    for hp in space.hyperparameters:
-        if not isinstance(hp.domain, Choice):
-            return False
-        combinations *= len(hp.domain.values)
-    return combinations <= LISTED
-
-
-def _landmarks(space: Space) -> tuple[Point, ...]:
-    """Points that show how far the features reach, the same for every proposal."""
-    if _is_listed(space):
-        points = list(every_point(space.hyperparameters, lambda hp: ends(hp.domain)))
-    else:
-        points = [
-            drawn(space.hyperparameters, share)
-            for share in spread(DRAWN, len(space.hyperparameters), seed=0)
-        ]
-    return tuple(point for point in points if _flops(space, point) > 0)
-
-
-def _coordinates(space: Space, landmarks: Sequence[Point], points: Sequence[Point]) -> Coordinates:
-    """Coordinates of `points`, on scales that the landmarks span."""
-    searched = space.searched
-    spanned = [features({**space.fixed, **point}, searched) for point in landmarks]
-    placed = [features({**space.fixed, **point}, searched) for point in points]
-    names = list(dict.fromkeys(name for at in spanned for name in at))
-    kinds = [name for name in names if is_kind(name)]
-    columns = []
-    for name in (name for name in names if not is_kind(name)):
-        centres = _centres(spanned, name)
-        spans = [abs(_off(at, name, centres)) for at in spanned]
-        if max(spans) > 0:
-            half = max(*spans, NARROW / 2 if in_octaves(name) else 0.0)
-            columns.append([_off(at, name, centres) / half for at in placed])
-    indicators = [[at.get(kind, 0.0) for kind in kinds] for at in placed]
-    rise = expected_rise(space, points) if space.sampler.expect else [0.0] * len(points)
-    return Coordinates(
-        x=np.array(columns, dtype=float).reshape(len(columns), len(points)).T,
-        kinds=np.array(indicators, dtype=float).reshape(len(points), len(kinds)),
-        rise=np.array(rise, dtype=float),
+    near = {key(p): p for p in (drawn(space.hyperparameters, share) for share in shares)}
+    near_points = [p for k, p in near.items() if k not in tried and flops_of(space, p) > 0]
+    flops = np.array([flops_of(space, p) for p in near_points])
+    return (
+        [pool.points[n] for n in fresh] + near_points,
+        np.concatenate([pool.flops_N[fresh], flops]),
+        pool.places[fresh] + pool.place(near_points),
     )
 
 
-def _centres(spanned: Sequence[Mapping[str, float]], name: str) -> dict[str, float]:
-    """The middle of a feature; of the rate by optimizer, whose ranges are the user's knowledge."""
-    groups: dict[str, list[float]] = {}
-    for at in spanned:
-        groups.setdefault(_group(at, name), []).append(at[name])
-    return {group: (min(numbers) + max(numbers)) / 2 for group, numbers in groups.items()}
+def _expected_gain(
+    surrogate: Surrogate, pending: Places, at: Places, cost: Array
+) -> tuple[Array, float]:
+    """What a trial at each of C candidates is expected to gain (C,), in nats, and the most of it.
+
+    Expected improvement, that the trial itself is the new best (Jones et al. 1998), and knowledge
+    gradient, that what it teaches moves the expected best elsewhere (Frazier et al. 2009). The
+    second lets a cheap trial be worth running though it cannot win. It is asked of the candidates
+    that improvement or doubt make likely. What is `pending` takes part as the surface
+    expects it: someone is there already ("kriging believer", Ginsbourg et al. 2010).
+    """
+    from scipy.special import ndtr  # not before a trial is proposed: it takes a while to import
+
+    both = pending + at
+    mean, variance, solved = surrogate.mean_and_variance(both)
+    noise = surrogate.scales.noise**2
+    if len(pending):
+        first = len(pending)
+        own = surrogate.between(pending, solved[:, :first]) + noise * np.eye(first)
+        across = surrogate.across(pending, both, solved[:, :first], solved)
+        lower = np.linalg.cholesky(own + 1e-9 * np.eye(first))
+        told = np.linalg.solve(lower, across)
+        variance = np.maximum(variance - (told**2).sum(axis=0), 1e-10)
+        mean, variance, solved, told = (
+            mean[first:],
+            variance[first:],
+            solved[:, first:],
+            told[:, first:],
+        )
+    sd = np.sqrt(variance)
+    better = (surrogate.best - mean) / sd
+    density = np.exp(-(better**2) / 2) / math.sqrt(2 * math.pi)
+    improvement = sd * (better * ndtr(better) + density)
+    weighed = _weighed(improvement, mean, sd, cost)
+    covariance = surrogate.between(at[weighed], solved[:, weighed])
+    if len(pending):
+        covariance -= told[:, weighed].T @ told[:, weighed]
+    # (C, C): how far the mean at each row moves with a surprise of one sd at the column.
+    moves = covariance / np.sqrt(variance[weighed] + noise)
+    rows = mean[weighed]
+    lowest = rows.min()
+    learned = np.zeros(len(weighed))
+    for surprise, weight in zip(SURPRISES, WEIGHTS, strict=True):
+        learned += weight * (lowest - (rows[:, None] + surprise * moves).min(axis=0))
+    gain = improvement.copy()
+    gain[weighed] += np.maximum(learned, 0.0)
+    return gain, float(improvement.max())
 
 
-def _off(at: Mapping[str, float], name: str, centres: Mapping[str, float]) -> float:
-    return at[name] - centres.get(_group(at, name), at[name])
-
-
-def _group(at: Mapping[str, float], name: str) -> str:
-    if name != RATE:
-        return ""
-    return next((kind for kind in at if kind.startswith("optim.name=")), "")
-
-
-def _flops(space: Space, point: Point) -> float:
-    """Training FLOPs of a trial at `point`; 0 if it cannot be trained or breaks a constraint."""
-    return _flops_of(tuple(sorted({**space.fixed, **point}.items())), space.constraints)
-
-
-@lru_cache(maxsize=1 << 16)
-def _flops_of(settings: Key, constraints: tuple[Constraint, ...]) -> float:
-    try:
-        flops = trial_flops(dict(settings))
-    except ConfigError:
-        return 0.0
-    broken = any(beyond > 0 for beyond in violations(dict(settings), constraints).values())
-    return 0.0 if broken else flops
+def _weighed(improvement: Array, mean: Array, sd: Array, cost: Array) -> NDArray[np.int64]:
+    """Up to WEIGHED candidates: that may win for their cost, may be lowest, or are in doubt."""
+    if len(mean) <= WEIGHED:
+        return np.arange(len(mean))
+    orders = [-improvement / cost, mean, mean - 2 * sd, -sd / cost]
+    ranked = np.stack([np.argsort(order, kind="stable") for order in orders], axis=1).ravel()
+    return np.array(list(dict.fromkeys(ranked.tolist()))[:WEIGHED])

@@ -18,8 +18,10 @@ from model.config.presets import TIMESCALE
 from sweep.space import is_number
 
 FORGETS_NOTHING = 16  # runs: weights that remember longer are as if they had no decay
+LEAST_DECAY = 1 / 64  # times the usual decay: less is as if there was none
 RATE = "rate"  # log2 of optim.lr x width
 TAU = "decay timescale"  # log2 epochs
+DECAY = "decay"  # log2 of the multiplier
 EPOCHS = "epochs"
 PARAMETERS = "parameters"
 TOKENS = "tokens"
@@ -56,6 +58,7 @@ def _features(
     coordinates = {
         RATE: math.log2(optim.lr * (1 if by_matrix else gpt.width)),
         TAU: math.log2(timescale),
+        DECAY: math.log2(max(optim.weight_decay_multiplier, LEAST_DECAY)),
         EPOCHS: math.log2(config.train.epochs),
         PARAMETERS: math.log2(block_parameters(gpt)),
         TOKENS: math.log2(config.data.train_tokens),
@@ -78,7 +81,7 @@ def is_kind(feature: str) -> bool:
 
 def in_octaves(feature: str) -> bool:
     """Whether a feature is a log2, one unit an octave."""
-    return feature in COVERED.values() or (feature in SETTINGS and _only_above_0(feature))
+    return feature in (DECAY, *COVERED.values()) or (feature in SETTINGS and _only_above_0(feature))
 
 
 def _only_above_0(name: str) -> bool:

@@ -1,71 +1,31 @@
-"""A loss surface through finished trials: one bowl for all, shifted and tilted by kind.
+"""A loss surface through finished trials: a Gaussian process whose scales the data decide.
 
-Bayesian regression on few points: a quadratic in log coordinates whose curvature all kinds
-(optimizers, ...) share, with priors that hold each coefficient to the size it can have in nats,
-and a smooth residual for what no quadratic has. It is written as a Gaussian process, because trials
-are fewer than coefficients (Rasmussen & Williams 2006, 2.7). Near the best trial it must be
-exact, far off it need only be high: a point's noise grows with its distance from the best.
+The scales have the largest posterior density: marginal likelihood times a prior wide enough for any
+setting (Rasmussen & Williams 2006, 5.4; that dimensions need such priors: Hvarfner et al.
+2402.02229). Near the best trial the surface must be exact, far off it need only be high: a point's
+noise grows with its distance from the best.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from sweep.search.kernel import Array, Kernel, Places, Scales, covariance, variance
 
-# Prior standard deviations, as shares of the surface's height (`Scales.height`).
-LINEAR, SQUARE, CROSS = 1.0, 0.75, 0.35
-KIND, KIND_TILT = 0.7, 0.35
 FAR = 0.08  # a point so many nats above the best is known to that share of its distance
-HEIGHTS = (0.1, 0.3, 1.0)  # nats
-RESIDUALS = (0.1, 0.3, 0.6)  # share of the height
-REACHES = (0.5, 1.0)  # of the residual, where features span 2
-NOISES = (0.003, 0.01, 0.03)  # nats
 TALL = 0.3  # nats above the best, beyond which height counts by its logarithm
-UNKNOWN = 0.3  # nats: the height before any trial has ended
-SURPRISES = np.array([-2.2, -1.4, -0.8, -0.25, 0.25, 0.8, 1.4, 2.2])  # standard deviations
-WEIGHTS = np.exp(-(SURPRISES**2) / 2) / np.exp(-(SURPRISES**2) / 2).sum()
-
-
-@dataclass(frozen=True)
-class Scales:
-    """Sizes that the data decide: nats, but of the residual a share of the height and a length."""
-
-    height: float
-    residual: float
-    reach: float
-    noise: float
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Posterior over candidates: mean (C,) and covariance (C, C) in nats, without noise."""
-
-    mean: Array
-    covariance: Array
-    noise: float
-    best: float  # lowest posterior mean among the finished trials
-
-
-def kernel(
-    x_AD: Array, y_BD: Array, kinds_AK: Array, kinds_BK: Array, residual: float, reach: float
-) -> Array:
-    """Prior covariance (A, B) of unit height between points with features in about [-1, 1]."""
-    dot = x_AD @ y_BD.T
-    squares = (x_AD**2) @ (y_BD**2).T
-    crosses = (dot**2 - squares) / 2  # sum over pairs i < j of x_i x_j y_i y_j
-    same = kinds_AK @ kinds_BK.T
-    bowl = 1.0 + LINEAR**2 * dot + SQUARE**2 * squares + CROSS**2 * crosses
-    kind = same * (KIND**2 + KIND_TILT**2 * dot)
-    apart = (x_AD**2).sum(1)[:, None] + (y_BD**2).sum(1)[None, :] - 2 * dot
-    unlike = (kinds_AK**2).sum(1)[:, None] + (kinds_BK**2).sum(1)[None, :] - 2 * same
-    smooth = residual**2 * np.exp(-apart / (2 * reach**2) - unlike / 4)
-    return np.asarray(bowl + kind + smooth)
+# Medians and log standard deviations of the scales before any trial.
+HEIGHT, RESIDUAL, NOISE, REACH = (0.25, 0.8), (0.25, 0.8), (0.008, 0.7), (0.8, 0.5)
+AXIS, GROUP = (0.5, 1.0), (0.4, 1.0)
+LIKELIHOOD = 128  # trials that decide the scales at most
+USED = 256  # trials that the surface goes through at most
+STEPS = 40  # of the optimiser
+NEAREST = 1e-6  # share of the height squared that keeps a matrix positive
 
 
 def softened(losses_N: Array) -> Array:
@@ -74,79 +34,157 @@ def softened(losses_N: Array) -> Array:
     return np.asarray(losses_N - above + TALL * np.log1p(above / TALL))
 
 
-def fit(
-    x_ND: Array,
-    kinds_NK: Array,
-    losses_N: Array,
-    x_CD: Array,
-    kinds_CK: Array,
-    rise_N: Array,
-    rise_C: Array,
-) -> Surface:
-    """The surface at C candidates after N trials with finite losses in nats.
+@dataclass(frozen=True)
+class Surrogate:
+    """What N trials have taught."""
 
-    `rise` is what a point was expected to be above the best before any trial: what is modelled is
-    the difference. Where no trial has ended the surface is the prior's, about a loss of 0.
-    """
-    rise_N, rise_C = (TALL * np.log1p(rise / TALL) for rise in (rise_N, rise_C))
-    scales = Scales(UNKNOWN, RESIDUALS[0], REACHES[-1], NOISES[-1])
-    if not len(losses_N):
-        prior = _covariance(scales, x_CD, x_CD, kinds_CK, kinds_CK)
-        return Surface(rise_C, prior, scales.noise, best=0.0)
-    offset, above = float(np.median(losses_N - rise_N)), losses_N - losses_N.min()
-    target, doubts = losses_N - rise_N - offset, (FAR * above) ** 2
-    scales = _likeliest(x_ND, kinds_NK, target, doubts)
-    own = _covariance(scales, x_ND, x_ND, kinds_NK, kinds_NK)
-    across = _covariance(scales, x_ND, x_CD, kinds_NK, kinds_CK)
-    lower = np.linalg.cholesky(own + np.diag(scales.noise**2 + doubts))
-    white, solved = np.linalg.solve(lower, target), np.linalg.solve(lower, across)
-    return Surface(
-        mean=solved.T @ white + offset + rise_C,
-        covariance=_covariance(scales, x_CD, x_CD, kinds_CK, kinds_CK) - solved.T @ solved,
-        noise=scales.noise,
-        best=float((np.linalg.solve(lower, own).T @ white + rise_N).min() + offset),
+    scales: Scales
+    places: Places
+    offset: float
+    lower_NN: Array  # Cholesky factor of the trials' covariance with their noise
+    white_N: Array
+
+    def mean(self, at: Places) -> Array:
+        return self._mean(at, self._solved(at))
+
+    def _solved(self, at: Places) -> Array:
+        from scipy.linalg import solve_triangular
+
+        across = covariance(self.scales, self.places, at)
+        return np.asarray(solve_triangular(self.lower_NN, across, lower=True, check_finite=False))
+
+    def _mean(self, at: Places, solved: Array) -> Array:
+        return np.asarray(solved.T @ self.white_N + self.offset + at.expected_N)
+
+    def mean_and_variance(self, at: Places) -> tuple[Array, Array, Array]:
+        """Posterior mean and variance at C points, and what a covariance between them needs."""
+        solved = self._solved(at)
+        left = variance(self.scales, at) - (solved**2).sum(axis=0)
+        return self._mean(at, solved), np.maximum(left, 1e-10), solved
+
+    def between(self, at: Places, solved_NC: Array) -> Array:
+        """Posterior covariance (C, C) of the losses at C points."""
+        return self.across(at, at, solved_NC, solved_NC)
+
+    def across(self, a: Places, b: Places, solved_NA: Array, solved_NB: Array) -> Array:
+        """Posterior covariance (A, B) of the losses at two sets of points."""
+        return np.asarray(covariance(self.scales, a, b) - solved_NA.T @ solved_NB)
+
+    @property
+    def ended(self) -> int:
+        return len(self.places)
+
+    @property
+    def best(self) -> float:
+        """The lowest posterior mean at a trial."""
+        return float(self.mean(self.places).min()) if self.ended else 0.0
+
+
+def fit(evidence: Evidence, scales: Scales) -> Surrogate:
+    """The surface through the evidence, under these scales."""
+    from scipy.linalg import solve_triangular
+
+    places, losses_N, errors_N = evidence.places, evidence.losses_N, evidence.errors_N
+    above = losses_N - losses_N.min(initial=np.inf)
+    target = losses_N - places.expected_N
+    offset = float(np.median(target)) if len(target) else 0.0
+    own = covariance(scales, places, places)
+    own += np.diag(_noise(scales.noise, above, errors_N) + NEAREST * scales.height**2)
+    lower = np.linalg.cholesky(own)
+    white = solve_triangular(lower, target - offset, lower=True, check_finite=False)
+    return Surrogate(scales, places, offset, np.asarray(lower), np.asarray(white))
+
+
+def _noise(noise: float, above_N: Array, errors_N: Array) -> Array:
+    return np.asarray(noise**2 + (FAR * above_N) ** 2 + errors_N**2)
+
+
+def usual_scales(axes: int, groups: int) -> Scales:
+    """The scales before any trial."""
+    medians, _ = _prior(axes, groups)
+    return Scales.from_logs(medians, axes)
+
+
+def _prior(axes: int, groups: int) -> tuple[Array, Array]:
+    rows = [HEIGHT, RESIDUAL, NOISE, REACH, *[AXIS] * axes, *[GROUP] * groups]
+    return np.log([median for median, _ in rows]), np.array([sd for _, sd in rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """N trials that have ended: where, losses in nats and their standard errors."""
+
+    places: Places
+    losses_N: Array
+    errors_N: Array
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Evidence:
+        return Evidence(self.places[rows], self.losses_N[rows], self.errors_N[rows])
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(
+            self.places + other.places,
+            np.concatenate([self.losses_N, other.losses_N]),
+            np.concatenate([self.errors_N, other.errors_N]),
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.places.x_ND.tobytes(), self.losses_N.tobytes(), self.errors_N.tobytes()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Evidence) and all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(self._arrays, other._arrays, strict=True)
+        )
+
+    @property
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        at = self.places
+        doubts = at.expected_N, at.doubt_NB
+        return at.x_ND, at.kinds_NG, *doubts, self.losses_N, self.errors_N
+
+
+@lru_cache(maxsize=64)  # between two rungs of the ladder every proposal asks the same
+def likeliest(evidence: Evidence) -> Scales:
+    """The scales of the largest posterior density."""
+    from scipy.linalg import cho_solve
+    from scipy.optimize import minimize
+
+    places, losses_N = evidence.places, evidence.losses_N
+    axes, groups = places.x_ND.shape[1], places.kinds_NG.shape[1]
+    medians, sds = _prior(axes, groups)
+    above = losses_N - losses_N.min(initial=np.inf)
+    target = losses_N - places.expected_N
+    target = target - np.median(target)
+    doubt = places.doubt_NB @ places.doubt_NB.T
+
+    def surprise(off: Array) -> tuple[float, Array]:
+        """Negative log posterior density and its slope, by logs in prior standard deviations."""
+        scales = Scales.from_logs(medians + sds * off, axes)
+        kernel = Kernel(scales, places, places)
+        own = kernel.covariance + doubt
+        diagonal = _noise(scales.noise, above, evidence.errors_N) + NEAREST * scales.height**2
+        try:
+            lower = np.linalg.cholesky(own + np.diag(diagonal))
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros_like(off)
+        inverse = cho_solve((lower, True), np.eye(len(target)), check_finite=False)
+        solved = inverse @ target
+        value = 0.5 * target @ solved + np.log(np.diag(lower)).sum() + 0.5 * off @ off
+        weight = 0.5 * (inverse - np.outer(solved, solved))
+        slopes = kernel.slopes(weight)
+        noise = 2 * scales.noise**2 * np.trace(weight)
+        # The order of the logs: height, residual, noise, reach, axes, groups.
+        slope = np.array([slopes[0], slopes[1], noise, *slopes[2:]])
+        return float(value), slope * sds + off
+
+    start = np.zeros(len(medians))
+    done = minimize(
+        surprise,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": STEPS},
+        bounds=[(-3.5, 3.5)] * len(start),
     )
-
-
-def _covariance(
-    scales: Scales, x_AD: Array, y_BD: Array, kinds_AK: Array, kinds_BK: Array
-) -> Array:
-    """Prior covariance (A, B) in nats squared."""
-    unit = kernel(x_AD, y_BD, kinds_AK, kinds_BK, scales.residual, scales.reach)
-    return scales.height**2 * unit
-
-
-def _likeliest(x_ND: Array, kinds_NK: Array, target_N: Array, doubts_N: Array) -> Scales:
-    """The scales under which the losses are the least surprising (largest marginal likelihood)."""
-    tried: list[tuple[float, Scales]] = []
-    for residual, reach in product(RESIDUALS, REACHES):
-        unit = kernel(x_ND, x_ND, kinds_NK, kinds_NK, residual, reach)
-        for height, noise in product(HEIGHTS, NOISES):
-            lower = np.linalg.cholesky(height**2 * unit + np.diag(noise**2 + doubts_N))
-            white = np.linalg.solve(lower, target_N)
-            evidence = -0.5 * white @ white - np.log(np.diag(lower)).sum()
-            tried.append((float(evidence), Scales(height, residual, reach, noise)))
-    return max(tried, key=lambda pair: pair[0])[1]
-
-
-def expected_gain(surface: Surface) -> Array:
-    """What a trial at each candidate is expected to gain (C,), in nats.
-
-    Expected improvement, that the trial itself is the new best (Jones et al. 1998), and knowledge
-    gradient, that what it teaches moves the expected best elsewhere (Frazier et al. 2009). The
-    second lets a cheap trial be worth running though it cannot win.
-    """
-    from scipy.special import ndtr  # not before a trial is proposed: it takes a while to import
-
-    variance = np.maximum(np.diag(surface.covariance), 1e-10)
-    sd = np.sqrt(variance)
-    better = (surface.best - surface.mean) / sd
-    density = np.exp(-(better**2) / 2) / math.sqrt(2 * math.pi)
-    improvement = sd * (better * ndtr(better) + density)
-    # (C, C): how far the mean at each row moves with a surprise of one sd at the column.
-    moves = surface.covariance / np.sqrt(variance + surface.noise**2)
-    lowest = surface.mean.min()
-    learned = np.zeros(len(sd))
-    for surprise, weight in zip(SURPRISES, WEIGHTS, strict=True):
-        learned += weight * (lowest - (surface.mean[:, None] + surprise * moves).min(axis=0))
-    return np.asarray(improvement + np.maximum(learned, 0.0))
+    return Scales.from_logs(medians + sds * done.x, axes)

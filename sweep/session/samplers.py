@@ -137,9 +137,7 @@ def _cmaes(seed: int, startup_trials: int) -> BaseSampler:
 def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
     """The plan of our sampler of that name; empty for Optuna's, which draw value by value."""
     if config.name == "surface":
-        return lambda study, trial: propose(
-            space, _seen(study, trial, space), np.random.default_rng([config.seed, trial.number])
-        )
+        return lambda study, trial: _by_surface(config, space, study, trial)
     if config.name == "coordinate":
         return lambda study, trial: _step(config, space, _seen(study, trial, space))
     if config.name == "grid":
@@ -149,6 +147,14 @@ def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
         shares = spread(1, len(space.hyperparameters), config.seed, first=asked)[0]
         return lambda study, trial: drawn(space.hyperparameters, shares)
     return lambda study, trial: None
+
+
+def _by_surface(
+    config: SamplerConfig, space: Space, study: Study, trial: FrozenTrial
+) -> Point | None:
+    rng = np.random.default_rng([config.seed, trial.number])
+    suggestion = propose(space, _seen(study, trial, space), rng)
+    return suggestion.point if suggestion else None
 
 
 def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:

@@ -20,9 +20,9 @@ SPACE = Space("line", (Hyperparameter("train.epochs", Choice(EPOCHS)),), sampler
 
 
 def proposed(*seen: Seen) -> int:
-    point = propose(SPACE, seen, np.random.default_rng(0))
-    assert point is not None
-    epochs = point["train.epochs"]
+    suggestion = propose(SPACE, seen, np.random.default_rng(0))
+    assert suggestion is not None
+    epochs = suggestion.point["train.epochs"]
     assert isinstance(epochs, int)
     return epochs
 
@@ -48,6 +48,6 @@ def test_random_proposals_are_drawn_in_inverse_proportion_to_their_cost() -> Non
     for weight, share in ((1.0, 4 / 5), (0.5, 2 / 3), (0.0, 1 / 2)):
         sampler = replace(SAMPLER, explore=1.0, cost_weight=weight)
         space, rng = replace(SPACE, hyperparameters=line, sampler=sampler), np.random.default_rng(1)
-        points = [propose(space, [], rng) or {} for _ in range(600)]
-        drawn = Counter(point["train.epochs"] for point in points)
+        suggestions = [propose(space, [], rng) for _ in range(600)]
+        drawn = Counter(s.point["train.epochs"] for s in suggestions if s is not None)
         assert drawn[1] / 600 == pytest.approx(share, abs=0.06)
