@@ -36,6 +36,7 @@ class TrialView:
     ended: int | None = None
     flops: float = 0.0  # training FLOPs of its whole schedule
     devices: float = 0.0  # GPUs it has, or CPU cores where it has none
+    spared: float = 0.0  # fraction of its schedule that a shared trunk was expected to spare it
 
     @property
     def role(self) -> Role:
@@ -76,6 +77,40 @@ class TrialView:
     def done(self) -> float:
         """Fraction of its own schedule, as of its latest observation."""
         return float(self.last["basis_points"]) / WHOLE if self.last else 0.0
+
+    @property
+    def trained(self) -> float:
+        """Fraction of its own schedule that it trained itself: `done` without a shared trunk."""
+        if not self.last:
+            return 0.0
+        from_trunk = float(self.last.get("trunk_step", 0) / self.last["step"])
+        return self.done * (1 - from_trunk)
+
+    @property
+    def first(self) -> Event | None:
+        """The first observation that it trained for itself: others came with a shared trunk."""
+        for event in self.observations:
+            if event["step"] > event.get("trunk_step", 0) or event["basis_points"] == WHOLE:
+                return event
+        return None
+
+    @property
+    def trunk(self) -> str:
+        """Where it began, if it began from the trunk of another trial or was to; else empty."""
+        first = self.first
+        if first is None:
+            return ""
+        step, of = first.get("trunk_step", 0), first.get("trunk_of", "")
+        begins = "at its start"
+        if of:
+            epochs = first["epoch"] * step / first["step"]
+            begins = f"from the trunk of trial {of} at {epochs:.3g} epochs"
+        if lost := first.get("trunk_lost"):
+            return f"{begins}: {lost}"
+        expected = self.spared * first["step"] * WHOLE / first["basis_points"]
+        if step < round(expected):
+            return f"{begins}: a longer trunk is gone"
+        return begins if of else ""
 
 
 @dataclass
@@ -121,6 +156,7 @@ class View:
                     event["time"],
                     flops=event.get("flops", 0.0),
                     devices=event.get("devices", 0.0),
+                    spared=event.get("spared", 0.0),
                 ),
             )
         elif kind == "observation":

@@ -15,7 +15,13 @@ from model.config.size import (
     parameters,
     scaled,
 )
-from model.config.trunk import branch_steps, recipe_digest, trunk_steps
+from model.config.trunk import (
+    SharedTrunks,
+    branch_steps,
+    recipe_digest,
+    trunk_problems,
+    trunk_steps,
+)
 
 __all__ = [
     "AS_THERE_IS",
@@ -34,6 +40,7 @@ __all__ = [
     "GPTConfig",
     "OptimConfig",
     "Setting",
+    "SharedTrunks",
     "TrainConfig",
     "Value",
     "block_parameters",
@@ -48,5 +55,6 @@ __all__ = [
     "suggestion",
     "trial_cost",
     "trial_flops",
+    "trunk_problems",
     "trunk_steps",
 ]

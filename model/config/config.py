@@ -135,6 +135,10 @@ class Config:
         if problems:
             raise ConfigError(problems)
 
+    def with_epochs(self, epochs: int) -> Config:
+        """The same recipe for another number of epochs; not checked."""
+        return replace(self, train=replace(self.train, epochs=epochs))
+
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass; a last batch that is not full is left out."""

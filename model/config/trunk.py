@@ -9,12 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
 
 from model.config.config import Config
 
 EPOCHS = "train.epochs"
+
+
+@dataclass(frozen=True)
+class SharedTrunks:
+    """Where runs keep their trunks, and for whom."""
+
+    folder: Path
+    epochs: tuple[int, ...]  # counts that other runs may have
 
 
 def trunk_problems(config: Config) -> list[str]:
@@ -81,7 +91,7 @@ def branch_steps(config: Config, epochs: Iterable[int]) -> tuple[int, ...]:
     """
     own = trunk_steps(config)
     others = {
-        trunk_steps(replace(config, train=replace(config.train, epochs=count)))
+        trunk_steps(config.with_epochs(count))
         for count in epochs
         if count >= config.train.average_last
     }
@@ -91,4 +101,6 @@ def branch_steps(config: Config, epochs: Iterable[int]) -> tuple[int, ...]:
 def recipe_digest(config: Config) -> str:
     """The same for runs that differ in `train.epochs` alone."""
     settings = {name: value for name, value in config.settings().items() if name != EPOCHS}
+    if reference := config.data.reference:  # workers of a cluster stand in another folder
+        settings["data.reference"] = os.path.abspath(reference)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.config import Config, ConfigError
+from model.config import Config, ConfigError, SharedTrunks
 from model.data.batches import batch, open_table
 from model.data.table import TokenTable
 from model.optim import rate, step, swap_in_averages
@@ -29,7 +29,7 @@ from model.training.checkpoint import RunState
 from model.training.device import runtime
 from model.training.evaluate import Evaluation
 from model.training.run import Run, add_gradients, make_run
-from model.training.trunk import Branches, SharedTrunks, basis_points_of, join, step_of
+from model.training.trunk import Branches, basis_points_of, join, step_of
 
 # A step's train loss this far above that of guessing uniformly has exploded. Such a run may come
 # back as its rate falls, but none that did ended near one that never got there.

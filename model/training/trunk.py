@@ -6,25 +6,17 @@ A trunk is a checkpoint in a folder of its own, by the digest of its recipe and 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from model.config import Config, ConfigError, branch_steps, recipe_digest, trunk_steps
+from model.config import Config, ConfigError, SharedTrunks, branch_steps, recipe_digest, trunk_steps
 from model.files import Locked, lock
 from model.progress import WHOLE, Progress
 from model.training import checkpoint
 from model.training.checkpoint import RunState, Trunk
 from model.training.run import Run
-
-
-@dataclass(frozen=True)
-class SharedTrunks:
-    """Where runs keep their trunks, and for whom."""
-
-    folder: Path
-    epochs: tuple[int, ...]  # counts that other runs may have
 
 
 def step_of(config: Config, mark: int) -> int:
@@ -59,12 +51,13 @@ class Branches:
         """
         folder = self._folder / f"{step:08}"
         known = len(self._run.trunk_losses) == step  # not if the run began before trunks were kept
-        if step in self._steps and known and not (folder / checkpoint.NAME).exists():
+        if step in self._steps and known:
             trunk = Trunk(self._name, step, state.trunk.seconds + state.seconds + seconds)
             folder.mkdir(parents=True, exist_ok=True)
             # Whoever holds it writes the same.
             with suppress(Locked), lock(folder / checkpoint.LOCK):
-                checkpoint.save(folder, replace(state, trunk=trunk), self._run.state_tree())
+                if not (folder / checkpoint.NAME).exists():
+                    checkpoint.save(folder, replace(state, trunk=trunk), self._run.state_tree())
         if self._steps and step >= self._steps[-1]:
             self._run.trunk_losses.clear()
 
@@ -98,9 +91,12 @@ def join(run: Run, state: RunState, shared: SharedTrunks) -> RunState:
 
 
 def _inherited(run: Run, history: tuple[Progress, ...], trunk: Trunk) -> tuple[Progress, ...]:
-    """Those evaluations of another run that this one would have made at the same steps."""
+    """Those evaluations of another run that this one would have made at the same steps.
+
+    All but the last: more comes of that than its losses.
+    """
     config, by_step, evaluations = run.config, {its.step: its for its in history}, []
-    for mark in range(1, config.train.evals + 1):
+    for mark in range(1, config.train.evals):
         step = step_of(config, mark)
         if step in by_step:
             its = by_step[step]
@@ -111,6 +107,7 @@ def _inherited(run: Run, history: tuple[Progress, ...], trunk: Trunk) -> tuple[P
                     basis_points=basis_points_of(config, mark),
                     train_loss=float(np.mean(losses)),
                     seconds=0.0,
+                    clusters=None,  # where it was the other's last
                     trunk_of=trunk.of,
                     trunk_step=step,
                     trunk_seconds=its.trunk_seconds + its.seconds,

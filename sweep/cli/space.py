@@ -196,6 +196,10 @@ def _totals(plan: Plan, speed: Speed, workers: int) -> str:
         parallel = [time_text(seconds / workers)] if workers > 1 else []
         tokens, flops = count_text(spent["tokens"]), f"{spent['flops']:.2e}"
         rows.append([part, tokens, flops, time_text(seconds), *parallel])
+    shared = [
+        "Shared trunks, not in it: a recipe tried at every epoch count takes "
+        f"{plan.sharing:.2f} times less training."
+    ] * (plan.sharing > 1)
     held = f"; a GPU held {bytes_text(speed.memory)} at most" if speed.memory else ""
     return "\n".join(
         [
@@ -203,6 +207,7 @@ def _totals(plan: Plan, speed: Speed, workers: int) -> str:
             "",
             f"Time: {speed.source}{held}. Starting trials is not in it.",
             f"Pruned: {plan.assumption}.",
+            *shared,
             "Memory: an estimate of weights, optimizer and activations, without the process; with "
             "train.precision auto as in fp32, of which bf16 takes about two thirds.",
         ]

@@ -167,7 +167,8 @@ def _from_trial(path: Path, trial: TrialView, differing: Sequence[str]) -> Curve
         raw=tuple(_raw(event) for event in seen),
         ema=tuple(_number(event.get("ema_loss")) for event in seen),
         train=tuple(_number(event.get("train_loss")) for event in seen),
-        seconds=float(seen[-1]["seconds"]) * WHOLE / marks[-1],
+        # Of the whole schedule, so with those of a trunk that another trial trained.
+        seconds=(seen[-1]["seconds"] + seen[-1].get("trunk_seconds", 0.0)) * WHOLE / marks[-1],
         flops=flops,
         complete=marks[-1] == WHOLE,
     )

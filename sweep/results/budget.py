@@ -39,12 +39,14 @@ class Spent:
                             was then repeated counts once
     seconds                 of drivers at work, from their first event to their last
     best_loss               nats per token, of a complete search trial; infinite before the first
+    spared_flops            that shared trunks made unnecessary; not among `flops`
     """
 
     flops: float
     seconds: float
     device_seconds: float
     best_loss: float
+    spared_flops: float = 0.0
 
 
 def spent(view: View, roles: Collection[Role], now: int | None = None) -> Spent:
@@ -53,17 +55,31 @@ def spent(view: View, roles: Collection[Role], now: int | None = None) -> Spent:
     searches = [t for t in trials if t.role is Role.SEARCH]
     complete = [t.val_loss for t in searches if t.outcome is Outcome.COMPLETE]
     return Spent(
-        flops=math.fsum(t.flops * t.done for t in trials),
+        flops=math.fsum(t.flops * t.trained for t in trials),
         seconds=sum(view.wall_seconds(role, now) for role in roles),
         device_seconds=math.fsum(t.devices * t.seconds for t in trials),
         best_loss=min(complete, default=math.inf),
+        spared_flops=math.fsum(t.flops * (t.done - t.trained) for t in trials),
     )
 
 
-def cost_left(view: View, flops: float, devices: float, trial: TrialView | None = None) -> Expense:
-    """What a trial of so many FLOPs on so many devices still needs, `trial` being its past."""
-    left = flops * (1 - (trial.done if trial else 0.0))
-    seconds = expected_seconds(left, ((t.flops * t.done, t.seconds) for t in view.trials.values()))
+def cost_left(
+    view: View,
+    flops: float,
+    devices: float,
+    trial: TrialView | None = None,
+    spared: float = 0.0,
+) -> Expense:
+    """What a trial of so many FLOPs on so many devices still needs.
+
+    trial    its past
+    spared   the fraction of its schedule that a shared trunk spares it, if it has none
+    """
+    if trial is not None:
+        spared = trial.done if trial.last else trial.spared
+    left = flops * (1 - spared)
+    trained = ((t.flops * t.trained, t.seconds) for t in view.trials.values())
+    seconds = expected_seconds(left, trained)
     return Expense(left, seconds, devices * seconds)
 
 

@@ -98,7 +98,14 @@ def counts(view: View) -> str:
     parts = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
     done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
     line = f"{done}/{view.header['trials']} trials: {parts}, {unfinished} unfinished"
-    return "; ".join(filter(None, [line, _spending(view, Role.SEARCH)]))
+    return "; ".join(filter(None, [line, _sparing(view), _spending(view, Role.SEARCH)]))
+
+
+def _sparing(view: View) -> str:
+    """What shared trunks made unnecessary; empty if none did."""
+    used = spent(view, SEARCHING)
+    share = used.spared_flops / (used.flops + used.spared_flops) if used.spared_flops else 0.0
+    return f"shared trunks spared {share:.0%} of FLOPs" if share else ""
 
 
 def _spending(view: View, role: Role) -> str:
@@ -234,6 +241,7 @@ def _trial_data(view: View, trial: TrialView) -> dict[str, Any]:
         "reason": trial.reason,
         "settings": trial.settings,
         "progress": last.get("basis_points", 0) / 10_000,
+        **({"trunk": trial.trunk, "trained": trial.trained} if trial.trunk else {}),
         **{key: finite_or_none(last.get(key)) for key in MEASURED},
         "data_efficiency": str(worth) if worth else None,
     }

@@ -167,6 +167,9 @@ def describe(view: View, event: JournalEvent) -> str:
     if kind == "rejected" and view.rejected == 1:  # others would say the same
         rejected = read_kind(Role(event["role"]), event["searched"])
         return f"a proposal is not begun, as it {event['reason']}: {rejected}"
+    if kind == "observation":
+        trial = view.trials[event["trial"]]
+        return f"{trial.name} begins {trial.trunk}" if trial.trunk and trial.first is event else ""
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
     return ""

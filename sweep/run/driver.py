@@ -17,8 +17,9 @@ from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import JOURNAL, LEDGER, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
+from sweep.run import trunk_files
 from sweep.run.interrupt import Interrupt, Interrupted
-from sweep.run.local import Train, shared_trainer
+from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, write_or_compare
 from sweep.session import BaselineCache
@@ -57,7 +58,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         write_or_compare(folder, space, source)
         cache = BaselineCache(cache_folder() / "baseline", digest_of_trainer())
         job = Job(space, folder, search(space, folder, cache))
-        return drive(job, options, shared_trainer), folder
+        return drive(job, options, trunk_files.trainer(space, folder)), folder
 
 
 OpenSession = Callable[[Journal, Callable[[Event], None]], "Session"]
@@ -103,10 +104,13 @@ def drive(job: Job, options: Options, train: Train) -> int:
         console.show(journal.append("sweep", **_header(job, journal.view.header)))
         kept = LogProbs(folder / TRIALS, journal.view, job.space.trial.keep_log_probs)
         kept.make_room()
+        sharing = job.space.trial.share_trunks and job.role is Role.SEARCH
 
         def watch(event: Event) -> None:
             console.show(event)
             kept.take(event)
+            if sharing and event["event"] == "outcome":
+                trunk_files.tidy(job.space, folder, journal.view)
 
         session = job.open(journal, watch)
         end = End(Ending.CRASHED)

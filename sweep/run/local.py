@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from model.config import Config
+from model.config import Config, SharedTrunks
 from model.progress import Progress
 from sweep.run.interrupt import Interrupt
 from sweep.run.resource_meter import Meter
@@ -15,11 +15,13 @@ from sweep.session import Session
 Train = Callable[[Config, Path], Iterator[Progress]]
 
 
-def shared_trainer(config: Config, folder: Path) -> Iterator[Progress]:
+def shared_trainer(
+    config: Config, folder: Path, trunks: SharedTrunks | None = None
+) -> Iterator[Progress]:
     """`train` of the trainer, imported where it trains: the driver of a cluster needs no torch."""
     from model.training.train import train
 
-    yield from train(config, folder)
+    yield from train(config, folder, trunks)
 
 
 def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:

@@ -88,6 +88,7 @@ class Session:
         if trial is None:
             return None
         self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
+        spared = self.queue.budget.spared(trial.settings)
         self.note(
             "trial",
             trial=trial.name,
@@ -96,6 +97,7 @@ class Session:
             settings=dict(trial.settings),
             flops=flops(trial.settings),
             devices=self.queue.budget.devices,
+            **({"spared": spared} if spared else {}),
         )
         return trial
 
@@ -166,7 +168,11 @@ class Session:
     def _seconds(self, trial: Trial) -> float:
         """Expected seconds of `trial` from its first step to its last; 0 before an evaluation."""
         noted = self.journal.view.trials[trial.name].observations
-        marks = [(event["basis_points"], event["seconds"]) for event in noted]
+        # The limit is on the recipe's time, whoever trained its first steps.
+        marks = [
+            (event["basis_points"], event["seconds"] + event.get("trunk_seconds", 0.0))
+            for event in noted
+        ]
         return projected_seconds(marks) if marks else 0.0
 
     def _violations(self, trial: Trial) -> dict[str, float]:

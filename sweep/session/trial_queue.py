@@ -17,7 +17,8 @@ from sweep.results import budget
 from sweep.results.budget import SEARCHING, Expense, Spent
 from sweep.session.ledger import Ledger
 from sweep.session.roles import BaselineTrials, Confirming, Searching, SearchTrials
-from sweep.space import BudgetConfig, Space, TrialConfig
+from sweep.space import Space
+from sweep.space.trunks import kept_trunks, spared
 from sweep.view import TrialView, View
 
 PROPOSALS = 32  # that the budget may reject in a row, half of them drawn at random
@@ -35,7 +36,7 @@ class SearchQueue:
     ) -> None:
         self._space, self._view, self._note = space, view, note
         self._baseline, self._search = searching.baseline, searching.search
-        self.budget = RemainingBudget(space.budget, space.trial, view, SEARCHING)
+        self.budget = RemainingBudget(space, view, SEARCHING)
         self.nothing_fits = False  # until a trial ends: it may have cost less than was set aside
         self._unfinished = deque([*self._baseline.unfinished(), *self._search.unfinished()])
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
@@ -101,7 +102,7 @@ class ConfirmationQueue:
     def __init__(self, space: Space, confirming: Confirming, view: View) -> None:
         self._space, self._view = space, view
         self._finalists, self._rounds = confirming.finalists, confirming.rounds
-        self.budget = RemainingBudget(space.budget, space.trial, view, (Role.CONFIRM,))
+        self.budget = RemainingBudget(space, view, (Role.CONFIRM,))
         self.nothing_fits = False  # until a trial ends: it may have cost less than was set aside
         self._begun_seed = 0  # the seed that finalists are now run with; 0 before the first
         self._left_out = False  # a run begun by an earlier driver cannot end within this budget
@@ -177,13 +178,11 @@ class RemainingBudget:
     It reads the trials from the view and answers whether another one fits.
     """
 
-    def __init__(
-        self, config: BudgetConfig, trial: TrialConfig, view: View, roles: Collection[Role]
-    ) -> None:
+    def __init__(self, space: Space, view: View, roles: Collection[Role]) -> None:
         # Of each trial, as configured; the runner sets what each trial really gets.
-        self.resources = {"cpu": trial.cpus, "gpu": max(0.0, trial.gpus)}
+        self.resources = {"cpu": space.trial.cpus, "gpu": max(0.0, space.trial.gpus)}
         self.slots = 1  # trials that run at once; a runner that runs more sets it
-        self._config, self._view, self._roles = config, view, roles
+        self._space, self._config, self._view, self._roles = space, space.budget, view, roles
 
     @property
     def devices(self) -> float:
@@ -197,28 +196,41 @@ class RemainingBudget:
 
     def fits(self, settings: Mapping[str, Any], running: Collection[str]) -> bool:
         """Whether a new trial of these settings can end within the budget."""
-        more = self._expense(flops(settings), self.devices, None)
+        more = self._of_new(settings)
         return not budget.misfit(self._config, self._used(), self._left(running), more)
 
     def misfit(self, trial: Trial, running: Collection[str]) -> str:
         """Why `trial` cannot end within the budget beside those `running`; empty if it can."""
         past = self._view.trials.get(trial.name)
-        more = self._expense(flops(trial.settings), self.devices, past)
+        more = self._of_new(trial.settings)
+        if past is not None:
+            more = self._expense(flops(trial.settings), self.devices, past)
         return budget.misfit(self._config, self._used(), self._left(running), more)
 
     def misfit_all(self, settings: Sequence[Mapping[str, Any]], running: Collection[str]) -> str:
         """Why several new trials, begun in this order, cannot all fit; empty if they can."""
         left = self._left(running)
-        row = [self._expense(flops(each), self.devices, None) for each in settings]
+        row = [self._of_new(each) for each in settings]
         more = budget.row_expense(row, left, self.slots)
         return budget.misfit(self._config, self._used(), left, more)
+
+    def spared(self, settings: Mapping[str, Any]) -> float:
+        """The fraction of its schedule that a shared trunk would spare a new trial."""
+        if not self._space.trial.share_trunks or Role.SEARCH not in self._roles:
+            return 0.0
+        trials = [(t.settings, t.done) for t in self._view.searches() if t.last]
+        return spared(self._space, settings, kept_trunks(self._space, trials))
+
+    def _of_new(self, settings: Mapping[str, Any]) -> Expense:
+        whole, part = flops(settings), self.spared(settings)
+        return budget.cost_left(self._view, whole, self.devices, None, part)
 
     def _left(self, running: Collection[str]) -> list[Expense]:
         """The cost left of the trials `running`."""
         trials = [self._view.trials[name] for name in running]
         return [self._expense(trial.flops, trial.devices, trial) for trial in trials]
 
-    def _expense(self, whole: float, devices: float, past: TrialView | None) -> Expense:
+    def _expense(self, whole: float, devices: float, past: TrialView) -> Expense:
         return budget.cost_left(self._view, whole, devices, past)
 
     def _used(self) -> Spent:

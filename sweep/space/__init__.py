@@ -43,4 +43,5 @@ __all__ = [
     "renamed",
     "space",
     "speed",
+    "trunks",
 ]

@@ -18,6 +18,7 @@ from sweep.space.points import corners, draws
 from sweep.space.settings import PruneConfig
 from sweep.space.space import Space
 from sweep.space.speed import Speed
+from sweep.space.trunks import ladder_gain
 
 DRAWS, CORNERS = 300, 1024
 QUARTILES = {"first quartile": 0.25, "median": 0.5, "third quartile": 0.75}
@@ -48,6 +49,7 @@ class Plan:
     baseline: tuple[tuple[str, Cost], ...]  # what each run is, and its cost
     pruned: float  # share of the search's FLOPs that pruning is expected to leave
     assumption: str  # behind that
+    sharing: float = 1.0  # x less training of a recipe that is tried at each epoch count
 
 
 def plan(space: Space) -> Plan:
@@ -79,6 +81,7 @@ def plan(space: Space) -> Plan:
         baseline=_baseline(space),
         pruned=left,
         assumption=assumption,
+        sharing=ladder_gain(space) if space.trial.share_trunks else 1.0,
     )
 
 
@@ -126,6 +129,7 @@ def as_data(expected: Plan, speed: Speed) -> dict[str, Any]:
         "untrainable": expected.untrainable,
         "speed": speed.source,
         "pruning": {"left": expected.pruned, "assumption": expected.assumption},
+        "sharing": expected.sharing,
         "measured_memory": speed.memory,
         "points": [
             {

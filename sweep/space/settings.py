@@ -37,6 +37,15 @@ class TrialConfig:
         "bytes a token; all baseline and confirming runs keep theirs",
         low=0,
     )
+    share_trunks: bool = setting(
+        False,
+        "",
+        "trials of one recipe train the steps in common to several train.epochs once: needs a rate "
+        "that is constant and then falls (2405.18392)",
+    )
+    trunk_room: float = setting(
+        20.0, "GB", "of disk for trunks kept for others; the oldest go first", above=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

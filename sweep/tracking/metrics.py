@@ -78,6 +78,8 @@ def of_outcome(trial: TrialView) -> Iterator[MetricPoint]:
         for key in FINAL:
             if last.get(key) is not None:
                 yield MetricPoint(f"final/{key}", last[key], when, 0)
+        if last.get("trunk_of"):  # beside `seconds`, which are the trial's own
+            yield MetricPoint("final/trunk_seconds", last["trunk_seconds"], when, 0)
     if finite:
         best = min(finite)
         yield MetricPoint("best/val_loss", best, when, 0)

@@ -184,7 +184,8 @@ class Publisher:
         for point in points:
             self._batches.add(trial.name, point)
         self._batches.flush_run(trial.name)
-        self._runs.end_trial(trial, {"sweep.data_efficiency": str(worth)} if worth else {})
+        tags = {"sweep.data_efficiency": str(worth) if worth else "", "sweep.trunk": trial.trunk}
+        self._runs.end_trial(trial, {name: text for name, text in tags.items() if text})
 
     def _note_best(self, place: int) -> None:
         """The sweep's own curves: the best so far after so many trials, and at what cost."""

@@ -70,7 +70,7 @@ def test_two_drivers_do_not_share_a_run_folder(
             if not second:
                 second.append(sweep_run())
 
-    monkeypatch.setattr("sweep.run.driver.shared_trainer", train)
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", train)
 
     first = sweep_run()
 
@@ -85,7 +85,7 @@ def test_a_finished_sweep_is_kept_as_it_is(
     sweep_run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It tells where it came from, is not run again, and another space cannot take its folder."""
-    monkeypatch.setattr("sweep.run.driver.shared_trainer", fake_train)
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", fake_train)
     first, second = sweep_run().output, sweep_run().output
     other = sweep_run(SPACE.replace("gpt.width: 16", "gpt.width: 32")).exception
     folder = tmp_path / "runs" / "tiny"
@@ -112,7 +112,7 @@ def test_a_sweep_keeps_the_log_probabilities_of_its_best_trials_alone(
                 log_probs.add(folder, log_probs.FINAL, np.array([-progress.val_loss]))
             yield progress
 
-    monkeypatch.setattr("sweep.run.driver.shared_trainer", train)
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", train)
 
     done = sweep_run(SPACE + "trial: {keep_log_probs: 1}\nprune: {rule: none}\n")
 

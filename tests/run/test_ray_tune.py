@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from fakes import SPACE, failing_train, fake_train
-from sweeps import make_space, session_in, wait_for_observations
+from sweeps import make_space, session_in, sharing_space, wait_for_observations
 
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_events
 from sweep.records import End, Ending, Outcome, Trial
-from sweep.run import local
+from sweep.run import local, trunk_files
 from sweep.run.interrupt import Interrupt
 from sweep.session.ledger import open_storage
 from sweep.session.session import Session
@@ -105,6 +105,27 @@ def test_ray_and_a_plain_loop_find_the_same_trials_and_outcomes(
 
     assert summary(ray) == summary(loop)
     assert {"complete", "pruned"} <= {str(outcome) for _, outcome, *_ in summary(ray)}
+
+
+def test_workers_begin_from_trunks_that_others_left_in_the_run_folder(
+    small: dict[str, object], ray_cluster: Cluster, tmp_path: Path
+) -> None:
+    from sweep.run import ray_tune
+
+    space = sharing_space(tmp_path, small, "trial.max_concurrent=1", "budget.trials=3")
+    (tmp_path / "loop").mkdir()
+    loop = session_in(tmp_path / "loop", space, open_storage(None))
+    ray = session_in(tmp_path, space, open_storage(None))
+    with Interrupt() as interrupt:
+        local.run(loop, local.shared_trainer, tmp_path / "loop" / "trials", interrupt)
+        train = trunk_files.trainer(space, tmp_path)
+        ray_tune.run(ray, train, tmp_path / "trials", interrupt, ray_cluster)
+    for session in (loop, ray):
+        session.close(End(Ending.TRIALS_SPENT))
+
+    assert summary(ray) == summary(loop)
+    begun = [trial.trunk for trial in ray.journal.view.searches()]
+    assert any(trunk.startswith("from the trunk of trial 000") for trunk in begun)
 
 
 def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,31 @@ def make_space(folder: Path, text: str, *overrides: str) -> Space:
     path = folder / "space.yaml"
     path.write_text(text)
     return read_space(path, overrides)
+
+
+def sharing_space(folder: Path, small: dict[str, object], *overrides: str) -> Space:
+    """Two recipes of 1, 2 and 4 epochs that share trunks, in an order that goes up and down.
+
+    Of 8, 16 and 32 steps, 6, 12 and 24 are the trunk's.
+    """
+    fixed = {
+        **{name: v for name, v in small.items() if name != "train.epochs"},
+        "optim.schedule": "constant_linear",
+        "optim.warmup_epochs": 0.3,
+        "optim.warmdown": 0.25,
+    }
+    text = f"""
+name: shared
+search:
+  train.epochs: [1, 2, 4]
+  optim.lr: [0.004, 0.008]
+fixed: {json.dumps(fixed)}
+trial: {{share_trunks: true}}
+sampler: {{name: grid}}
+prune: {{rule: none}}
+budget: {{trials: 6}}
+"""
+    return make_space(folder, text, *overrides)
 
 
 def problems(folder: Path, text: str, *overrides: str) -> list[str]:

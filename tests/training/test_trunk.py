@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from model.config.config import Config
-from model.config.trunk import branch_steps, recipe_digest, trunk_problems, trunk_steps
+from model.config.trunk import (
+    SharedTrunks,
+    branch_steps,
+    recipe_digest,
+    trunk_problems,
+    trunk_steps,
+)
 from model.progress import Progress
-from model.training import checkpoint
+from model.training import checkpoint, log_probs
 from model.training.train import train
-from model.training.trunk import SharedTrunks
 
 EPOCHS = (1, 2, 4)
 
@@ -91,6 +96,26 @@ def test_evaluations_of_a_trunk_at_steps_of_ones_own_come_first(
     ]
     assert 0 < run[0].trunk_seconds < run[1].trunk_seconds == run[-1].trunk_seconds
     assert list(train(of(shares, 4), tmp_path / "four", shared)) == run
+
+
+@pytest.mark.parametrize("order", [(2, 4), (4, 2)])
+def test_a_run_whose_rate_never_falls_is_all_trunk(
+    order: tuple[int, int], shares: dict[str, object], tmp_path: Path
+) -> None:
+    """The end of one is the middle of the other, and each ends with what comes of an end."""
+    settings = {**shares, "optim.schedule": "constant"}
+    shared = SharedTrunks(tmp_path / "trunks", EPOCHS)
+
+    for epochs in order:
+        alone = list(train(of(settings, epochs), tmp_path / f"alone{epochs}"))
+        run = list(train(of(settings, epochs), tmp_path / f"{epochs}", shared))
+        made = {p.step for p in run}
+
+        assert learned(run) == learned([p for p in alone if p.step in made])
+        assert run[-1].done
+        assert checkpoint.read_state(tmp_path / f"{epochs}").ended
+        assert (tmp_path / f"{epochs}" / log_probs.NAME).exists()
+    assert run[-1].trunk_step == 16
 
 
 def test_a_run_from_a_trunk_that_is_left_goes_on_bit_for_bit(

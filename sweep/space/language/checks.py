@@ -14,6 +14,7 @@ from sweep.space.constraint import violations
 from sweep.space.language.yaml_nodes import Problems
 from sweep.space.points import corners, draws
 from sweep.space.space import BUDGET
+from sweep.space.trunks import sharing_problems
 
 COMBINATIONS_CHECKED = 256
 DRAWS_CHECKED = 200
@@ -87,6 +88,9 @@ def check_together(space: Space, problems: Problems) -> None:
         problems.add(0, "prune.peers", f"must name {BUDGET}, which is searched, or rule be none")
     if space.repeat > 1 and SEED in space.searched:
         problems.add(0, "repeat", f"counts {SEED} up, which is searched; keep one")
+    if space.trial.share_trunks:
+        for text in sharing_problems(space):
+            problems.add(0, "trial.share_trunks", text)
     impossible: dict[str, None] = {}
     for chosen in islice(corners(space.hyperparameters), COMBINATIONS_CHECKED):
         impossible |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
