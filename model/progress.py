@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from model.clusters import Clusters, read_clusters
+
 WHOLE = 10_000  # basis points in a finished schedule
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """The final validation loss by stretches of text: all that a paired comparison needs.
-
-    Tokens of one text are alike, so two runs differ on them alike: what is independent is the text.
-    """
-
-    kind: str  # what a stretch is: see model/data/clusters.py
-    tokens: tuple[int, ...]  # validation targets in each
-    losses: tuple[float, ...]  # their mean, nats per token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +24,7 @@ class Progress:
     tokens: int  # training tokens seen, repeats counted
     train_loss: float  # mean since the last evaluation, with dropout
     val_loss: float  # of what train.evaluate names; of the last weights until that exists
-    val_loss_error: float  # its standard error over validation windows
+    val_loss_error: float  # its standard error, over validation documents
     bits_per_byte: float  # of the same weights, on text: separators are left out
     raw_loss: float  # on validation, of the last weights
     ema_loss: float | None = None  # of their exponential moving average
@@ -75,8 +64,3 @@ class Progress:
         values = asdict(self)
         rare = {name for name in values if name == "clusters" or name.startswith("trunk_")}
         return {name: value for name, value in values.items() if value or name not in rare}
-
-
-def read_clusters(clusters: Mapping[str, Any]) -> Clusters:
-    """Clusters from what a checkpoint or a journal has of them."""
-    return Clusters(clusters["kind"], tuple(clusters["tokens"]), tuple(clusters["losses"]))

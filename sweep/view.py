@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from model.clusters import Clusters, read_clusters
 from model.config import Value
-from model.progress import WHOLE, Clusters, read_clusters
+from model.progress import WHOLE
 from sweep.records import (
     BaselinePoint,
     BaselineRun,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.progress import Clusters
+from model.clusters import Clusters
 
 DOCUMENTS, BLOCKS = "documents", "blocks"
 # Neighbouring documents count as one beyond that: a journal stays small, and an error known with
@@ -26,14 +26,14 @@ BLOCKS_AT_MOST = 64
 TOKENS_IN_A_BLOCK = 64  # at least
 
 
-def by_cluster(log_probs_N: np.ndarray, offsets_D: np.ndarray) -> Clusters:
+def by_cluster(losses_N: np.ndarray, offsets_D: np.ndarray) -> Clusters:
     """The losses of the N targets of a split, whose documents begin at `offsets_D`, by cluster.
 
     Target i is token i + 1. The last offset is the length of the split.
     """
-    kind, begin_C = clusters(np.asarray(offsets_D), len(log_probs_N))
-    tokens_C = np.diff(np.append(begin_C, len(log_probs_N)))
-    losses_C = np.add.reduceat(-log_probs_N, begin_C, dtype=np.float64) / tokens_C
+    kind, begin_C = clusters(np.asarray(offsets_D), len(losses_N))
+    tokens_C = np.diff(np.append(begin_C, len(losses_N)))
+    losses_C = np.add.reduceat(losses_N, begin_C, dtype=np.float64) / tokens_C
     # 1e-6 nats is far below what any text can tell, and half the digits.
     return Clusters(kind, tuple(tokens_C.tolist()), tuple(np.round(losses_C, 6).tolist()))
 

@@ -27,7 +27,7 @@ def document_losses(folder: Path, table: TokenTable) -> np.ndarray:
     if state is None:
         raise ConfigError([f"{folder} holds no trained run: it has no {checkpoint.NAME}"])
     config = Config.from_settings(state.settings)
-    train = HeldOut(table.train, table.token_lengths, config.gpt.context)
+    train = HeldOut.of(table, "train", config.gpt.context)
     with torch.random.fork_rng():
         run = make_run(config, table, runtime(config))
         try:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from model.clusters import Clusters
 from model.data.batches import windows
+from model.data.clusters import by_cluster
+from model.data.table import TokenTable
 from model.network import GPT
 from model.training.device import Runtime
 
@@ -25,14 +28,26 @@ class HeldOut:
     tokens: np.ndarray
     token_lengths: np.ndarray  # bytes of text per token id
     context: int
+    documents: np.ndarray | None = None  # where each begins, and last the end; None: it is one
+
+    @classmethod
+    def of(cls, table: TokenTable, split: str, context: int) -> HeldOut:
+        """A split of a token table."""
+        tokens, documents = getattr(table, split), table.documents.get(split)
+        return cls(tokens, table.token_lengths, context, documents)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     loss: float  # nats per token
-    standard_error: float  # of the loss, over windows
+    clusters: Clusters  # the loss by documents, or blocks of text where these are too few
     bits_per_byte: float  # of the text: what separators cost is left out, as they stand for none
     log_probs_N: np.ndarray  # of every target in its order, nats, float32
+
+    @property
+    def standard_error(self) -> float:
+        """Of the loss, over the documents that there might have been."""
+        return self.clusters.standard_error if math.isfinite(self.loss) else self.loss
 
 
 @torch.no_grad()
@@ -77,25 +92,11 @@ def score(log_probs_N: np.ndarray, held_out: HeldOut) -> Evaluation:
     losses_N = -log_probs_N.astype(np.float64)
     bytes_N = held_out.token_lengths[held_out.tokens[1:]]
     loss = float(losses_N.mean())
+    one = np.array([0, len(held_out.tokens)])
     nats_of_text = float(losses_N[bytes_N > 0].sum())
     return Evaluation(
         loss=loss,
-        standard_error=_standard_error(losses_N, held_out.context) if math.isfinite(loss) else loss,
+        clusters=by_cluster(losses_N, one if held_out.documents is None else held_out.documents),
         bits_per_byte=nats_of_text / (math.log(2) * max(1, int(bytes_N.sum()))),
         log_probs_N=log_probs_N,
     )
-
-
-def _standard_error(losses_N: np.ndarray, context: int) -> float:
-    """Of the mean, over windows: tokens of one text are alike, so each alone tells less.
-
-    A window counts by its targets, as clusters of unequal size do (Cochran, Sampling Techniques,
-    1977, section 9A.1 with the whole population's size unknown).
-    """
-    starts_W = np.arange(0, len(losses_N), context)
-    if len(starts_W) < 2:
-        return math.inf
-    counts_W = np.diff(np.append(starts_W, len(losses_N)))
-    off_W = np.add.reduceat(losses_N, starts_W) - counts_W * losses_N.mean()
-    between = len(starts_W) / (len(starts_W) - 1)
-    return math.sqrt(between * float((off_W**2).sum())) / len(losses_N)

@@ -13,12 +13,10 @@ import torch
 from torch.optim import Optimizer
 
 from model.config import Config, ConfigError
-from model.data.clusters import by_cluster
 from model.data.table import SPLITS, TokenTable
 from model.files import cache_folder
 from model.network import GPT
 from model.optim import load_state_tree, make_optimizers, state_tree
-from model.progress import Clusters
 from model.training import checkpoint
 from model.training.averages import Averages
 from model.training.checkpoint import Tree
@@ -43,7 +41,7 @@ class Run:
 
     @property
     def held_out(self) -> HeldOut:
-        return HeldOut(self.table.val, self.table.token_lengths, self.config.gpt.context)
+        return HeldOut.of(self.table, "val", self.config.gpt.context)
 
     def evaluate(self) -> Evaluation:
         """Of the weights that are in the network, on the validation split."""
@@ -56,11 +54,6 @@ class Run:
 
     def score(self, log_probs_N: np.ndarray) -> Evaluation:
         return score(log_probs_N, self.held_out)
-
-    def by_cluster(self, evaluation: Evaluation) -> Clusters:
-        """The loss of an evaluation on the validation split, by documents or blocks of it."""
-        whole = np.array([0, len(self.table.val)])  # of a table that does not tell documents
-        return by_cluster(evaluation.log_probs_N, self.table.documents.get("val", whole))
 
     def state_tree(self) -> Tree:
         """All it takes to go on, for the checkpoint."""

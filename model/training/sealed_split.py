@@ -40,7 +40,7 @@ def evaluate_on_test(folder: Path) -> Evaluation:
                 ]
             )
         run = begin(config, table, folder, state)
-        test = HeldOut(table.test, table.token_lengths, config.gpt.context)
+        test = HeldOut.of(table, "test", config.gpt.context)
 
         def on_test() -> Evaluation:
             return run.evaluate_on(test)

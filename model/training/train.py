@@ -179,7 +179,7 @@ def _progress(
         lr=config.optim.lr * last_rate,
         seconds=state.seconds + seconds,
         diverged_step=steps if diverged else None,
-        clusters=run.by_cluster(named) if ends else None,
+        clusters=named.clusters if ends else None,
         trunk_of=state.trunk.of,
         trunk_step=state.trunk.step,
         trunk_seconds=state.trunk.seconds,

@@ -10,8 +10,8 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from model.clusters import Clusters
 from model.config import Value
-from model.progress import Clusters
 from sweep.records import FinalistRun, Outcome
 from sweep.results.significance import (
     SIGNIFICANCE,

@@ -15,23 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
-from model.progress import Clusters
+from model.clusters import Clusters, Variance, clustered
 
 ClustersBySeed = Mapping[int, Clusters]
-
-
-@dataclass(frozen=True)
-class Variance:
-    """Of an estimate, and with how many degrees of freedom it is known."""
-
-    value: float
-    freedom: float
-
-
-NONE = Variance(0.0, math.inf)
 
 
 def total(*parts: Variance) -> Variance:
@@ -46,27 +34,6 @@ def total(*parts: Variance) -> Variance:
         return Variance(value, max(min(part.freedom for part in parts), 1.0))
     lost = math.fsum(part.value / value / part.freedom for part in parts)
     return Variance(value, 1 / lost if lost else math.inf)
-
-
-def clustered(mean_C: Sequence[float], tokens_C: Sequence[int]) -> Variance:
-    """Of the mean over all tokens, from the mean in each cluster.
-
-    A deviation is divided by sqrt(1 - the cluster's share of tokens), and the freedom is what makes
-    a chi-square of such a sum: CR2 with the degrees of freedom of Bell and McCaffrey (Survey
-    Methodology, 2002), which Cameron and Miller (2015, section VI.D) advise where clusters are few
-    or unequal. For a mean both have a closed form; with equal clusters they are C / (C - 1) and
-    C - 1. One cluster alone tells nothing: the variance is infinite.
-    """
-    tokens = sum(tokens_C)
-    if len(tokens_C) < 2:
-        return Variance(math.inf, 1.0)
-    mean = math.fsum(m * n for m, n in zip(mean_C, tokens_C, strict=True)) / tokens
-    share_C = [n / tokens for n in tokens_C]
-    value = math.fsum((h * (m - mean)) ** 2 / (1 - h) for m, h in zip(mean_C, share_C, strict=True))
-    squares = math.fsum(h**2 for h in share_C)
-    fourth = math.fsum(h**4 / (1 - h) ** 2 for h in share_C)
-    across = math.fsum(h**2 / (1 - h) for h in share_C)
-    return Variance(value, 1 / (squares + across**2 - fourth))
 
 
 def comparable(runs: Iterable[Clusters | None]) -> bool:

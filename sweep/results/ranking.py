@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, stdev
 
+from model.clusters import Clusters, Variance
 from model.config import Value
-from model.progress import Clusters
 from sweep.records import SEEDS
 from sweep.results.confirmation import clusters_of, losses_of
-from sweep.results.paired import Variance, text_in_seeds, text_of_pairs, text_of_recipes, total
+from sweep.results.paired import text_in_seeds, text_of_pairs, text_of_recipes, total
 from sweep.results.significance import SIGNIFICANCE, NoiseFloor, chance_behind, noise_floor
 from sweep.view import TrialView, View
 

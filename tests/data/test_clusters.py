@@ -66,7 +66,7 @@ def test_empty_documents_and_one_without_a_target_are_in_no_ones_way() -> None:
 def test_clusters_have_all_tokens_and_together_the_loss_of_all() -> None:
     losses_N = np.random.default_rng(0).exponential(3, 5000).astype(np.float32)
 
-    cut = by_cluster(-losses_N, offsets(*[167] * 29, 158))
+    cut = by_cluster(losses_N, offsets(*[167] * 29, 158))
 
     assert sum(cut.tokens) == 5000
     assert np.average(cut.losses, weights=cut.tokens) == pytest.approx(losses_N.mean(), abs=1e-6)

@@ -8,10 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from model.progress import Clusters
+from model.clusters import Clusters, Variance, clustered
 from sweep.results.paired import (
-    Variance,
-    clustered,
     text_in_seeds,
     text_of_pairs,
     text_of_recipes,

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from model.clusters import Clusters
 from model.config.setting import Value
-from model.progress import Clusters
 from sweep.records import FinalistRun, Proposal, TrialEnding
 from sweep.results.paired import total
 from sweep.results.ranking import (

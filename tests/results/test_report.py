@@ -10,9 +10,10 @@ from click.testing import CliRunner
 from fakes import failing_train, fake_train
 from sweeps import finished, make_space
 
+from model.clusters import Clusters
 from model.config.config import Config
 from model.config.setting import Value
-from model.progress import Clusters, Progress
+from model.progress import Progress
 from sweep.cli.main import cli
 from sweep.format import clock_text
 from sweep.records import Proposal, TrialEnding

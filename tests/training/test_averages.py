@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.clusters import Clusters
 from model.config.config import Config, TrainConfig
 from model.data.batches import open_table
 from model.network.gpt import GPT
@@ -22,6 +23,7 @@ from model.training.evaluate import Evaluation, HeldOut, evaluate
 from model.training.train import train
 
 Weights = dict[str, Tensor]
+NOTHING = Clusters("blocks", (), ())
 # Nats that rounding to float16 moves the mean of 1,024 log-probabilities by, at most: each by
 # 0.0006 either way, so that five standard deviations of the mean are this.
 ROUNDED = 1e-4
@@ -208,10 +210,10 @@ class Average:
 
     def found(self) -> dict[str, float]:
         def score(log_probs_N: np.ndarray) -> Evaluation:
-            return Evaluation(float(np.exp(log_probs_N[0])), 0, 0, log_probs_N)
+            return Evaluation(float(np.exp(log_probs_N[0])), NOTHING, 0, log_probs_N)
 
         def read() -> Evaluation:
-            return Evaluation(float(self.gpt.weight.detach()), 0, 0, np.zeros(1))
+            return Evaluation(float(self.gpt.weight.detach()), NOTHING, 0, np.zeros(1))
 
         return {k: e.loss for k, e in self.averages.evaluate(read(), read, score).items()}
 
@@ -240,7 +242,7 @@ def test_an_error_while_evaluating_an_average_gives_the_weights_back() -> None:
     for value in (1.0, 2.0):
         torch.nn.init.constant_(weight, value)
         average.averages.follow()
-    raw = Evaluation(0, 0, 0, np.zeros(1))
+    raw = Evaluation(0, NOTHING, 0, np.zeros(1))
 
     def fail() -> Evaluation:
         assert weight.item() not in (1.0, 2.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,43 +125,47 @@ def test_validation_is_without_dropout() -> None:
     assert gpt.training
 
 
-def scored(losses: list[float], context: int) -> Evaluation:
-    tokens = np.zeros(len(losses) + 1)
-    return score(-np.array(losses, dtype=np.float32), split_of(tokens, context))
+def scored(documents: list[np.ndarray]) -> Evaluation:
+    """Of a split whose first token, which is no target, begins the first of these documents."""
+    losses_N = np.concatenate(documents).astype(np.float32)
+    offsets = np.cumsum([0, 1 + len(documents[0]), *map(len, documents[1:])])
+    held_out = replace(split_of(np.zeros(len(losses_N) + 1), 8), documents=offsets)
+    return score(-losses_N, held_out)
 
 
-def test_the_standard_error_is_that_of_the_mean_of_windows() -> None:
-    result = scored([1.0, 3.0, 2.0, 6.0, 7.0, 1.0], context=2)
+def test_the_standard_error_is_that_of_the_mean_of_documents() -> None:
+    """Tokens of a document are alike: each alone would tell four times as much as there is."""
+    means = np.random.default_rng(0).normal(3, 1, 40)
 
-    assert result.standard_error == pytest.approx(np.std([2, 4, 4], ddof=1) / math.sqrt(3))
+    result = scored([np.full(16, mean) for mean in means])
+
+    assert result.standard_error == pytest.approx(means.std(ddof=1) / math.sqrt(40), rel=1e-6)
+    assert result.clusters.kind == "documents"
 
 
-def test_a_shorter_last_window_weighs_less_in_the_standard_error() -> None:
-    """Jackknife over windows, leaving each out in turn, agrees: it knows nothing of the formula."""
+def test_documents_weigh_by_their_tokens_in_the_standard_error() -> None:
+    """Jackknife over documents, leaving each out in turn, agrees: it knows nothing of the formula.
+
+    It is a little larger, as it is known to be.
+    """
     rng = np.random.default_rng(0)
-    windows = [rng.normal(3, 1, 8) + rng.normal() for _ in range(200)] + [rng.normal(3, 1, 3)]
-    sums, counts = np.array([w.sum() for w in windows]), np.array([len(w) for w in windows])
+    documents = [rng.normal(3, 1, length) + rng.normal() for length in rng.integers(10, 40, 120)]
+    sums, counts = np.array([d.sum() for d in documents]), np.array([len(d) for d in documents])
     left_out = (sums.sum() - sums) / (counts.sum() - counts)
-    jackknife = math.sqrt(200 / 201 * ((left_out - left_out.mean()) ** 2).sum())
+    jackknife = math.sqrt(119 / 120 * ((left_out - left_out.mean()) ** 2).sum())
 
-    result = scored([float(x) for w in windows for x in w], context=8)
-
-    assert result.standard_error == pytest.approx(jackknife, rel=0.01)
+    assert scored(documents).standard_error == pytest.approx(jackknife, rel=0.01)
 
 
-def test_the_standard_error_of_a_window_and_half_of_one() -> None:
-    """By hand: the mean is 3, the windows are 4 - 2 x 3 and 5 - 1 x 3 off what it lets expect."""
-    result = scored([1.0, 3.0, 5.0], context=2)
+def test_one_document_is_judged_by_blocks_and_a_short_one_has_no_standard_error() -> None:
+    losses_N = np.repeat([1.0, 3.0], 64)
 
-    assert result.standard_error == pytest.approx(math.sqrt(2 * (2**2 + 2**2)) / 3)
-
-
-def test_one_window_has_no_standard_error() -> None:
-    assert scored([1.0, 2.0], context=8).standard_error == math.inf
+    assert scored([losses_N]).standard_error == pytest.approx(1.0)
+    assert scored([losses_N[:100]]).standard_error == math.inf
 
 
 def test_a_loss_that_is_not_a_number_is_passed_on() -> None:
-    result = scored([1.0, math.nan, 2.0, 3.0], context=2)
+    result = scored([np.array([1.0, math.nan, 2.0, 3.0])])
 
     assert math.isnan(result.loss)
     assert math.isnan(result.standard_error)
