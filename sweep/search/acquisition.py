@@ -23,9 +23,12 @@ from sweep.search.surrogate import (
 )
 from sweep.space import Point, Space
 from sweep.space.points import drawn, key, share_of
+from sweep.space.trunks import kept_trunks, siblings, spared
 
 NEAR = 12  # candidates around each of the best few trials
 BEST = 4
+SHARING = 16  # best trials whose other epoch counts are candidates where trunks are shared
+LEAST_TRAINED = 0.02  # of a schedule: an evaluation and what a trial costs beside training
 LOST = 64  # trials without a final loss that speak against their places, the latest
 UNSURE = 0.05  # nats: how sure that is
 WEIGHED = 96  # candidates of which is asked what they would teach
@@ -41,6 +44,7 @@ class Seen:
     loss: float | None  # final, nats per token; None: stopped early, diverged or still running
     running: bool = False
     error: float = 0.0  # standard error of `loss`, where it is a forecast
+    done: float = 1.0  # fraction of its schedule that is trained: how far a trunk of it goes
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Sug
     candidates, flops, places = _candidates(space, pool, seen, rng)
     if not candidates:
         return None
+    flops = flops * _to_train(space, candidates, seen)
     cost = (flops / flops.min()) ** sampler.cost_weight
     explored = rng.random() < sampler.explore
     drawn_at = rng.choice(len(candidates), p=(1 / cost) / (1 / cost).sum())
@@ -148,12 +153,25 @@ def _candidates(
         keep = rng.random((NEAR, count)) < 0.25
         shares += np.clip(np.where(keep, centre, moved), 0, 1 - 1e-9).tolist()
     near = {key(p): p for p in (drawn(space.hyperparameters, share) for share in shares)}
+    if space.trial.share_trunks:  # draws alone never come to the same recipe again
+        cheap = (p for best in finished[:SHARING] for p in siblings(space, best.point))
+        near |= {key(p): p for p in cheap}
     near_points = [p for k, p in near.items() if k not in tried and flops_of(space, p) > 0]
     flops = np.array([flops_of(space, p) for p in near_points])
     return (
         [pool.points[n] for n in fresh] + near_points,
         np.concatenate([pool.flops_N[fresh], flops]),
         pool.places[fresh] + pool.place(near_points),
+    )
+
+
+def _to_train(space: Space, points: Sequence[Point], seen: Sequence[Seen]) -> Array:
+    """The fraction of each point's schedule that no trunk of the trials `seen` spares it."""
+    if not space.trial.share_trunks:
+        return np.ones(len(points))
+    kept = kept_trunks(space, (({**space.fixed, **s.point}, s.done) for s in seen))
+    return np.array(
+        [max(LEAST_TRAINED, 1 - spared(space, {**space.fixed, **p}, kept)) for p in points]
     )
 
 

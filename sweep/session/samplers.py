@@ -21,6 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.config import Value
+from model.progress import WHOLE
 from sweep.errors import SweepError
 from sweep.search import Certificate, Finished, Seen, certificate, first_points, next_point, propose
 from sweep.session.enqueue import REPEATS
@@ -213,7 +214,8 @@ def _seen(study: Study, trial: FrozenTrial | None, space: Space) -> list[Seen]:
         if (trial is None or other.number != trial.number) and other.state in TELLING:
             loss = other.value if other.state is TrialState.COMPLETE else None
             running = other.state is TrialState.RUNNING
-            seen.append(Seen(_point(other, space), loss, running))
+            done = max(other.intermediate_values, default=0) / WHOLE
+            seen.append(Seen(_point(other, space), loss, running, done=done))
     return seen
 
 

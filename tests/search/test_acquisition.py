@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sweeps import make_space
 
 from model.config.cost import trial_flops
 from sweep.search.acquisition import Seen, propose
@@ -51,3 +53,31 @@ def test_random_proposals_are_drawn_in_inverse_proportion_to_their_cost() -> Non
         suggestions = [propose(space, [], rng) for _ in range(600)]
         drawn = Counter(s.point["train.epochs"] for s in suggestions if s is not None)
         assert drawn[1] / 600 == pytest.approx(share, abs=0.06)
+
+
+SHARED = """
+name: shared
+search:
+  train.epochs: [2, 4, 8, 16]
+  optim.lr: {min: 1e-3, max: 1e-2, log: true}
+fixed: {optim.schedule: constant_linear, optim.warmup: 0, optim.warmdown: 0.2}
+trial: {share_trunks: true}
+sampler: {explore: 0}
+"""
+
+
+def test_what_a_trunk_makes_cheap_is_proposed_before_what_costs_the_whole(tmp_path: Path) -> None:
+    """The better recipe was tried at 8 epochs: its trunk spares half of 16 and most of 2 and 4."""
+    tried = [
+        Seen({"train.epochs": 8, "optim.lr": lr}, loss)
+        for lr, loss in ((0.001, 3.6), (0.002, 3.4), (0.0041, 3.2), (0.009, 3.5))
+    ]
+    proposed = {}
+    for share in ("true", "false"):
+        space = make_space(tmp_path, SHARED.replace("trunks: true", f"trunks: {share}"))
+        suggestion = propose(space, tried, np.random.default_rng(0))
+        assert suggestion is not None
+        proposed[share] = suggestion.point["optim.lr"]
+
+    assert proposed["true"] in [seen.point["optim.lr"] for seen in tried]
+    assert proposed["false"] not in [seen.point["optim.lr"] for seen in tried]
