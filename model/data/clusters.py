@@ -22,7 +22,9 @@ DOCUMENTS, BLOCKS = "documents", "blocks"
 # 127 degrees of freedom is known to 6 %.
 MOST = 128
 FEWEST = 20  # documents of equal length that those there are must be worth
-BLOCKS_AT_MOST = 64
+# Longer blocks are more alike among themselves: on 65,536 tokens of one text the error of a paired
+# difference was 0.0050 by 256 blocks, 0.0057 by 64, 0.0069 by 32 and 0.0077 by 16.
+BLOCKS_AT_MOST = 32
 TOKENS_IN_A_BLOCK = 64  # at least
 
 

@@ -45,7 +45,7 @@ def test_text_of_too_few_documents_is_cut_into_equal_blocks(lengths: tuple[int, 
     kind, begin_C = clusters(offsets(*lengths), targets)
 
     tokens_C = np.diff(np.append(begin_C, targets))
-    assert (kind, len(begin_C)) == (BLOCKS, 64)
+    assert (kind, len(begin_C)) == (BLOCKS, 32)
     assert max(tokens_C) - min(tokens_C) <= 1
 
 
