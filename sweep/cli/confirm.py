@@ -24,7 +24,7 @@ from sweep.space import SWEEP_SETTINGS, BudgetConfig, read_overrides
 ANY = 10**9  # runs, unless the budget says otherwise
 LARGEST = 1000  # seeds that may be asked for
 MOST = 64  # seeds with --until-separated
-USUAL = 5
+USUAL = 4
 LIMITS = ("trials", "failures", "hours", "device_hours", "flops")
 
 
@@ -32,22 +32,24 @@ LIMITS = ("trials", "failures", "hours", "device_hours", "flops")
 @folder_argument
 @click.option(
     "--top",
-    default=3,
+    default=6,
     show_default=True,
     type=click.IntRange(1),
     metavar="K",
-    help="Confirm the K best recipes of the search.",
+    help="Confirm the K best recipes of the search: its finalists.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(2, LARGEST),
     metavar="N",
-    help=f"Fresh seeds, with --until-separated at most.  [default: {USUAL}, or {MOST}]",
+    help="Fresh seeds of each finalist on average: at most K x N runs in all, after two of each "
+    "where they decide. With --until-separated the most of one finalist.  "
+    f"[default: {USUAL}, or {MOST}]",
 )
 @click.option(
     "--until-separated",
     is_flag=True,
-    help="Add seeds until the best is told apart from each of the others.",
+    help="Go on until the best is told apart from each of the others.",
 )
 @click.option(
     "--budget",
@@ -83,8 +85,10 @@ def confirm(
 ) -> None:
     """Run the best trials of FOLDER again with fresh seeds, the same ones for each.
 
-    Then, once, tell the winner's loss on the test split, which nothing before has seen. Finished
-    runs are never repeated. Ctrl-C stops cleanly; the same command continues.
+    Runs go to those that may be the best, and end when it is told apart. More seeds may be asked
+    for after any result: intervals hold for that. Then, once, tell the winner's loss on the test
+    split, which nothing before has seen. Finished runs are never repeated. Ctrl-C stops cleanly;
+    the same command continues.
 
     \b
       sweep confirm

@@ -11,5 +11,5 @@ __all__ = [
     "external_reader",
     "ranking",
     "report",
-    "significance",
+    "sequential",
 ]

@@ -1,30 +1,28 @@
 """A confirmation: which finalist runs with which fresh seed, and when enough have.
 
 Everything follows from the plan and the losses so far, so that a driver that takes over from one
-that was killed goes on as that would have.
+that was killed goes on as that would have, whatever the order in which runs ended.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from model.clusters import Clusters
 from model.config import Value
 from sweep.records import FinalistRun, Outcome
-from sweep.results.significance import (
-    SIGNIFICANCE,
-    BySeed,
-    Comparison,
-    compare,
-    leader,
-)
+from sweep.results.allocation import next_runs
+from sweep.results.sequential import Effects, compare_anytime, effects
+from sweep.results.significance import BySeed, Comparison
 from sweep.view import View
 
-# Seeds after which `--until-separated` takes an interim look: each look spends a share of the
-# level, so that they come at growing distances.
-LOOKS = (3, 4, 6, 8, 11, 16, 23, 32, 45, 64)
+FIRST = 2  # seeds that each finalist gets, before runs go where they decide
+ROUND = 4  # runs that are then handed out at once, to be run beside each other
+OPTIMAL = (
+    "optimal"  # how runs are shared out, as journals have it; those of version 0.1 say nothing
+)
 
 FreshRun = tuple[str, int]  # finalist, fresh seed
 
@@ -34,37 +32,37 @@ class ConfirmationPlan:
     """What was asked to be confirmed."""
 
     finalists: tuple[str, ...]
-    seeds: int  # for each, or at most
+    seeds: int  # for each, on average; until separated: at most
     until_separated: bool
+    closed: bool = False  # an earlier version ended it, by rules of its own
 
     @property
-    def looks(self) -> tuple[int, ...]:
-        """After how many seeds finalists are compared."""
-        if not self.until_separated:
-            return (self.seeds,)
-        return (*(seeds for seeds in LOOKS if seeds < self.seeds), self.seeds)
+    def runs(self) -> int:
+        """What may be run in all."""
+        return self.seeds * len(self.finalists)
 
-    def level(self, look: int) -> float:
-        """The chance of a false "separated" that look number `look`, from 1, may spend.
-
-        Over all looks at most 5 %: 1 / (k (k + 1)) sums to one. Alpha spending (Lan and DeMets,
-        Biometrika 1983) by the simplest schedule that needs no last look.
-        """
-        return SIGNIFICANCE / (look * (look + 1)) if self.until_separated else SIGNIFICANCE
+    @property
+    def most(self) -> int:
+        """Seeds that one finalist may get."""
+        return self.seeds if self.until_separated else self.runs
 
 
 @dataclass(frozen=True)
 class ConfirmationState:
-    """Where a confirmation is, as of one look."""
+    """Where a confirmation is, after as many runs as have ended in the order of the plan."""
 
-    losses: Mapping[str, BySeed]  # of every finalist, up to the seeds of this look
-    leader: str
+    losses: Mapping[str, BySeed]  # of every finalist
+    order: tuple[str, ...]  # finalists, best first
     tied: tuple[str, ...]  # finalists that are not told apart from the leader
     diverged: tuple[str, ...]  # those that did with at least one seed
-    comparisons: tuple[Comparison, ...]  # of this look and those before it, the latest first
-    look: int
-    level: float
-    wanted: tuple[FreshRun, ...]  # runs to end before this look is taken; none once all is over
+    comparisons: tuple[Comparison, ...]
+    effects: Effects  # of finalists that did not diverge
+    wanted: tuple[FreshRun, ...]  # runs to end before more is decided; none once all is over
+
+    @property
+    def leader(self) -> str:
+        """The finalist of the lowest loss, seeds compared with the same seeds."""
+        return self.order[0]
 
     @property
     def over(self) -> bool:
@@ -87,64 +85,87 @@ def state_of(
     losses: Mapping[str, BySeed],
     given_up: Collection[FreshRun] = (),
 ) -> ConfirmationState:
-    """Follow the plan from look to look, as far as the losses reach.
+    """The latest of `states_of`."""
+    *_, latest = states_of(plan, losses, given_up)
+    return latest
+
+
+def states_of(
+    plan: ConfirmationPlan,
+    losses: Mapping[str, BySeed],
+    given_up: Collection[FreshRun] = (),
+) -> Iterator[ConfirmationState]:
+    """Follow the plan from round to round, as far as the losses reach.
 
     given_up   runs that are not waited for: they failed, or are under way
     """
-    state = None
-    for number, seeds in enumerate(plan.looks, 1):
-        state = _look(plan, number, seeds, losses, given_up, state)
-        if state.wanted or (plan.until_separated and not state.tied):
-            break
-    assert state is not None
-    return state
+    if plan.closed:
+        runs = {name: max(losses.get(name, {}), default=0) for name in plan.finalists}
+        all_of_them = [(name, seed + 1) for name in runs for seed in range(runs[name])]
+        yield _after(runs, losses, all_of_them)
+        return
+    runs = dict.fromkeys(plan.finalists, min(FIRST, plan.seeds))
+    while True:
+        state = _after(runs, losses, given_up)
+        yield state
+        more = _next_round(plan, state, runs)
+        if state.wanted or not more:
+            return
+        runs = {name: runs[name] + more.count(name) for name in runs}
 
 
-def _look(
-    plan: ConfirmationPlan,
-    number: int,
-    seeds: int,
-    losses: Mapping[str, BySeed],
-    given_up: Collection[FreshRun],
-    before: ConfirmationState | None,
+def _next_round(
+    plan: ConfirmationPlan, state: ConfirmationState, runs: Mapping[str, int]
+) -> list[str]:
+    """Who gets the next runs; nobody once the best is told apart or all may have been run."""
+    left = plan.runs - sum(runs.values())
+    if left <= 0 or not state.effects.level:
+        return []
+    in_play = [state.leader, *state.tied]
+    if len(plan.finalists) > 1 and len(in_play) == 1:
+        return []
+    if all(runs[name] >= plan.most for name in in_play):
+        return []
+    # Its beginning, if less than a whole round is left: with more seeds later the rest follows.
+    return next_runs(state.effects, runs, ROUND, plan.most)[:left]
+
+
+def _after(
+    runs: Mapping[str, int], losses: Mapping[str, BySeed], given_up: Collection[FreshRun]
 ) -> ConfirmationState:
-    """Compare, after so many seeds, the finalists that the look `before` has left in play."""
-    in_play = (before.leader, *before.tied) if before else plan.finalists
+    """Compare finalists after so many seeds of each."""
     seen = {
-        name: {seed: loss for seed, loss in losses.get(name, {}).items() if seed <= seeds}
-        for name in plan.finalists
+        name: {seed: loss for seed, loss in sorted(losses.get(name, {}).items()) if seed <= many}
+        for name, many in runs.items()
     }
-    wanted = tuple(
+    diverged = tuple(
+        name for name, its in seen.items() if not all(map(math.isfinite, its.values()))
+    )
+    sound = {name: its for name, its in seen.items() if its and name not in diverged}
+    wanted = (
         (name, seed)
-        for seed in range(1, seeds + 1)
-        for name in in_play
+        for seed in range(1, max(runs.values()) + 1)
+        for name, many in runs.items()
+        if seed <= many and name not in diverged
         if seed not in seen[name] and (name, seed) not in given_up
     )
-    comparable = {name: seen[name] for name in in_play if seen[name] and _finite(seen[name])}
-    best = leader(comparable or {name: seen[name] for name in in_play})
-    level = plan.level(number)
-    comparisons = compare(comparable, level)
-    separated = {
-        name
-        for its in comparisons
-        if its.separated and best in (its.a, its.b)
-        for name in (its.a, its.b)
-    }
-    tied = (n for n in in_play if n not in (best, *separated) and _finite(seen[n]))
+    its = effects(sound)
+    comparisons = compare_anytime(sound, its)
+    order = sorted(sound, key=lambda name: its.level[name])
+    order += [name for name in runs if name not in sound]
+    best = order[0]
+    pairs = [(i.a, i.b) if i.difference > 0 else (i.b, i.a) for i in comparisons if i.separated]
+    separated = {worse for better, worse in pairs if better == best}
+    tied = (n for n in runs if n != best and n not in separated and n not in diverged)
     return ConfirmationState(
         losses=seen,
-        leader=best,
+        order=tuple(order),
         tied=tuple(tied),
-        diverged=tuple(name for name in plan.finalists if not _finite(seen[name])),
-        comparisons=(*comparisons, *(before.comparisons if before else ())),
-        look=number,
-        level=level,
-        wanted=wanted,
+        diverged=diverged,
+        comparisons=tuple(comparisons),
+        effects=its,
+        wanted=tuple(wanted),
     )
-
-
-def _finite(losses: BySeed) -> bool:
-    return all(map(math.isfinite, losses.values()))
 
 
 def losses_of(view: View) -> dict[str, dict[int, float]]:
@@ -173,7 +194,12 @@ def plan_of(view: View) -> ConfirmationPlan | None:
     asked = view.confirm
     if asked is None:
         return None
-    return ConfirmationPlan(tuple(asked["finalists"]), asked["seeds"], asked["until_separated"])
+    ended = view.confirmed[-1] if view.confirmed else None
+    older = asked.get("allocation") != OPTIMAL
+    closed = older and ended is not None and ended["over"] and ended["time"] >= asked["time"]
+    return ConfirmationPlan(
+        tuple(asked["finalists"]), asked["seeds"], asked["until_separated"], closed
+    )
 
 
 @dataclass

@@ -17,12 +17,13 @@ from sweep.results.confirmation import (
     plan_of,
     state_of,
 )
+from sweep.results.sequential import means_anytime, share
 from sweep.results.significance import (
+    SIGNIFICANCE,
     Mean,
     detectable,
     mean,
     noise_floor,
-    paired_deviation,
 )
 from sweep.view import View
 
@@ -55,17 +56,21 @@ def confirmation_text(view: View) -> str:
 
 def _heading(now: ConfirmationState, plan: ConfirmationPlan) -> str:
     if now.over:
-        how = "as asked"
-        if plan.until_separated:
-            how = f"not separated with {plan.seeds} seeds" if now.tied else "until separated"
-        state = f"Confirmed with fresh seeds, {how}"
+        how = f"{sum(map(len, now.losses.values()))} runs"
+        if len(plan.finalists) > 1:
+            how += ", some are tied" if now.tied else " told the best apart"
+        state = f"Confirmed with fresh seeds: {how}"
     else:
-        state = f"Confirmed in part: {len(now.wanted)} runs are left before the next comparison"
-    return f"{state}. Finalists share seeds; nats per token on validation:"
+        state = f"Confirmed in part: {len(now.wanted)} runs are left before more is decided"
+    return (
+        f"{state}. Finalists share seeds,\nand those that may be the best get more of them. "
+        "Intervals hold at 95 % for all together,\nhowever many runs are added. Nats per token on "
+        "validation:"
+    )
 
 
 def table_of(now: ConfirmationState) -> str:
-    """Finalists, lowest mean first."""
+    """Finalists, best first: with unequal seeds that need not be the order of their means."""
     rows = [["trial", "mean", "95 % interval", "runs", "worse by", "interval", ""]]
     for name, its in _means(now):
         worse_by = now.against_leader(name)
@@ -90,8 +95,8 @@ def verdict(now: ConfirmationState, name: str) -> str:
 
 
 def _means(now: ConfirmationState) -> list[tuple[str, Mean]]:
-    means = [(name, mean(list(its.values()))) for name, its in now.losses.items() if its]
-    return sorted(means, key=lambda item: item[1].value)
+    means = means_anytime(now.losses)
+    return [(name, means[name]) for name in now.order if means[name].runs]
 
 
 def drawn(means: Sequence[tuple[str, Mean]], width: int = WIDTH) -> str:
@@ -121,20 +126,19 @@ def drawn(means: Sequence[tuple[str, Mean]], width: int = WIDTH) -> str:
 def noise_text(now: ConfirmationState) -> str:
     """The noise floor of this setup and what it lets one see."""
     sound = {n: its for n, its in now.losses.items() if its and n not in now.diverged}
-    floor, paired = noise_floor([list(its.values()) for its in sound.values()]), None
+    floor = noise_floor([list(its.values()) for its in sound.values()])
     if floor is None:
         return ""
     text = (
         f"Noise floor of this setup: {floor.deviation:.4f}, the standard deviation over seeds "
         f"(95 %: {floor.low:.4f} to {floor.high:.4f}, {floor.freedom} degrees of freedom)."
     )
-    paired = paired_deviation(sound)
-    seeds = len(now.losses[now.leader])
-    if paired is not None and seeds > 1:
-        # Holm's first and strictest step, among those that this look compared.
-        compared = sum(len(its) == seeds for its in sound.values())
-        level = now.level / max(1, math.comb(compared, 2))
-        least, likely = (detectable(paired, seeds, seeds - 1, p, level) for p in (0.5, 0.8))
+    seeds, noise = len(now.losses[now.leader]), now.effects.noise
+    if noise.freedom and seeds > 1:
+        # Holm's first and strictest step.
+        level = SIGNIFICANCE * share(seeds) / max(1, math.comb(len(sound), 2))
+        paired = math.sqrt(2) * noise.deviation
+        least, likely = (detectable(paired, seeds, noise.freedom, p, level) for p in (0.5, 0.8))
         text += (
             f"\n{seeds} shared seeds show a difference of {least:.4f} half the time, of "
             f"{likely:.4f} four times in five.\nThe difference of two runs that share a seed has "
@@ -195,7 +199,7 @@ def confirmation_data(view: View) -> dict[str, Any] | None:
         "winner": now.leader,
         "tied": list(now.tied),
         "over": now.over,
-        "level": now.level,
+        "level": SIGNIFICANCE,
         "noise_floor": vars(floor) if floor else None,
         "finalists": [_finalist_data(now, name, its) for name, its in _means(now)],
         "test": [{k: v for k, v in look.items() if k != "event"} for look in view.sealed],

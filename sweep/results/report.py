@@ -16,7 +16,7 @@ from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import Gap, gaps, judged_by, ranking, tied
-from sweep.results.significance import mean
+from sweep.results.sequential import means_anytime
 from sweep.space import BudgetConfig
 from sweep.view import TrialView, View
 
@@ -149,7 +149,7 @@ def winner_line(view: View) -> str:
     worth = f", {efficiency} data" if efficiency else ""
     now = confirmed(view)
     if now is not None and now.over:
-        its = mean(list(now.losses[best.name].values()))
+        its = means_anytime(now.losses)[best.name]
         between = f" ({its.low:.4f} to {its.high:.4f})" if math.isfinite(its.high) else ""
         loss, names, by = f"mean {its.value:.4f}{between} of {its.runs} fresh seeds", now.tied, ""
     else:

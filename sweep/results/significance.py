@@ -1,15 +1,15 @@
-"""The statistics of a confirmation: means, paired differences, noise, what could be seen at all.
+"""Means, paired differences, noise, and what could be seen at all, of runs that share seeds.
 
-Losses are nats per token, by fresh seed; an infinite one diverged. Finalists share seeds, so that
-the difference of two is taken seed by seed. Student's t for means and differences; Holm (1979) over
-all pairs, because which of them is compared with the others is read off the same losses.
+Losses are nats per token, by seed; an infinite one diverged. The difference of two recipes is taken
+seed by seed. Student's t for means and differences; Holm (1979) over all pairs, because which of
+them is compared with the others is read off the same losses.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from statistics import fmean, stdev
@@ -46,6 +46,14 @@ class Comparison:
     high: float
     p: float  # two-sided, before the correction
     separated: bool
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A standard deviation and its degrees of freedom."""
+
+    deviation: float
+    freedom: int
 
 
 @dataclass(frozen=True)
@@ -94,24 +102,51 @@ def detectable(
     return reach * deviation / math.sqrt(seeds)
 
 
-def compare(losses: Mapping[str, BySeed], level: float = SIGNIFICANCE) -> list[Comparison]:
-    """Paired t-tests of every two finalists, smallest p first, corrected by Holm's procedure.
+def compare(
+    losses: Mapping[str, BySeed],
+    level: float = SIGNIFICANCE,
+    noise: Noise | None = None,
+    share: Callable[[int], float] = lambda runs: 1.0,
+) -> list[Comparison]:
+    """Paired t-tests of every two recipes, smallest p first, corrected by Holm's procedure.
 
-    Without any true difference, the chance that some pair is called separated is at most `level`.
+    noise   of the difference of two runs, from more than the pair; its own counts where it is
+            larger, or where there is none other
+    share   of the level that may be spent after so many shared seeds, 2 or more
+
+    Without any true difference, the chance that some pair is called separated is at most `level`;
+    with a share of 1, if one looks once, after a number of seeds that the losses did not choose.
     """
-    tests = [(a, b, *_paired(losses[a], losses[b])) for a, b in combinations(losses, 2)]
-    tests.sort(key=lambda test: test[-1])
-    steps = holm([p for *_, p in tests], level)
+    tests = []
+    for a, b in combinations(losses, 2):
+        shared, p = differences(losses[a], losses[b]), 1.0
+        its, error = standard_error(shared, noise)
+        if len(shared) > 1:
+            p = min(1.0, two_sided_p(fmean(shared), error, its.freedom) / share(len(shared)))
+        tests.append((p, a, b, shared, its.freedom, error))
+    tests.sort(key=lambda test: test[0])
+    steps = holm([p for p, *_ in tests], level)
     comparisons = []
-    for (a, b, differences, p), (own_level, separated) in zip(tests, steps, strict=True):
-        seeds, half = len(differences), math.inf
-        middle = fmean(differences) if differences else math.nan
+    for (p, a, b, shared, freedom, error), (own_level, separated) in zip(tests, steps, strict=True):
+        seeds, half = len(shared), math.inf
+        middle = fmean(shared) if shared else math.nan
         if seeds > 1:
-            error = stdev(differences) / math.sqrt(seeds)
-            half = t_quantile(1 - own_level / 2, seeds - 1) * error
+            half = t_quantile(1 - own_level * share(seeds) / 2, freedom) * error
         low, high = middle - half, middle + half
         comparisons.append(Comparison(a, b, seeds, middle, low, high, p, separated))
     return comparisons
+
+
+def standard_error(numbers: Sequence[float], noise: Noise | None = None) -> tuple[Noise, float]:
+    """The noise of `numbers` and the standard error of their mean; infinite of a single one.
+
+    noise   from more than these numbers: their own counts where it is larger
+    """
+    if len(numbers) < 2:
+        return noise or Noise(math.nan, 0), math.inf
+    own = Noise(*pooled_deviation([numbers]))
+    its = own if noise is None else replace(noise, deviation=max(own.deviation, noise.deviation))
+    return its, its.deviation / math.sqrt(len(numbers))
 
 
 def holm(rising_p: Sequence[float], level: float) -> list[tuple[float, bool]]:
@@ -130,35 +165,21 @@ def holm(rising_p: Sequence[float], level: float) -> list[tuple[float, bool]]:
     return steps
 
 
-def paired_deviation(losses: Mapping[str, BySeed]) -> float | None:
-    """Standard deviation of differences seed by seed, pooled over pairs; None without two seeds.
-
-    Where it is below sqrt(2) times the noise floor, sharing seeds has paid.
-    """
-    pairs = combinations(losses.values(), 2)
-    deviation, freedom = pooled_deviation(_paired(a, b)[0] for a, b in pairs)
-    return deviation if freedom else None
+def differences(a: BySeed, b: BySeed) -> list[float]:
+    """b - a over the seeds that both have."""
+    return [b[seed] - a[seed] for seed in sorted(a.keys() & b.keys())]
 
 
-def leader(losses: Mapping[str, BySeed]) -> str:
-    """The finalist of the lowest mean; of equals, the first."""
-    return min(losses, key=lambda name: fmean(losses[name].values() or [math.inf]))
-
-
-def _paired(a: BySeed, b: BySeed) -> tuple[list[float], float]:
-    """Differences b - a over shared seeds, and the two-sided p of their mean being none.
+def two_sided_p(middle: float, error: float, freedom: float) -> float:
+    """The p of a mean `middle` with that standard error being none.
 
     As scipy.stats.ttest_rel has it, which takes a second to import and warns of equal differences.
     """
     from scipy.special import stdtr
 
-    differences = [b[seed] - a[seed] for seed in sorted(a.keys() & b.keys())]
-    if len(differences) < 2:
-        return differences, 1.0
-    middle, error = fmean(differences), stdev(differences) / math.sqrt(len(differences))
     if error == 0:
-        return differences, float(middle == 0)
-    return differences, 2 * float(stdtr(len(differences) - 1, -abs(middle) / error))
+        return float(middle == 0)
+    return 2 * float(stdtr(freedom, -abs(middle) / error))
 
 
 def chance_behind(gap: float, others: int, freedom: float, pooled: bool = False) -> float:

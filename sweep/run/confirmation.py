@@ -13,10 +13,10 @@ from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import JOURNAL, LEDGER, RESOLVED, SEALED, TRIALS, locked
 from sweep.journal import Journal, read_view
 from sweep.records import Event, FinalistRun, Outcome, Role
-from sweep.results.confirmation import ConfirmationPlan, Rounds
+from sweep.results.confirmation import OPTIMAL, ConfirmationPlan, Rounds
 from sweep.results.confirmation_report import confirmed, sealed_text
 from sweep.results.ranking import ranking
-from sweep.results.significance import mean
+from sweep.results.sequential import means_anytime
 from sweep.run.driver import Job, OpenSession, Options, drive
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train, shared_trainer
@@ -103,6 +103,7 @@ def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> O
             finalists=list(plan.finalists),
             seeds=plan.seeds,
             until_separated=plan.until_separated,
+            allocation=OPTIMAL,
         )
         return session
 
@@ -157,7 +158,7 @@ def _note_result(session: Session) -> None:
     now = confirmed(session.journal.view)
     if now is None:
         return
-    its = mean(list(now.losses[now.leader].values()))
+    its = means_anytime(now.losses)[now.leader]
     session.note(
         "confirmed",
         trial=now.leader,
@@ -165,7 +166,6 @@ def _note_result(session: Session) -> None:
         runs=its.runs,
         tied=list(now.tied),
         over=now.over,
-        level=now.level,
     )
 
 

@@ -137,7 +137,7 @@ def test_the_truly_best_is_found_and_its_twin_is_called_tied(
     assert len(now.losses[best[0]]) == 16
     assert len(now.losses[second[0]]) < 16
     assert session.end.ending is Ending.CONFIRMED
-    assert "not separated with 16 seeds" in confirmation_text(session.journal.view)
+    assert "runs, some are tied" in confirmation_text(session.journal.view)
 
 
 def test_finalists_run_with_the_same_fresh_seeds(confirm: Sweep, searched: View) -> None:
@@ -146,13 +146,15 @@ def test_finalists_run_with_the_same_fresh_seeds(confirm: Sweep, searched: View)
     view = confirm(ConfirmationPlan(finalists, 4, until_separated=False)).journal.view
 
     runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
-    assert [t.name for t in runs] == [f"{c}-s{seed}" for seed in (1, 2, 3, 4) for c in finalists]
+    assert [t.name for t in runs[:6]] == [f"{c}-s{seed}" for seed in (1, 2) for c in finalists]
+    assert len(runs) == 12
     seeds = {
-        c: {(t.settings["train.seed"], t.settings["train.data_seed"]) for t in runs if c in t.name}
+        c: [(t.settings["train.seed"], t.settings["train.data_seed"]) for t in runs if c in t.name]
         for c in finalists
     }
-    assert len(seeds[finalists[0]]) == 4
-    assert len({frozenset(its) for its in seeds.values()}) == 1
+    longest = max(seeds.values(), key=len)
+    assert len(set(longest)) == len(longest)
+    assert all(its == longest[: len(its)] for its in seeds.values())
     used = {t.settings.get("train.seed", 0) for t in view.searches()}
     assert not used & {seed for seed, _ in seeds[finalists[0]]}
     for run in runs:
@@ -210,13 +212,13 @@ def test_a_seed_is_begun_only_if_all_finalists_can_run_with_it(
 
     session = confirm(
         ConfirmationPlan(finalists, 9, until_separated=True),
-        budget=BudgetConfig(trials=99, flops=2.9 * row),
+        budget=BudgetConfig(trials=99, flops=1.9 * row),
     )
 
     now = confirmed(session.journal.view)
     assert now is not None
-    assert {len(its) for its in now.losses.values()} == {2}
-    assert spent(session.journal.view, (Role.CONFIRM,)).flops == pytest.approx(2 * row)
+    assert {len(its) for its in now.losses.values()} == {1}
+    assert spent(session.journal.view, (Role.CONFIRM,)).flops == pytest.approx(row)
     assert session.end.ending is Ending.NOTHING_FITS
     assert not now.over
 
@@ -339,7 +341,7 @@ def test_a_confirmation_never_begins_a_seed_that_not_all_can_end(
     tmp_path: Path,
 ) -> None:
     journal = (tmp_path / JOURNAL).read_bytes()
-    plan = ConfirmationPlan(names(timed)[:finalists], 9, until_separated=False)
+    plan = ConfirmationPlan(names(timed)[:finalists], 2, until_separated=False)
     confirming = Sweep(space, tmp_path)
 
     view = confirming(
@@ -414,11 +416,11 @@ def test_reports_tell_the_confirmed_mean_first_and_never_the_lowest_loss_alone(
 
     text, now = report.result(view, tmp_path), confirmed(view)
     assert now is not None
-    assert text.startswith("Confirmed with fresh seeds, as asked")
+    assert text.startswith("Confirmed with fresh seeds: 15 runs, some are tied")
     assert text.index("Noise floor of this setup") < text.index("What the search saw")
     line = report.winner_line(view)
     assert line.startswith(f"trial {now.leader}: val loss mean ")
-    assert "of 5 fresh seeds" in line
+    assert f"of {len(now.losses[now.leader])} fresh seeds" in line
     assert f"{view.trials[now.leader].val_loss:.4f}" not in line
     assert report.winner(view) is view.trials[now.leader]
     data = report.sweep_data(view, False)["confirmed"]

@@ -181,9 +181,9 @@ def test_the_folder_one_stands_in_has_its_neighbours_beside_it(
 
 @pytest.mark.parametrize(
     ("words", "seeds"),
-    [([], 5), (["--until-separated"], 64), (["--until-separated", "--seeds=8"], 8)],
+    [([], 4), (["--until-separated"], 64), (["--until-separated", "--seeds=8"], 8)],
 )
-def test_seeds_are_five_or_until_separated_at_most_64_unless_others_are_asked_for(
+def test_seeds_are_four_or_until_separated_at_most_64_unless_others_are_asked_for(
     words: list[str], seeds: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
