@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 
-from model.clusters import Clusters
+from model.clusters import Clusters, Variance
 from model.config import Value
 from sweep.records import FinalistRun, Outcome
 from sweep.results.allocation import next_runs
+from sweep.results.paired import ClustersBySeed, text_of_pairs
 from sweep.results.sequential import Effects, compare_anytime, effects
 from sweep.results.significance import BySeed, Comparison
 from sweep.view import View
@@ -25,6 +27,7 @@ OPTIMAL = (
 )
 
 FreshRun = tuple[str, int]  # finalist, fresh seed
+Kept = Mapping[str, ClustersBySeed]  # of finalists
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,34 @@ class ConfirmationState:
                 return its
             if (its.b, its.a) == (self.leader, name):
                 turned = (-its.difference, -its.high, -its.low)
-                return Comparison(self.leader, name, its.seeds, *turned, its.p, its.separated)
+                about = (its.p, its.separated, its.text)
+                return Comparison(self.leader, name, its.seeds, *turned, *about)
         return None
+
+    @property
+    def by_text(self) -> tuple[str, ...]:
+        """Finalists that will stay tied with the leader: the text tells no difference so small.
+
+        That is, none of those that the seeds leave possible.
+        """
+        names = []
+        for name in self.tied:
+            its = self.against_leader(name)
+            if its is not None and its.text and math.isfinite(its.high):
+                half = its.high - its.difference
+                seeds = math.sqrt(max(0.0, half**2 - its.text**2))
+                names += [name] if abs(its.difference) + seeds <= its.text else []
+        return tuple(names)
 
 
 def state_of(
     plan: ConfirmationPlan,
     losses: Mapping[str, BySeed],
     given_up: Collection[FreshRun] = (),
+    kept: Kept | None = None,
 ) -> ConfirmationState:
     """The latest of `states_of`."""
-    *_, latest = states_of(plan, losses, given_up)
+    *_, latest = states_of(plan, losses, given_up, kept)
     return latest
 
 
@@ -94,19 +114,23 @@ def states_of(
     plan: ConfirmationPlan,
     losses: Mapping[str, BySeed],
     given_up: Collection[FreshRun] = (),
+    kept: Kept | None = None,
 ) -> Iterator[ConfirmationState]:
     """Follow the plan from round to round, as far as the losses reach.
 
     given_up   runs that are not waited for: they failed, or are under way
+    kept       the same losses by stretches of text; where there are none, what is compared is the
+               loss on this very text
     """
+    kept = kept or {}
     if plan.closed:
         runs = {name: max(losses.get(name, {}), default=0) for name in plan.finalists}
         all_of_them = [(name, seed + 1) for name in runs for seed in range(runs[name])]
-        yield _after(runs, losses, all_of_them)
+        yield _after(runs, losses, all_of_them, kept)
         return
     runs = dict.fromkeys(plan.finalists, min(FIRST, plan.seeds))
     while True:
-        state = _after(runs, losses, given_up)
+        state = _after(runs, losses, given_up, kept)
         yield state
         more = _next_round(plan, state, runs)
         if state.wanted or not more:
@@ -117,7 +141,10 @@ def states_of(
 def _next_round(
     plan: ConfirmationPlan, state: ConfirmationState, runs: Mapping[str, int]
 ) -> list[str]:
-    """Who gets the next runs; nobody once the best is told apart or all may have been run."""
+    """Who gets the next runs; nobody once the best is told apart or all may have been run.
+
+    Nor where the text is too short to tell it from any that is tied.
+    """
     left = plan.runs - sum(runs.values())
     if left <= 0 or not state.effects.level:
         return []
@@ -126,12 +153,17 @@ def _next_round(
         return []
     if all(runs[name] >= plan.most for name in in_play):
         return []
+    if state.tied and set(state.tied) == set(state.by_text):
+        return []
     # Its beginning, if less than a whole round is left: with more seeds later the rest follows.
     return next_runs(state.effects, runs, ROUND, plan.most)[:left]
 
 
 def _after(
-    runs: Mapping[str, int], losses: Mapping[str, BySeed], given_up: Collection[FreshRun]
+    runs: Mapping[str, int],
+    losses: Mapping[str, BySeed],
+    given_up: Collection[FreshRun],
+    kept: Kept,
 ) -> ConfirmationState:
     """Compare finalists after so many seeds of each."""
     seen = {
@@ -150,7 +182,7 @@ def _after(
         if seed not in seen[name] and (name, seed) not in given_up
     )
     its = effects(sound)
-    comparisons = compare_anytime(sound, its)
+    comparisons = compare_anytime(sound, its, _texts(sound, kept))
     order = sorted(sound, key=lambda name: its.level[name])
     order += [name for name in runs if name not in sound]
     best = order[0]
@@ -166,6 +198,16 @@ def _after(
         effects=its,
         wanted=tuple(wanted),
     )
+
+
+def _texts(sound: Mapping[str, BySeed], kept: Kept) -> dict[tuple[str, str], Variance]:
+    """What other text would add to the differences of finalists, over the seeds that both have."""
+    seen = {
+        name: {seed: its for seed, its in kept.get(name, {}).items() if seed in sound[name]}
+        for name in sound
+    }
+    texts = {(a, b): text_of_pairs(seen[a], seen[b]) for a, b in combinations(sound, 2)}
+    return {pair: text for pair, text in texts.items() if text and math.isfinite(text.value)}
 
 
 def losses_of(view: View) -> dict[str, dict[int, float]]:
@@ -217,12 +259,12 @@ class Rounds:
             for trial in view.running()
             if isinstance(trial.kind, FinalistRun)
         }
-        state = state_of(self.plan, losses_of(view), self._begun - running)
+        state = state_of(self.plan, losses_of(view), self._begun - running, clusters_of(view))
         return tuple(run for run in state.wanted if run not in self._begun)
 
     def over(self, view: View) -> bool:
         """Whether the plan is through, without anything left to make up for."""
-        return state_of(self.plan, losses_of(view)).over
+        return state_of(self.plan, losses_of(view), kept=clusters_of(view)).over
 
     def begun(self, finalist: str, seed: int) -> None:
         """Remember that this driver has begun the run."""

@@ -13,6 +13,7 @@ from sweep.records import Event
 from sweep.results.confirmation import (
     ConfirmationPlan,
     ConfirmationState,
+    clusters_of,
     losses_of,
     plan_of,
     state_of,
@@ -35,7 +36,7 @@ def confirmed(view: View) -> ConfirmationState | None:
     plan = plan_of(view)
     if plan is None:
         return None
-    state = state_of(plan, losses_of(view))
+    state = state_of(plan, losses_of(view), kept=clusters_of(view))
     return state if state.losses.get(state.leader) else None
 
 
@@ -138,14 +139,32 @@ def noise_text(now: ConfirmationState) -> str:
         # Holm's first and strictest step.
         level = SIGNIFICANCE * share(seeds) / max(1, math.comb(len(sound), 2))
         paired = math.sqrt(2) * noise.deviation
-        least, likely = (detectable(paired, seeds, noise.freedom, p, level) for p in (0.5, 0.8))
+        text_alone = _text_alone(now)
+        least, likely = (
+            math.hypot(detectable(paired, seeds, noise.freedom, p, level), text_alone)
+            for p in (0.5, 0.8)
+        )
         text += (
             f"\n{seeds} shared seeds show a difference of {least:.4f} half the time, of "
             f"{likely:.4f} four times in five.\nThe difference of two runs that share a seed has "
             f"a deviation of {paired:.4f}; without sharing it would have "
             f"{math.sqrt(2) * floor.deviation:.4f}."
         )
+        if text_alone:
+            text += (
+                f"\nOn other text like it a difference may be off by {text_alone:.4f} besides, "
+                "however many seeds: its interval has that too."
+            )
+        if now.by_text:
+            names = ", ".join(now.by_text)
+            text += f" So no seed will tell {names} from {now.leader}; more validation text may."
     return text
+
+
+def _text_alone(now: ConfirmationState) -> float:
+    """The least that the text leaves of an interval between the leader and another."""
+    pairs = (now.against_leader(name) for name in now.order[1:])
+    return min((pair.text for pair in pairs if pair is not None and pair.text), default=0.0)
 
 
 def _curse(view: View, now: ConfirmationState) -> str:
@@ -215,6 +234,7 @@ def _finalist_data(now: ConfirmationState, name: str, its: Mean) -> dict[str, An
         "low": finite_or_none(its.low),
         "high": finite_or_none(its.high),
         "worse_by": finite_or_none(worse_by.difference) if worse_by else None,
+        "text": finite_or_none(worse_by.text) if worse_by else None,
         "verdict": verdict(now, name),
         "losses": {str(seed): finite_or_none(loss) for seed, loss in now.losses[name].items()},
     }

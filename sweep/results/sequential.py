@@ -18,6 +18,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from model.clusters import Variance
 from sweep.noise import pooled_deviation
 from sweep.results.significance import (
     SIGNIFICANCE,
@@ -98,7 +99,11 @@ def share(runs: int) -> float:
     return AFTER_TWO if runs == 2 else (1 - AFTER_TWO) / ((runs - 1) * (runs - 2))
 
 
-def compare_anytime(losses: Mapping[str, BySeed], its: Effects) -> list[Comparison]:
+def compare_anytime(
+    losses: Mapping[str, BySeed],
+    its: Effects,
+    texts: Mapping[tuple[str, str], Variance] | None = None,
+) -> list[Comparison]:
     """Paired tests of every two finalists, at every look; `its` are the effects in their losses.
 
     Two seeds say little of their own deviation, and finalists differ little in theirs: the noise of
@@ -107,7 +112,7 @@ def compare_anytime(losses: Mapping[str, BySeed], its: Effects) -> list[Comparis
     theorem but what benchmarks/confirmation.py simulates.
     """
     noise = Noise(math.sqrt(2) * its.noise.deviation, its.noise.freedom)
-    return compare(losses, noise=noise if its.noise.freedom else None, share=share)
+    return compare(losses, noise=noise if its.noise.freedom else None, share=share, texts=texts)
 
 
 def means_anytime(losses: Mapping[str, BySeed]) -> dict[str, Mean]:

@@ -16,12 +16,14 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from model.clusters import Variance
 from sweep.noise import pooled_deviation
 
 CONFIDENCE = 0.95  # of intervals
 SIGNIFICANCE = 1 - CONFIDENCE  # of tests: the chance of a false "separated"
 
 BySeed = Mapping[int, float]
+NO_TEXT = Variance(0.0, math.inf)
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Comparison:
     high: float
     p: float  # two-sided, before the correction
     separated: bool
+    text: float = 0.0  # half of the interval that would be left with seeds without end
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,14 @@ def compare(
     level: float = SIGNIFICANCE,
     noise: Noise | None = None,
     share: Callable[[int], float] = lambda runs: 1.0,
+    texts: Mapping[tuple[str, str], Variance] | None = None,
 ) -> list[Comparison]:
     """Paired t-tests of every two recipes, smallest p first, corrected by Holm's procedure.
 
     noise   of the difference of two runs, from more than the pair; its own counts where it is
             larger, or where there is none other
     share   of the level that may be spent after so many shared seeds, 2 or more
+    texts   what other text would add to the error of the difference of two recipes
 
     Without any true difference, the chance that some pair is called separated is at most `level`;
     with a share of 1, if one looks once, after a number of seeds that the losses did not choose.
@@ -121,20 +126,56 @@ def compare(
     for a, b in combinations(losses, 2):
         shared, p = differences(losses[a], losses[b]), 1.0
         its, error = standard_error(shared, noise)
+        text = (texts or {}).get((a, b), NO_TEXT)
+        reach = Reach(Variance(error**2, its.freedom), share(max(2, len(shared))), text)
         if len(shared) > 1:
-            p = min(1.0, two_sided_p(fmean(shared), error, its.freedom) / share(len(shared)))
-        tests.append((p, a, b, shared, its.freedom, error))
+            p = reach.p(fmean(shared))
+        tests.append((p, a, b, shared, reach))
     tests.sort(key=lambda test: test[0])
     steps = holm([p for p, *_ in tests], level)
     comparisons = []
-    for (p, a, b, shared, freedom, error), (own_level, separated) in zip(tests, steps, strict=True):
+    for (p, a, b, shared, reach), (own_level, separated) in zip(tests, steps, strict=True):
         seeds, half = len(shared), math.inf
         middle = fmean(shared) if shared else math.nan
         if seeds > 1:
-            half = t_quantile(1 - own_level * share(seeds) / 2, freedom) * error
-        low, high = middle - half, middle + half
-        comparisons.append(Comparison(a, b, seeds, middle, low, high, p, separated))
+            half = reach.half(own_level)
+        ends = middle - half, middle + half
+        its_text = reach.of_text(own_level)
+        comparisons.append(Comparison(a, b, seeds, middle, *ends, p, separated, its_text))
     return comparisons
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a difference may be off: for its seeds, at any look, and for its text, which is one.
+
+    The halves of their two intervals add up as squares (Howe, JASA 1974): each keeps its own
+    degrees of freedom, and the text is not charged for each look at more seeds.
+    """
+
+    seeds: Variance
+    share: float  # of the level, that this look at seeds may spend
+    text: Variance
+
+    def half(self, level: float) -> float:
+        """Half the width of the interval at `level`."""
+        of_seeds = t_quantile(1 - level * self.share / 2, self.seeds.freedom)
+        return math.hypot(of_seeds * math.sqrt(self.seeds.value), self.of_text(level))
+
+    def of_text(self, level: float) -> float:
+        """The same if it were for the text alone."""
+        return t_quantile(1 - level / 2, self.text.freedom) * math.sqrt(self.text.value)
+
+    def p(self, difference: float) -> float:
+        """The level whose interval ends at none; at most 1."""
+        if not self.text.value:
+            error = math.sqrt(self.seeds.value)
+            return min(1.0, two_sided_p(difference, error, self.seeds.freedom) / self.share)
+        low, high = -300.0, 0.0  # of the level's logarithm to base ten
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.half(10**middle) < abs(difference) else (middle, high)
+        return float(10**high)
 
 
 def standard_error(numbers: Sequence[float], noise: Noise | None = None) -> tuple[Noise, float]:
