@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -151,10 +151,12 @@ def replay(
     compute: float = math.inf,
     cost: str = "flops",
     target: float = -math.inf,
+    between: Callable[[], None] = lambda: None,
 ) -> Replay:
     """Run `search` on the curves of `repetition` until it ends or `compute` is spent.
 
-    cost   "flops" or "seconds": what training costs, and how long it takes
+    cost     "flops" or "seconds": what training costs, and how long it takes
+    between  called whenever a trial trains on: what a driver does meanwhile
     No trial begins once `compute` is spent or one ended at `target`; those that run then finish. A
     proposal of a cell that is running fails at once, because its outcome is not known yet.
     """
@@ -181,6 +183,7 @@ def replay(
         if outcome is None:
             training.mark, training.begun = training.mark + 1, clock.now
             clock.start(training)
+            between()
         else:
             clock.end(training, outcome)
             idle, over = idle + 1, False
@@ -244,4 +247,6 @@ def simulate(
 
     space = replace(bank.space(replace(sampler, seed=order), prune, trials), points=tuple(first))
     session = Session(space, Searching.open(open_storage(None), space), Journal(None))
-    return replay(session, bank, bank.repetition(order), workers, compute, cost, target)
+    session.queue.budget.slots = workers
+    curves = bank.repetition(order)
+    return replay(session, bank, curves, workers, compute, cost, target, session.ask_ahead)

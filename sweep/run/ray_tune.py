@@ -69,7 +69,7 @@ def run(
                 # The trainer keeps its own checkpoints; Tune's default would ask for one more.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=WORKERS_LOST),
-                stop=_Watch(interrupt),
+                stop=_Watch(interrupt, session),
             ),
         )
         tuner.fit()
@@ -196,19 +196,21 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
 
 
 class _Watch(tune.Stopper):  # type: ignore[misc]
-    """Raises Interrupted between steps. Tune asks it once a step.
+    """Raises Interrupted between steps, and has the next trial proposed. Tune asks it once a step.
 
-    Not a callback: as soon as there is one, Tune imports mlflow to count its users.
+    By then whoever was heard has gone on to train, so that nobody waits for the proposal. Not a
+    callback: as soon as there is one, Tune imports mlflow to count its users.
     """
 
-    def __init__(self, interrupt: Interrupt) -> None:
-        self._interrupt = interrupt
+    def __init__(self, interrupt: Interrupt, session: Session) -> None:
+        self._interrupt, self._session = interrupt, session
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         self._interrupt.check()
+        self._session.ask_ahead()
         return False
 
     def __getstate__(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ POINT = "point"  # which of the space's points a trial is
 REPEATS = "repeats"  # the trial whose proposal it trains again
 SEEDS_ON = "seeds_on"  # how far its seed is from the first
 REJECTED_ATTR = "handed_back"  # why the budget rejected a proposal; a name that older studies have
+OPEN_ATTR = "open"  # trials that ran when this one was proposed, and their basis points then
 INFEASIBLE = "infeasible"  # the constraints that a proposal breaks; it was never trained
 POINT_TRIES = 20  # completions of a point that break a constraint, before no more are tried
 SETTINGS_ATTR = "settings"  # what a trial got: the study's parameters have names of their own

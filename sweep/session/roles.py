@@ -30,6 +30,7 @@ from sweep.session.baseline import Fate, missing
 from sweep.session.distributions import suggest
 from sweep.session.enqueue import (
     INFEASIBLE,
+    OPEN_ATTR,
     REJECTED_ATTR,
     SETTINGS_ATTR,
     Fits,
@@ -72,7 +73,7 @@ class SearchTrials:
         for _ in range(MOST_ASKED):
             enqueue_next(study, self._space, fits)
             study.sampler = make_sampler(config, len(self.ledger), self._space)
-            trial = self._draw(study.ask())
+            trial = self._draw(self._begun())
             if not self._infeasible(trial):
                 return trial
         raise SweepError(
@@ -80,6 +81,18 @@ class SearchTrials:
             map(str, self._space.constraints),
             hint="Loosen it, or search smaller networks or fewer epochs.",
         )
+
+    def _begun(self) -> optuna.Trial:
+        """A new trial that notes which others were open: of those, its proposal saw no end.
+
+        All others with a lower number had ended. So every proposal can be made again from the
+        ledger: it is a function of its number and of what the ledger had when it was made.
+        """
+        running = self.ledger.trials(TrialState.RUNNING)
+        live = self.ledger.study.ask()
+        if running:
+            live.set_user_attr(OPEN_ATTR, {str(t.number): t.last_step or 0 for t in running})
+        return live
 
     def nothing_left(self, fits: Fits = anything) -> str:
         """Why there is nothing left to ask, such as all around the best tried; empty otherwise."""

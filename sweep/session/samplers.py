@@ -1,4 +1,4 @@
-"""Samplers by name. Every proposal is a function of the ledger and its number alone."""
+"""Samplers by name. Every proposal is a function of its number and of the ledger as it then was."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ Ray Tune and a plain loop both drive a Session and reach the same outcomes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from model.progress import WHOLE, Progress
@@ -24,6 +24,7 @@ from sweep.space.constraint import SECONDS, projected_seconds
 from sweep.view import View
 
 CONTINUE = Verdict(stop=False)
+LATE = round(0.8 * WHOLE)  # basis points, before which a trial's end is not near enough to foresee
 DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|File too large|disk is full")
 
 
@@ -49,6 +50,8 @@ class Session:
         self._ledgers = {asker.role: asker.ledger for asker in asking}
         self._watch = watch
         self._reported: dict[str, set[int]] = {}
+        # Running trials whose next evaluation is their last, and for whose slot none is proposed.
+        self._ending: set[str] = set()
         self._failures = 0
         self.disk_full = False
         self._catch_up_journal()
@@ -101,6 +104,21 @@ class Session:
         )
         return trial
 
+    def ask_ahead(self) -> None:
+        """Propose a trial for one slot that is about to be free, if there is any.
+
+        For drivers whose trials run elsewhere, when no result is waiting: the next proposal then
+        costs no worker any time. What it did not see is how those trials ended that it follows;
+        where one trial runs at a time, that would be too much to miss.
+        """
+        if self._search is None or self.gave_up or self.disk_full:
+            return
+        assert isinstance(self.queue, SearchQueue)
+        slots = self.queue.budget.slots
+        if self._ending and 1 < slots <= len(self._reported):
+            self._ending.pop()
+            self.queue.ask_ahead(self._reported)
+
     def observe(
         self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None = None
     ) -> Verdict:
@@ -128,6 +146,8 @@ class Session:
         if new and self._search and trial.role is Role.SEARCH and self._search.should_prune(trial):
             at = progress.basis_points / 100
             return self._finish(trial, TrialEnding.BEHIND, f"behind its peers at {at:g} %")
+        if _next_is_last(self._reported[trial.name]):
+            self._ending.add(trial.name)
         return CONTINUE
 
     def fail(self, trial: Trial, error: str) -> None:
@@ -159,6 +179,7 @@ class Session:
         violations = {} if ending is TrialEnding.FAILED else self._violations(trial)
         self._ledgers[trial.role].tell(trial, ending, reason, loss, violations)
         del self._reported[trial.name]
+        self._ending.discard(trial.name)
         if self._cache and trial.role is Role.BASELINE and loss is not None:
             self._cache.remember(trial.settings, loss)
         self.queue.nothing_fits = False
@@ -228,6 +249,12 @@ class Session:
                     )
                 if noted.ending is None:
                     self._note_outcome(trial, ending, reason)
+
+
+def _next_is_last(basis_points: Collection[int]) -> bool:
+    """Whether a trial evaluated at these is about to end: its last fifth is one interval more."""
+    before, last = sorted([0, *basis_points])[-2:]
+    return last >= LATE and 2 * last - before >= WHOLE - 2  # marks are rounded
 
 
 def _recall(

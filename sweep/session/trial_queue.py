@@ -28,7 +28,8 @@ NOTHING_FITS = End(Ending.NOTHING_FITS, "budget spent: nothing that is left fits
 class SearchQueue:
     """Hands out the trials of a search that fit in its budget.
 
-    First come unfinished trials, then missing points of the baseline, then proposals.
+    First come unfinished trials, then missing points of the baseline, then proposals: those asked
+    ahead before new ones.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class SearchQueue:
         self.budget = RemainingBudget(space, view, SEARCHING)
         self.nothing_fits = False  # until a trial ends: it may have cost less than was set aside
         self._unfinished = deque([*self._baseline.unfinished(), *self._search.unfinished()])
+        self._ahead: deque[Trial] = deque()  # proposed and in the ledger, but not begun
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
         self._baselines_left = len(self._baseline.missing())
 
@@ -64,6 +66,10 @@ class SearchQueue:
             trial = self._baseline.ask()
             if self._accepts(trial, running):
                 return trial
+        while self._ahead and not self.budget.exhausted:
+            trial = self._ahead.popleft()
+            if self._accepts(trial, running):
+                return trial
         for asked in range(PROPOSALS):
             if self._spent(running):
                 return None
@@ -73,6 +79,19 @@ class SearchQueue:
                 return trial
         self.nothing_fits = True
         return None
+
+    def ask_ahead(self, running: Collection[str]) -> None:
+        """Propose a trial before there is a slot for it, if a proposal is what comes next.
+
+        Coordinate descent is never asked: its next step depends on how the last one ended.
+        """
+        if self._unfinished or self._baselines_left or self._space.sampler.name == "coordinate":
+            return
+        if self._spent(running):
+            return
+        trial = self._search.ask(fits=lambda new: self.budget.fits(new, running))
+        if self._accepts(trial, running):
+            self._ahead.append(trial)
 
     def _spent(self, running: Collection[str]) -> End | None:
         """Which budget is spent, or what was reached; None while another trial may start."""
@@ -166,8 +185,11 @@ def _misfit(
     trial: Trial, running: Collection[str], remaining: RemainingBudget, ledger: Ledger, view: View
 ) -> str:
     """Why an unfinished trial cannot end within the budget. One that never began is rejected."""
+    began = trial.name in view.trials
     why = remaining.misfit(trial, running)
-    if why and trial.name not in view.trials:
+    if not why and not began and remaining.exhausted:
+        why = str(remaining.exhausted)
+    if why and not began:
         ledger.reject(trial, why)
     return why
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+import optuna
 import pytest
 from fakes import SPACE, failing_train, fake_train
 from sweeps import make_space, session_in, sharing_space, wait_for_observations
@@ -126,6 +127,26 @@ def test_workers_begin_from_trunks_that_others_left_in_the_run_folder(
     assert summary(ray) == summary(loop)
     begun = [trial.trunk for trial in ray.journal.view.searches()]
     assert any(trunk.startswith("from the trunk of trial 000") for trunk in begun)
+
+
+def test_the_next_trial_is_proposed_while_another_trains_towards_its_last_evaluation(
+    tmp_path: Path, ray_cluster: Cluster
+) -> None:
+    from sweep.run import ray_tune
+
+    space = make_space(
+        tmp_path,
+        SPACE,
+        *("trial.max_concurrent=2", "budget.trials=4", "prune.rule=none", "baseline.multiples="),
+    )
+    session = session_in(tmp_path, space, storage := open_storage(None))
+    with Interrupt() as interrupt:
+        ray_tune.run(session, fake_train, tmp_path / "trials", interrupt, ray_cluster)
+    session.close(End(Ending.TRIALS_SPENT))
+
+    trials = optuna.load_study(study_name="search", storage=storage).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert 8750 in trials[2].user_attrs["open"].values()
 
 
 def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
