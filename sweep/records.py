@@ -52,6 +52,7 @@ class Ending(StrEnum):
     NOTHING_FITS = "nothing fits"  # in what is left of the budget
     TARGET_REACHED = "target reached"
     NOTHING_LEFT = "nothing left to try"
+    SETTLED = "settled"  # nothing that could be tried was expected to gain anything
     CONFIRMED = "confirmed"
     RUNS_FAILED = "some runs failed"  # of a confirmation
     GAVE_UP = "too many trials failed"
@@ -68,6 +69,7 @@ class Ending(StrEnum):
             Ending.NOTHING_FITS,
             Ending.TARGET_REACHED,
             Ending.NOTHING_LEFT,
+            Ending.SETTLED,
             Ending.CONFIRMED,
         )
 

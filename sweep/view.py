@@ -37,6 +37,7 @@ class TrialView:
     ended: int | None = None
     flops: float = 0.0  # training FLOPs of its whole schedule
     devices: float = 0.0  # GPUs it has, or CPU cores where it has none
+    expected_gain: float | None = None  # nats, of any trial when it was proposed; None: not known
     spared: float = 0.0  # fraction of its schedule that a shared trunk was expected to spare it
 
     @property
@@ -157,6 +158,7 @@ class View:
                     event["time"],
                     flops=event.get("flops", 0.0),
                     devices=event.get("devices", 0.0),
+                    expected_gain=event.get("expected_gain"),
                     spared=event.get("spared", 0.0),
                 ),
             )

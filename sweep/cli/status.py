@@ -24,6 +24,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
     from sweep.results import report
     from sweep.results.confirmation_report import confirmation_text
     from sweep.results.external import external_data, external_text
+    from sweep.results.settling import settling_text
 
     folder, view = begun(folder, runs)
     driven = is_driven(folder)
@@ -35,7 +36,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
         last = trial.last
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
         click.echo(f"  {trial.name}  {at}")
-    parts = [confirmation_text(view), report.leaderboard(view)]
+    parts = [confirmation_text(view), report.leaderboard(view), settling_text(view)]
     click.echo("\n\n".join(filter(None, parts)))
     if others := external_text(folder):
         click.echo(f"\n{others}")

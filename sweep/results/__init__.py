@@ -12,4 +12,5 @@ __all__ = [
     "ranking",
     "report",
     "sequential",
+    "settling",
 ]

@@ -17,6 +17,7 @@ from sweep.results.confirmation_report import confirmation_data, confirmation_te
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import Gap, gaps, judged_by, ranking, tied
 from sweep.results.sequential import means_anytime
+from sweep.results.settling import settled, settling_text
 from sweep.space import BudgetConfig
 from sweep.view import TrialView, View
 
@@ -172,9 +173,15 @@ def result(view: View, folder: Path) -> str:
     """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on."""
     confirmed_text = confirmation_text(view)
     title = "What the search saw, which chose what was confirmed:\n" if confirmed_text else ""
-    usual = view.end is None or view.end.ending in (Ending.TRIALS_SPENT, Ending.CONFIRMED)
+    usual = view.end is None or view.end.ending in (
+        Ending.TRIALS_SPENT,
+        Ending.SETTLED,
+        Ending.CONFIRMED,
+    )
     ended = "" if usual else f" ({view.end})"
     parts = [confirmed_text, counts(view) + ended, title + leaderboard(view)]
+    if settling := settling_text(view):
+        parts.append(settling)
     best = winner(view)
     if best is not None:
         efficiency = efficiency_of(view, best, _loss(view))
@@ -209,6 +216,7 @@ def sweep_data(view: View, driven: bool) -> dict[str, Any]:
         "data": view.header["data"],
         "baseline": view.baseline,
         "spent": spent_data(spent(view, SEARCHING)),
+        "settled": vars(its) if (its := settled(view)) else None,
         "confirmed": confirmation_data(view),
         "trials": [_trial_data(view, trial) for trial in view.trials.values()],
         "ranking": _ranking_data(view),
@@ -240,6 +248,7 @@ def _trial_data(view: View, trial: TrialView) -> dict[str, Any]:
         "outcome": trial.outcome,
         "reason": trial.reason,
         "settings": trial.settings,
+        "expected_gain": trial.expected_gain,
         "progress": last.get("basis_points", 0) / 10_000,
         **({"trunk": trial.trunk, "trained": trial.trained} if trial.trunk else {}),
         **{key: finite_or_none(last.get(key)) for key in MEASURED},

@@ -21,6 +21,7 @@ from sweep.format import clock_text
 from sweep.records import Event as JournalEvent
 from sweep.records import Outcome, Role, read_baseline_point, read_kind
 from sweep.results.report import counts, efficiency_of
+from sweep.results.settling import PATIENCE, settled
 from sweep.view import TrialView, View
 
 REDRAWS_PER_SECOND = 2
@@ -155,7 +156,7 @@ def describe(view: View, event: JournalEvent) -> str:
         trial = view.trials[event["trial"]]
         last = trial.last
         does = f"goes on from {last['basis_points'] / 100:g} %" if last else "starts"
-        return f"{event['trial']} {does}: {trial.kind}"
+        return f"{event['trial']} {does}: {trial.kind}{_describe_settling(view, event)}"
     if kind == "baseline":
         points = ", ".join(
             f"{int(tokens):,} tokens: {loss:.4f}" for tokens, loss in event["points"]
@@ -173,6 +174,19 @@ def describe(view: View, event: JournalEvent) -> str:
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
     return ""
+
+
+def _describe_settling(view: View, event: JournalEvent) -> str:
+    """That the search has just settled, and what one may do about it; else empty."""
+    if "expected_gain" not in event:
+        return ""
+    its = settled(view)
+    if its is None or its.proposals != PATIENCE:
+        return ""
+    return (
+        f"\nThe search has {its}.\nIt goes on to the end of its budget. Ctrl-C ends it now, with "
+        "--set budget.settled=stop it ends itself."
+    )
 
 
 def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:

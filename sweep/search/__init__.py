@@ -1,6 +1,6 @@
 """What to try next and what a stopped trial would have come to, from trials so far."""
 
-from sweep.search.acquisition import Seen, propose
+from sweep.search.acquisition import Seen, Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
 from sweep.search.forecast import Forecast, Snapshot, correct, predict
 from sweep.search.warm_start import first_points
@@ -11,6 +11,7 @@ __all__ = [
     "Forecast",
     "Seen",
     "Snapshot",
+    "Suggestion",
     "certificate",
     "correct",
     "first_points",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,6 +48,7 @@ from sweep.space import Space
 from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.constraint import SECONDS, violations
 
+GAIN_ATTR = "expected_gain"
 MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
 FRESH_SEEDS = 1_000_000  # above those that anyone searches with
 
@@ -97,7 +99,11 @@ class SearchTrials:
     def nothing_left(self, fits: Fits = anything) -> str:
         """Why there is nothing left to ask, such as all around the best tried; empty otherwise."""
         why = settled(self.ledger.study, self._space)
-        return "" if why and has_pending(self.ledger.study, self._space, fits) else why
+        return "" if why and self.has_pending(fits) else why
+
+    def has_pending(self, fits: Fits = anything) -> bool:
+        """Whether a point of the space or a seed is still to be asked."""
+        return has_pending(self.ledger.study, self._space, fits)
 
     def unfinished(self) -> list[Trial]:
         """Trials that an earlier driver left running, with the numbers and settings they had."""
@@ -107,6 +113,14 @@ class SearchTrials:
     def should_prune(self, trial: Trial) -> bool:
         """Whether the pruner stops `trial` after its latest report."""
         return bool(self.ledger.live(trial).should_prune())
+
+    def expected_gain(self, trial: Trial) -> float | None:
+        """Nats that any trial was expected to gain at most when `trial` was proposed.
+
+        None where its sampler expects nothing, or expected nothing yet.
+        """
+        gain: float | None = self.ledger.live(trial).user_attrs.get(GAIN_ATTR)
+        return gain
 
     def certificate(self) -> Certificate | None:
         """The certificate of coordinate descent around its best; None from other samplers."""
@@ -120,6 +134,9 @@ class SearchTrials:
     def _draw(self, live: optuna.Trial) -> Trial:
         """Draw the trial's parameters, or get back what was drawn."""
         searched = suggest(live, self._space.hyperparameters)
+        gain = self.ledger.study.sampler.gain
+        if math.isfinite(gain):
+            live.set_user_attr(GAIN_ATTR, gain)
         if self._space.repeat > 1:
             searched[SEED] = seed(live.user_attrs, self._space)
         return self.ledger.begin(live, searched)

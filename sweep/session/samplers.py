@@ -23,7 +23,16 @@ from optuna.trial import FrozenTrial, TrialState
 from model.config import Value
 from model.progress import WHOLE
 from sweep.errors import SweepError
-from sweep.search import Certificate, Finished, Seen, certificate, first_points, next_point, propose
+from sweep.search import (
+    Certificate,
+    Finished,
+    Seen,
+    Suggestion,
+    certificate,
+    first_points,
+    next_point,
+    propose,
+)
 from sweep.session.enqueue import REPEATS
 from sweep.space import Hyperparameter, Point, SamplerConfig, Space
 from sweep.space.grid import (
@@ -35,7 +44,7 @@ from sweep.space.grid import (
 from sweep.space.points import drawn, key, spread
 
 TELLING = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-Plan = Callable[[Study, FrozenTrial], Point | None]
+Plan = Callable[[Study, FrozenTrial], Suggestion | Point | None]
 
 
 def make_sampler(config: SamplerConfig, asked: int, space: Space) -> BaseSampler:
@@ -65,10 +74,18 @@ class Planned(BaseSampler):  # type: ignore[misc]
         self._plan, self._rest = plan, rest
         self._by_parameter = {hp.parameter: hp for hp in hyperparameters}
         self._point: tuple[int, Point] | None = None
+        # Nats that any trial was expected to gain at most, when the point was planned; else nan.
+        self.gain = math.nan
 
     def _value(self, study: Study, trial: FrozenTrial, parameter: str) -> Value | None:
         if self._point is None or self._point[0] != trial.number:
-            self._point = trial.number, self._plan(study, trial) or {}
+            planned = self._plan(study, trial)
+            point: Point | None
+            if isinstance(planned, Suggestion):
+                point, self.gain = planned.point, planned.gain
+            else:
+                point = planned
+            self._point = trial.number, point or {}
         hp = self._by_parameter[parameter]
         value = self._point[1].get(hp.setting)
         return value if value is not None and hp.domain.has(value) else None
@@ -152,16 +169,15 @@ def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
 
 def _by_surface(
     config: SamplerConfig, space: Space, study: Study, trial: FrozenTrial
-) -> Point | None:
+) -> Suggestion | None:
     rng = np.random.default_rng([config.seed, trial.number])
-    suggestion = propose(space, _seen(study, trial, space), rng)
-    return suggestion.point if suggestion else None
+    return propose(space, _seen(study, trial, space), rng)
 
 
 def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:
     """`plan` once every point of `first` was tried, whatever became of it."""
 
-    def planned(study: Study, trial: FrozenTrial) -> Point | None:
+    def planned(study: Study, trial: FrozenTrial) -> Suggestion | Point | None:
         others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         tried = {key(_point(other, space)) for other in others}
         return next((p for p in first if key(p) not in tried), None) or plan(study, trial)

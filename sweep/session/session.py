@@ -92,6 +92,9 @@ class Session:
             return None
         self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
         spared = self.queue.budget.spared(trial.settings)
+        gain = None
+        if self._search and trial.role is Role.SEARCH:
+            gain = self._search.expected_gain(trial)
         self.note(
             "trial",
             trial=trial.name,
@@ -101,6 +104,7 @@ class Session:
             flops=flops(trial.settings),
             devices=self.queue.budget.devices,
             **({"spared": spared} if spared else {}),
+            **({} if gain is None else {"expected_gain": gain}),
         )
         return trial
 

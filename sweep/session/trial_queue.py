@@ -15,6 +15,7 @@ from model.config import ConfigError, trial_flops
 from sweep.records import End, Ending, FinalistRun, Role, Trial
 from sweep.results import budget
 from sweep.results.budget import SEARCHING, Expense, Spent
+from sweep.results.settling import settled
 from sweep.session.ledger import Ledger
 from sweep.session.roles import BaselineTrials, Confirming, Searching, SearchTrials
 from sweep.space import Space
@@ -99,9 +100,18 @@ class SearchQueue:
             return End(Ending.TRIALS_SPENT)
         if self.nothing_fits:
             return NOTHING_FITS
-        if why := self._search.nothing_left(lambda new: self.budget.fits(new, running)):
+
+        def fits(new: Mapping[str, Any]) -> bool:
+            return self.budget.fits(new, running)
+
+        if why := self._search.nothing_left(fits):
             return End(Ending.NOTHING_LEFT, why)
-        return self.budget.exhausted
+        if exhausted := self.budget.exhausted:
+            return exhausted
+        its = settled(self._view) if self._space.budget.settled == "stop" else None
+        if its is not None and not self._search.has_pending(fits):
+            return End(Ending.SETTLED, str(its))
+        return None
 
     def _accepts(self, trial: Trial, running: Collection[str]) -> bool:
         """Whether a proposal can end within the budget; if not, it is rejected."""

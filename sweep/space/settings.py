@@ -21,6 +21,13 @@ class BudgetConfig:
     target_loss: float = setting(
         0.0, "nats/token", "no trial starts once one has ended at or below; 0: none", low=0
     )
+    settled: str = setting(
+        "say",
+        "",
+        "once 8 proposals in a row expected to gain less than a quarter of what seeds differ "
+        "by: say so and go on, or stop",
+        choices=("say", "stop"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,6 +41,7 @@ FINAL = ("val_loss", "bits_per_byte", "train_loss", "raw_loss", "gap", "seconds"
 BEST_BY_COST = "sweep/best_val_loss_by_device_seconds"
 EFFICIENCY_BY_COST = "sweep/best_data_efficiency_by_device_seconds"
 BEST_BY_TRIALS = "sweep/best_val_loss_by_ended_trials"
+EXPECTED_GAIN = "sweep/expected_gain_by_proposals"
 BASELINE = "baseline/val_loss_by_tokens"
 SYSTEM = "system/"  # MLflow shows these on a page of their own
 

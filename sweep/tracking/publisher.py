@@ -22,6 +22,7 @@ from sweep.tracking.metrics import (
     BEST_BY_TRIALS,
     EFFICIENCY,
     EFFICIENCY_BY_COST,
+    EXPECTED_GAIN,
     FINAL_EFFICIENCY,
     Batches,
     MetricPoint,
@@ -140,6 +141,9 @@ class Publisher:
         kind = event["event"]
         if kind == "trial":
             self._runs.open_trial(self._view.header, trial)
+            if (gain := event.get("expected_gain")) is not None:
+                number = self._view.searches().index(trial) + 1
+                self._batches.add(PARENT, MetricPoint(EXPECTED_GAIN, gain, event["time"], number))
         elif kind == "observation":
             for point in of_observation(event):
                 self._batches.add(trial.name, point)

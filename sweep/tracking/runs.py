@@ -31,6 +31,7 @@ PARENT_NOTE = """The search as a whole: its trials are the child runs, its files
 
 - `sweep/..._by_device_seconds`: the best so far; a step is a second of training on one device
 - `sweep/..._by_ended_trials`: the same; a step is a trial that ended
+- `sweep/expected_gain_by_proposals`: nats that any trial was expected to gain at most
 - `baseline/val_loss_by_tokens`: the plain recipe; a step is a token of its training data
 
 Losses are nats per token, data efficiencies how many times the data the plain recipe would need."""

@@ -63,7 +63,8 @@ def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
     seen = [(e["trial"], e["basis_points"]) for e in events if e["event"] == "observation"]
     assert len(ours) == len([1 for e in events if e["event"] == "outcome" and e["trial"] in ours])
     assert len(seen) == len(set(seen))
-    assert len(ours) in (3, 6)  # one recipe if the three trials drew the same epochs
+    # One recipe if the three trials drew the same epochs; four runs if two told the two apart.
+    assert 3 <= len(ours) <= 6
     assert "Noise floor of this setup" in output
     assert "●" in output
     assert "Test split: " in output
