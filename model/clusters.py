@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # imported where it is used: `sweep --help` reaches this module
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,19 @@ class Clusters:
     @property
     def standard_error(self) -> float:
         """Of the loss over all tokens."""
-        return math.sqrt(clustered(self.losses, self.tokens).value)
+        return math.sqrt(clustered(self.loss_C, self.token_C).value)
+
+    @cached_property
+    def loss_C(self) -> np.ndarray:
+        import numpy as np
+
+        return np.array(self.losses)
+
+    @cached_property
+    def token_C(self) -> np.ndarray:
+        import numpy as np
+
+        return np.array(self.tokens)
 
 
 def read_clusters(clusters: Mapping[str, Any]) -> Clusters:
@@ -39,8 +55,8 @@ class Variance:
     freedom: float
 
 
-def clustered(mean_C: Sequence[float], tokens_C: Sequence[int]) -> Variance:
-    """Of the mean over all tokens, from the mean in each cluster.
+def clustered(loss_C: np.ndarray, token_C: np.ndarray) -> Variance:
+    """Of the mean over all tokens, from the mean in each cluster; of rows (S, C), their mean one.
 
     A deviation is divided by sqrt(1 - the cluster's share of tokens), and the freedom is what makes
     a chi-square of such a sum: CR2 with the degrees of freedom of Bell and McCaffrey (Survey
@@ -48,13 +64,14 @@ def clustered(mean_C: Sequence[float], tokens_C: Sequence[int]) -> Variance:
     or unequal. For a mean both have a closed form; with equal clusters they are C / (C - 1) and
     C - 1. One cluster alone tells nothing: the variance is infinite.
     """
-    tokens = sum(tokens_C)
-    if len(tokens_C) < 2:
+    import numpy as np
+
+    if len(token_C) < 2:
         return Variance(math.inf, 1.0)
-    mean = math.fsum(m * n for m, n in zip(mean_C, tokens_C, strict=True)) / tokens
-    share_C = [n / tokens for n in tokens_C]
-    value = math.fsum((h * (m - mean)) ** 2 / (1 - h) for m, h in zip(mean_C, share_C, strict=True))
-    squares = math.fsum(h**2 for h in share_C)
-    fourth = math.fsum(h**4 / (1 - h) ** 2 for h in share_C)
-    across = math.fsum(h**2 / (1 - h) for h in share_C)
-    return Variance(value, 1 / (squares + across**2 - fourth))
+    share_C = token_C / token_C.sum()
+    off_SC = np.atleast_2d(loss_C)
+    off_SC = off_SC - (off_SC @ share_C)[:, None]
+    value = float(((off_SC * share_C) ** 2 / (1 - share_C)).sum(axis=1).mean())
+    fourth = (share_C**4 / (1 - share_C) ** 2).sum()
+    across = (share_C**2 / (1 - share_C)).sum()
+    return Variance(value, float(1 / ((share_C**2).sum() + across**2 - fourth)))

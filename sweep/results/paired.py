@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
+
+import numpy as np
 
 from model.clusters import Clusters, Variance, clustered
 
@@ -36,16 +37,12 @@ def total(*parts: Variance) -> Variance:
     return Variance(value, 1 / lost if lost else math.inf)
 
 
-def comparable(runs: Iterable[Clusters | None]) -> bool:
+def comparable(runs: Sequence[Clusters | None]) -> bool:
     """Whether all of them have kept their losses, by the same clusters."""
-    return len({(run.kind, run.tokens) if run else None for run in runs} | {None}) == 2
-
-
-def mean_of(runs: Sequence[Clusters]) -> Sequence[float]:
-    """The loss in each cluster, averaged over runs."""
-    if len(runs) == 1:
-        return runs[0].losses
-    return [fmean(losses) for losses in zip(*(run.losses for run in runs), strict=True)]
+    first = runs[0]
+    return first is not None and all(
+        run is not None and run.tokens == first.tokens and run.kind == first.kind for run in runs
+    )
 
 
 def text_of_pairs(a: ClustersBySeed, b: ClustersBySeed) -> Variance | None:
@@ -55,16 +52,12 @@ def text_of_pairs(a: ClustersBySeed, b: ClustersBySeed) -> Variance | None:
     the seeds in it.
     """
     seeds = sorted(a.keys() & b.keys())
-    if not seeds or not comparable(its[seed] for its in (a, b) for seed in seeds):
+    if not seeds or not comparable([its[seed] for its in (a, b) for seed in seeds]):
         return None
-    differences_SC = [
-        [after - before for before, after in zip(a[seed].losses, b[seed].losses, strict=True)]
-        for seed in seeds
-    ]
-    tokens_C = a[seeds[0]].tokens
-    mean_C = [fmean(its) for its in zip(*differences_SC, strict=True)]
-    both = _within(differences_SC, tokens_C) / len(seeds) if len(seeds) > 1 else 0.0
-    return _less(clustered(mean_C, tokens_C), both)
+    difference_SC = np.array([b[seed].loss_C - a[seed].loss_C for seed in seeds])
+    token_C = a[seeds[0]].token_C
+    both = _within(difference_SC, token_C) / len(seeds) if len(seeds) > 1 else 0.0
+    return _less(clustered(difference_SC.mean(axis=0), token_C), both)
 
 
 def text_of_recipes(
@@ -77,8 +70,8 @@ def text_of_recipes(
     """
     if not (a and b and comparable([*a, *b])):
         return None
-    mean_C = [after - before for before, after in zip(mean_of(a), mean_of(b), strict=True)]
-    return _less(clustered(mean_C, a[0].tokens), within * (1 / len(a) + 1 / len(b)))
+    mean_C, other_C = (np.mean([run.loss_C for run in runs], axis=0) for runs in (a, b))
+    return _less(clustered(other_C - mean_C, a[0].token_C), within * (1 / len(a) + 1 / len(b)))
 
 
 def text_in_seeds(groups: Iterable[Sequence[Clusters]]) -> float:
@@ -89,16 +82,16 @@ def text_in_seeds(groups: Iterable[Sequence[Clusters]]) -> float:
     squares, freedom = 0.0, 0
     for runs in groups:
         if len(runs) > 1 and comparable(runs):
-            squares += _within([run.losses for run in runs], runs[0].tokens) * (len(runs) - 1)
+            loss_SC = np.array([run.loss_C for run in runs])
+            squares += _within(loss_SC, runs[0].token_C) * (len(runs) - 1)
             freedom += len(runs) - 1
     return squares / freedom if freedom else 0.0
 
 
-def _within(losses_SC: Sequence[Sequence[float]], tokens_C: Sequence[int]) -> float:
+def _within(loss_SC: np.ndarray, token_C: np.ndarray) -> float:
     """The variance by text of what tells one of S rows from the others."""
-    mean_C = [fmean(its) for its in zip(*losses_SC, strict=True)]
-    rows = ([x - m for x, m in zip(row, mean_C, strict=True)] for row in losses_SC)
-    return math.fsum(clustered(row, tokens_C).value for row in rows) / (len(losses_SC) - 1)
+    rows = len(loss_SC)
+    return clustered(loss_SC - loss_SC.mean(axis=0), token_C).value * rows / (rows - 1)
 
 
 def _less(variance: Variance, counted: float) -> Variance:

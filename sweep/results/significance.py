@@ -159,8 +159,18 @@ class Reach:
 
     def half(self, level: float) -> float:
         """Half the width of the interval at `level`."""
-        of_seeds = t_quantile(1 - level * self.share / 2, self.seeds.freedom)
-        return math.hypot(of_seeds * math.sqrt(self.seeds.value), self.of_text(level))
+        return float(self._halves(np.array([level]))[0])
+
+    def _halves(self, levels: np.ndarray) -> np.ndarray:
+        from scipy.special import stdtrit
+
+        # The lower tail, where small levels keep their digits; a half is as long on either side.
+        of_seeds = stdtrit(self.seeds.freedom, levels * self.share / 2)
+        of_text = stdtrit(self.text.freedom, levels / 2)
+        halves: np.ndarray = np.hypot(
+            of_seeds * math.sqrt(self.seeds.value), of_text * math.sqrt(self.text.value)
+        )
+        return halves
 
     def of_text(self, level: float) -> float:
         """The same if it were for the text alone."""
@@ -171,10 +181,12 @@ class Reach:
         if not self.text.value:
             error = math.sqrt(self.seeds.value)
             return min(1.0, two_sided_p(difference, error, self.seeds.freedom) / self.share)
-        low, high = -300.0, 0.0  # of the level's logarithm to base ten
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.half(10**middle) < abs(difference) else (middle, high)
+        low, high = -60.0, 0.0  # of the level's logarithm to base ten
+        for _ in range(5):
+            grid = np.linspace(low, high, 33)
+            within = self._halves(10**grid) < abs(difference)  # a higher level, a shorter interval
+            at = max(1, int(within.argmax())) if within.any() else 32
+            low, high = grid[at - 1], grid[at]
         return float(10**high)
 
 

@@ -38,15 +38,15 @@ def share(draw: Callable[[np.random.Generator], bool], draws: int = DRAWS) -> fl
 
 def test_equal_clusters_have_the_textbook_error_of_a_mean() -> None:
     """Of 1, 2, 3 and 6 the deviation is sqrt(14 / 3)."""
-    variance = clustered([1.0, 2.0, 3.0, 6.0], [50] * 4)
+    variance = clustered(np.array([1.0, 2.0, 3.0, 6.0]), np.full(4, 50))
 
     assert variance.value == pytest.approx(14 / 3 / 4)
     assert variance.freedom == pytest.approx(3)
 
 
 def test_one_cluster_tells_nothing_and_a_long_one_among_short_ones_little() -> None:
-    assert clustered([1.0], [50]).value == math.inf
-    assert clustered([0.1] * 30, [1000, *[10] * 29]).freedom < 2
+    assert clustered(np.array([1.0]), np.array([50])).value == math.inf
+    assert clustered(np.ones(30), np.array([1000, *[10] * 29])).freedom < 2
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0], ids=["equal", "alike", "unequal"])
@@ -59,7 +59,7 @@ def test_intervals_of_a_paired_difference_miss_one_time_in_twenty(
     def draw(rng: np.random.Generator) -> bool:
         tokens_C = np.round(300 * np.exp(rng.normal(0, spread, 40)))
         mean_C = rng.normal(0, 1, 40) / (1 if alike else np.sqrt(tokens_C))
-        variance = clustered(mean_C.tolist(), tokens_C.astype(int).tolist())
+        variance = clustered(mean_C, tokens_C)
         return misses(float(np.average(mean_C, weights=tokens_C)), variance)
 
     assert RARELY <= share(draw) <= OFTEN
@@ -132,7 +132,7 @@ def test_the_truly_best_is_among_the_tied_19_times_in_20(trials: int) -> None:
         losses_KC = rng.normal(3, 0.5, (1, 33)) + rng.normal(0, 0.05, (trials, 33))
         best = int(losses_KC.mean(axis=1).argmin())
         difference_C = losses_KC[0] - losses_KC[best]
-        variance = clustered(difference_C.tolist(), [500] * 33)
+        variance = clustered(difference_C, np.full(33, 500))
         gap = difference_C.mean() / math.sqrt(variance.value) if best else 0.0
         return chance_behind(gap, trials - 1, variance.freedom) <= 0.05
 
