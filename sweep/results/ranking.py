@@ -16,6 +16,7 @@ from statistics import fmean, stdev
 from model.clusters import Clusters, Variance
 from model.config import Value
 from sweep.records import SEEDS
+from sweep.results.bootstrap import ASSUMED_SD
 from sweep.results.confirmation import clusters_of, losses_of
 from sweep.results.paired import text_in_seeds, text_of_pairs, text_of_recipes, total
 from sweep.results.significance import SIGNIFICANCE, NoiseFloor, chance_behind, noise_floor
@@ -23,10 +24,11 @@ from sweep.view import TrialView, View
 
 POOLED = 16  # recipes, the best ones, whose repeats tell the noise: one far behind has its own
 TOLD = 10**9  # degrees of freedom of a noise floor that was not measured
-# What a gap can be judged by: differences over shared seeds, a noise floor, differences of losses
-# by text, and where there is nothing of these the errors of the two losses, which are far too large
-# as both are of one text.
-PAIRED, FLOOR, TEXT, EVALUATION = "paired", "floor", "text", "evaluation"
+# What a gap is judged by. Of seeds: differences over those that both have, a noise floor, or what
+# others measured. Of text: differences of losses by documents, or, where these were not kept, the
+# errors of both losses, which are far too large, as both are of one text.
+PAIRED, FLOOR, ASSUMED = "paired", "floor", "assumed"
+TEXT, EVALUATION = "text", "evaluation"
 
 
 @dataclass(frozen=True)
@@ -131,32 +133,33 @@ def gaps(view: View) -> list[Gap]:
         difference, error = other.loss - ranked[0].loss, math.sqrt(variance.value)
         apart = difference / error if error else math.inf if difference else 0.0
         largest = max(parts, key=lambda by: parts[by].value)
-        pooled = largest in (PAIRED, FLOOR)
+        pooled = largest in (PAIRED, FLOOR, ASSUMED)
         chance = chance_behind(apart, len(ranked) - 1, variance.freedom, pooled)
         judged.append(Gap(other.name, difference, error, tuple(parts), chance > SIGNIFICANCE))
     return judged
 
 
 def variances(ranked: Sequence[Recipe], other: Recipe, repeats: Repeats) -> dict[str, Variance]:
-    """The parts of the error of how far `other` is behind the first of `ranked`.
-
-    Seeds and text both have a part in it, where they are known. Without a part of seeds it speaks
-    of these very runs, without one of the text of these very tokens.
-    """
+    """The parts of the error of how far `other` is behind the first of `ranked`: seeds and text."""
     best, floor = ranked[0], repeats.floor
     shared = best.by_seed.keys() & other.by_seed.keys()
+    runs = 1 / len(best.trials) + 1 / len(other.trials)
+    kept = list(best.clusters.values()), list(other.clusters.values())
     if len(shared) > 1:
         pooled = [*ranked[:POOLED], *([] if other in ranked[:POOLED] else [other])]
-        seeds: Variance | None = _over_shared(pooled, shared)
+        by, seeds = PAIRED, _over_shared(pooled, shared)
         text = text_of_pairs(best.clusters, other.clusters)
+    elif floor is not None:
+        by, seeds = FLOOR, Variance(floor.deviation**2 * runs, floor.freedom)
+        text = text_of_recipes(*kept, repeats.text)
     else:
-        runs = 1 / len(best.trials) + 1 / len(other.trials)
-        seeds = Variance(floor.deviation**2 * runs, floor.freedom) if floor else None
-        kept = list(best.clusters.values()), list(other.clusters.values())
-        text = text_of_recipes(*kept, repeats.text if floor else 0.0)
-    parts = {PAIRED if len(shared) > 1 else FLOOR: seeds, TEXT: text}
-    counted = {by: part for by, part in parts.items() if part and math.isfinite(part.value)}
-    return counted or {EVALUATION: Variance(best.error**2 + other.error**2, math.inf)}
+        by, seeds = ASSUMED, Variance(ASSUMED_SD**2 * runs, math.inf)
+        text = text_of_recipes(*kept)
+    if text is not None and math.isfinite(text.value):
+        return {by: seeds, TEXT: text}
+    if by != ASSUMED:
+        return {by: seeds}
+    return {by: seeds, EVALUATION: Variance(best.error**2 + other.error**2, math.inf)}
 
 
 def _over_shared(recipes: Sequence[Recipe], seeds: Set[int]) -> Variance:
@@ -184,13 +187,13 @@ def judged_by(view: View, judged: Sequence[Gap]) -> str:
     repeats = repeats_of(view, ranking(view))
     sigma = f"{repeats.floor.deviation:.4f}" if repeats.floor else ""
     words = {
+        TEXT: f"paired differences of loss by {_stretches(view)}",
+        EVALUATION: "the standard errors of evaluation",
         PAIRED: "differences over shared seeds",
         FLOOR: f"the noise floor ({sigma} over seeds)",
-        TEXT: f"paired differences of loss by {_stretches(view)}",
-        EVALUATION: "the standard errors of evaluation alone",
+        ASSUMED: f"a noise between seeds of {ASSUMED_SD:g}, which is assumed: it may be more",
     }
-    text = " and ".join(words[kind] for kind in words if kind in by)
-    return text if by & {PAIRED, FLOOR} else f"{text}; seeds may differ by more"
+    return " and ".join(words[kind] for kind in words if kind in by)
 
 
 def _stretches(view: View) -> str:

@@ -407,7 +407,7 @@ def test_reports_tell_the_confirmed_mean_first_and_never_the_lowest_loss_alone(
     unconfirmed = report.result(searched, tmp_path)
     assert f"sweep confirm {tmp_path}" in unconfirmed
     assert "tied: cannot be told from" in unconfirmed
-    assert "the standard errors of evaluation alone; seeds may differ" in report.winner_line(
+    assert "the standard errors of evaluation and a noise between seeds" in report.winner_line(
         searched
     )
     assert f"{lowest.val_loss:.4f} ± 0.0100" in report.winner_line(searched)

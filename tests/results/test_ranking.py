@@ -11,6 +11,7 @@ from model.config.setting import Value
 from sweep.records import FinalistRun, Proposal, TrialEnding
 from sweep.results.paired import total
 from sweep.results.ranking import (
+    ASSUMED,
     EVALUATION,
     FLOOR,
     PAIRED,
@@ -59,10 +60,20 @@ def gap(best: Recipe, other: Recipe, repeats: Repeats = NO_REPEATS) -> tuple[flo
 
 
 def test_runs_that_kept_only_their_losses_are_judged_by_both_errors_of_evaluation() -> None:
-    """sqrt(0.003^2 + 0.004^2) = 0.005."""
-    best, other = recipe(3.0, error=0.003), recipe(3.1, error=0.004)
+    """And by 0.004 between seeds, which is assumed: 0.03^2 + 0.04^2 + 2 x 0.004^2."""
+    best, other = recipe(3.0, error=0.03), recipe(3.1, error=0.04)
 
-    assert gap(best, other) == (pytest.approx(0.005), [EVALUATION])
+    expected = (0.05**2 + 2 * 0.004**2) ** 0.5
+    assert gap(best, other) == (pytest.approx(expected), [ASSUMED, EVALUATION])
+
+
+def test_on_a_text_without_end_single_runs_still_have_the_noise_of_their_seeds() -> None:
+    """Ten million tokens tell two runs apart that differ by their seeds alone."""
+    best, other = kept(recipe(3.0), [1.0, 5.0, 3.0]), kept(recipe(3.001), [1.001, 5.001, 3.001])
+
+    error, by = gap(best, other)
+
+    assert (error, by) == (pytest.approx(0.004 * 2**0.5), [ASSUMED, TEXT])
 
 
 def test_a_measured_noise_floor_judges_by_the_runs_of_each() -> None:
@@ -89,7 +100,8 @@ def test_runs_on_one_text_are_judged_by_how_their_difference_varies_over_it() ->
 
     error, by = gap(best, other)
 
-    assert (error, by) == (pytest.approx(0.1 / 3**0.5), [TEXT])
+    expected = (0.1**2 / 3 + 2 * 0.004**2) ** 0.5
+    assert (error, by) == (pytest.approx(expected), [ASSUMED, TEXT])
 
 
 def test_seeds_and_text_add_up_and_what_both_have_counts_once() -> None:
@@ -110,14 +122,14 @@ def test_seeds_and_text_add_up_and_what_both_have_counts_once() -> None:
 def test_the_more_trials_are_compared_the_larger_the_gap_that_luck_explains(others: int) -> None:
     """The lowest of eleven is further below the truly best by chance than the lower of two.
 
-    Each is 0.01 behind, four standard errors of three documents: 2.9 % for one, alone.
+    Each is 0.1 behind, four standard errors of three documents: 2.9 % for one, alone.
     """
     view = View()
     for number in range(others + 1):
-        its = kept(recipe(3.0), [3.0 + 0.01 * (number > 0) * part for part in (0.567, 1.0, 1.433)])
+        its = kept(recipe(3.0), [3.0 + 0.1 * (number > 0) * part for part in (0.567, 1.0, 1.433)])
         trial_view = replace(its.trials[0], name=f"{number:04}")
         trial_view.settings["train.epochs"] = number
-        trial_view.observations[0]["val_loss"] = 3.0 + 0.01 * (number > 0)
+        trial_view.observations[0]["val_loss"] = 3.0 + 0.1 * (number > 0)
         view.trials[trial_view.name] = trial_view
 
     judged = gaps(view)

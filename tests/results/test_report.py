@@ -186,11 +186,11 @@ def test_the_table_tells_how_far_each_is_behind_with_the_paired_error_and_what_t
 
     assert table[0][:8] == ["trial", "val", "loss", "±", "s.e.", "worse", "by", "±"]
     assert table[1][:5] == ["0000", "3.0000", "0.5000", "-", "-"]
-    assert table[2][:6] == ["0001", "3.1000", "0.5000", "+0.1000", "0.0006", "3.1000"]
-    assert table[3][:6] == ["0002", "3.1000", "0.5000", "+0.1000", "0.1155", "tied"]
+    assert table[2][:6] == ["0001", "3.1000", "0.5000", "+0.1000", "0.0057", "3.1000"]
+    assert table[3][:6] == ["0002", "3.1000", "0.5000", "+0.1000", "0.1156", "tied"]
     assert " ".join(table[4]) == (
-        "tied: cannot be told from 0000, by paired differences of loss by 3 documents of val; "
-        "seeds may differ by more"
+        "tied: cannot be told from 0000, by paired differences of loss by 3 documents of val and a "
+        "noise between seeds of 0.004, which is assumed: it may be more"
     )
 
 
@@ -206,12 +206,12 @@ def test_the_ranking_is_told_as_data_too() -> None:
     ranked = report.sweep_data(view, False)["ranking"]
 
     assert ranked["best"] == "0000"
-    assert ranked["judged_by"].endswith("3 documents of val; seeds may differ by more")
+    assert ranked["judged_by"].endswith("which is assumed: it may be more")
     assert ranked["behind"] == [
         {
             "trial": "0001",
             "worse_by": pytest.approx(0.1),
-            "error": pytest.approx(0.001 / 3**0.5),
+            "error": pytest.approx((0.001**2 / 3 + 2 * 0.004**2) ** 0.5),
             "tied": False,
         }
     ]
@@ -222,4 +222,4 @@ def test_journals_of_earlier_versions_have_no_losses_by_text_and_are_judged_as_b
     for trial in view.trials.values():
         del trial.observations[-1]["clusters"]
 
-    assert "by the standard errors of evaluation alone" in report.leaderboard(view)
+    assert "by the standard errors of evaluation and a noise" in report.leaderboard(view)
