@@ -13,6 +13,7 @@ from fakes import fake_train
 from sweeps import without_tracking
 
 from model.config.config import Config
+from model.config.trunk import SharedTrunks, branch_steps, recipe_digest
 from model.progress import Progress
 from model.training import log_probs
 from sweep.cli.main import cli
@@ -121,3 +122,33 @@ def test_a_sweep_keeps_the_log_probabilities_of_its_best_trials_alone(
     files = (tmp_path / "runs" / "tiny" / "trials").glob(f"*/{log_probs.NAME}")
     names = {path.parent.name for path in files}
     assert names == {best.name, "baseline-1x", "baseline-2x"}
+
+
+def test_a_driver_hands_trunks_to_trials_that_share_them_and_deletes_what_nobody_needs(
+    sweep_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = []
+
+    def train(
+        config: Config, folder: Path, trunks: SharedTrunks | None = None
+    ) -> Iterator[Progress]:
+        assert trunks is not None
+        for step in branch_steps(config, trunks.epochs):
+            path = trunks.folder / recipe_digest(config) / f"{step:08}" / "checkpoint.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            kept.append(path)
+        yield from fake_train(config, folder)
+
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", train)
+    falls = "  optim.schedule: constant_linear\n  optim.warmup: 0\n"
+    text = SPACE.replace("{min: 1e-3, max: 1e-2, log: true}", "[0.004]")
+    text = text.replace("  train.evals: 4\n", f"  train.evals: 4\n{falls}")
+
+    done = sweep_run(text + "sampler: {name: grid}\ntrial: {share_trunks: true}\n")
+
+    assert done.exit_code == 0
+    trunks = tmp_path / "runs" / "tiny" / "trunks"
+    assert {path.parents[2] for path in kept} == {trunks}
+    assert len(set(kept)) == 2
+    assert not list(trunks.glob("*/*/*"))
