@@ -40,7 +40,7 @@ STRATA: tuple[tuple[str, ...], ...] = (
 
 def rules() -> Iterator[PruneConfig]:
     """Every combination that is judged."""
-    signals = ("raw", "ema", "corrected", "predicted")
+    signals = ("raw", "ema", "corrected")
     judged = {
         "median": product(signals, STRATA, (0.25, 0.5)),
         "percentile": product(signals, STRATA[:2], (0.25,)),
@@ -52,7 +52,7 @@ def rules() -> Iterator[PruneConfig]:
     }
     for rule, combinations in judged.items():
         for signal, peers, grace in combinations:
-            expected = signal in ("corrected", "predicted")
+            expected = signal == "corrected"
             for confidence in (1.0, 2.0) if expected else (1.0,):
                 options = {"peers": peers, "grace": grace, "confidence": confidence}
                 yield PruneConfig(rule=rule, signal=signal, **options)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def _frontier(every: Sequence[PruneConfig], judged: Any) -> list[tuple[int, Prun
 def _rule_row(rule: PruneConfig, judged: Any, number: int) -> list[str]:
     saved, killed, (low, high) = _both(judged, number)
     peers = ", ".join(name.partition(".")[2] for name in rule.peers) or "-"
-    other = f"confidence {rule.confidence:g}" if rule.signal in ("corrected", "predicted") else ""
+    other = f"confidence {rule.confidence:g}" if rule.signal == "corrected" else ""
     return [
         rule.rule,
         rule.signal,

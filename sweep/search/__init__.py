@@ -2,7 +2,7 @@
 
 from sweep.search.acquisition import Seen, Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
-from sweep.search.forecast import Forecast, Snapshot, correct, predict
+from sweep.search.forecast import Forecast, Snapshot, expected_final
 from sweep.search.warm_start import first_points
 
 __all__ = [
@@ -13,9 +13,8 @@ __all__ = [
     "Snapshot",
     "Suggestion",
     "certificate",
-    "correct",
+    "expected_final",
     "first_points",
     "next_point",
-    "predict",
     "propose",
 ]

@@ -7,9 +7,8 @@ reported is replaced by the signal to compare, and then the rule is asked.
 from __future__ import annotations
 
 import copy
-import math
 import warnings
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning
@@ -27,14 +26,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.progress import WHOLE, Progress
-from sweep.search import Forecast, Snapshot, correct, predict
 from sweep.session.enqueue import SETTINGS_ATTR
+from sweep.session.expectation import expected_end
 from sweep.space import PruneConfig
 
-FORECASTS: dict[str, Callable[[Snapshot, Sequence[Snapshot]], Forecast]] = {
-    "corrected": correct,
-    "predicted": predict,
-}
+FORECASTS = ("corrected", "predicted")  # the second is the older name of a forecast from everything
 ALONE = ("threshold", "patient")  # rules that look at no other trial, and so at no forecast
 
 
@@ -61,8 +57,7 @@ class FairPruner(BasePruner):  # type: ignore[misc]
 
     def __init__(self, rule: BasePruner, config: PruneConfig) -> None:
         self._rule, self._config = rule, config
-        forecasts = config.rule not in ALONE
-        self._forecast = FORECASTS.get(config.signal) if forecasts else None
+        self._forecasts = config.signal in FORECASTS and config.rule not in ALONE
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
@@ -77,8 +72,12 @@ class FairPruner(BasePruner):  # type: ignore[misc]
         complete = [p for p in peers if _is_complete(p) and step in p.intermediate_values]
         if len(complete) < self._config.startup_trials:
             return False
-        if self._forecast is not None:
-            trial = self._expected(trial, step, complete)
+        if self._forecasts:
+            forecast = expected_end(trial, complete)
+            if forecast is None:  # none that finished was like it
+                return False
+            in_its_favour = forecast.loss - self._config.confidence * forecast.error
+            trial = _at(trial, step, in_its_favour)
             peers = [_at(p, step, p.value) if _is_complete(p) else p for p in peers]
             rivals = [float(p.value) for p in complete]
         else:
@@ -94,24 +93,9 @@ class FairPruner(BasePruner):  # type: ignore[misc]
         settings = trial.user_attrs.get(SETTINGS_ATTR, {})
         return tuple(settings.get(name) for name in self._config.peers)
 
-    def _expected(
-        self, trial: FrozenTrial, step: int, complete: Sequence[FrozenTrial]
-    ) -> FrozenTrial:
-        """The trial as if it had reported the final loss expected of it, in its favour."""
-        finished = [_snapshot(p, step, p.value) for p in complete if math.isfinite(p.value)]
-        if self._forecast is None or len(finished) < 2:
-            return _at(trial, step, -math.inf)  # no evidence against it
-        expected = self._forecast(_snapshot(trial, step), finished)
-        return _at(trial, step, expected.loss - self._config.confidence * expected.error)
-
 
 def _is_complete(trial: FrozenTrial) -> bool:
     return bool(trial.state is TrialState.COMPLETE)
-
-
-def _snapshot(trial: FrozenTrial, step: int, final: float = math.nan) -> Snapshot:
-    settings = trial.user_attrs.get(SETTINGS_ATTR, {})
-    return Snapshot(settings, trial.intermediate_values[step], final)
 
 
 def _at(trial: FrozenTrial, step: int, value: float) -> FrozenTrial:

@@ -114,7 +114,8 @@ class PruneConfig:
         "corrected",
         "",
         "what is compared: a loss as evaluated (val: what train.evaluate names), or the final loss "
-        "expected from it: corrected for decay and epochs, or predicted from all settings",
+        "expected: corrected for the drop that remains with such settings (predicted: its older "
+        "name)",
         choices=("val", "raw", "ema", "corrected", "predicted"),
     )
     confidence: float = setting(

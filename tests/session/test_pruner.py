@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from model.config.config import Config
 from model.progress import Progress
 from sweep.search.forecast import Forecast
+from sweep.session import pruner
 from sweep.session.enqueue import SETTINGS_ATTR
 from sweep.session.pruner import (
-    FORECASTS,
     FairPruner,
     compared_loss,
     make_pruner,
@@ -113,7 +113,7 @@ KINDS = st.sampled_from([1, 2])
 # Rules that compare, and keep no notes of their own.
 COMPARING = ["best", "median", "percentile"]
 RULES = [*COMPARING, "asha", "hyperband", "threshold", "patient"]
-SIGNALS = ["val", "corrected", "predicted"]
+SIGNALS = ["val", "corrected"]
 CONFIG = PruneConfig(
     signal="val", peers=(), startup_trials=2, grace=0.25, upper=2.0, patience=1, confidence=0.0
 )
@@ -268,7 +268,7 @@ def test_an_expected_loss_is_stopped_only_beyond_its_confidence(
     """The error is a margin in the trial's favour: one standard error behind is not enough."""
     finals, error = [2.0, 2.1, 2.2], 0.05
     expected = Forecast(2.1 + errors_behind * error, error)  # against the median of its peers
-    monkeypatch.setitem(FORECASTS, "corrected", lambda trial, finished: expected)
+    monkeypatch.setattr(pruner, "expected_end", lambda trial, complete: expected)
     study = study_of(*(trial([4.0, 3.0, 2.5, final], COMPLETE) for final in finals))
     config = PruneConfig(signal="corrected", confidence=2.0, startup_trials=3, peers=())
 
