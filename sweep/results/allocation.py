@@ -27,16 +27,16 @@ def next_runs(of: Effects, runs: Mapping[str, int], more: int, most: int) -> lis
 
     Each goes to the one that is furthest behind its share ("most starving": Chen and Lee 2011).
     """
-    given = {name: runs[name] for name in of.level}
+    counts = {name: runs[name] for name in of.level}
     shares = _shares(of)
-    total = sum(given.values()) + more
+    total = sum(counts.values()) + more
     chosen = []
     for _ in range(more):
-        able = [name for name in shares if given[name] < most]
+        able = [name for name in shares if counts[name] < most]
         if not able:
             break
-        name = max(able, key=lambda name: shares[name] * total - given[name])
-        given[name] += 1
+        name = max(able, key=lambda name: shares[name] * total - counts[name])
+        counts[name] += 1
         chosen.append(name)
     return chosen
 

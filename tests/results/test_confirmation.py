@@ -356,6 +356,22 @@ def test_a_confirmation_never_begins_a_seed_that_not_all_can_end(
     assert spent(view, (Role.CONFIRM,)).seconds <= hours * 3600 + 0.001
 
 
+@pytest.mark.parametrize(("hours", "slots"), [(5.3, 1), (4.1, 3)])
+def test_a_confirmation_spends_no_more_than_its_hours_whoever_gets_the_runs(
+    hours: float, slots: int, timed: View, clock: Clock, space: Space, tmp_path: Path
+) -> None:
+    plan = ConfirmationPlan(names(timed), 9, until_separated=False)
+
+    view = Sweep(space, tmp_path)(
+        plan, budget=BudgetConfig(trials=999, hours=hours), driver=partial(clock.drive, slots=slots)
+    ).journal.view
+
+    runs = [t for t in view.trials.values() if t.role is Role.CONFIRM]
+    assert len(runs) > 6
+    assert all(t.outcome is Outcome.COMPLETE for t in runs)
+    assert spent(view, (Role.CONFIRM,)).seconds <= hours * 3600 + 0.001
+
+
 def test_a_run_that_no_longer_fits_does_not_make_a_confirmation(
     confirm: Sweep, searched: View
 ) -> None:
