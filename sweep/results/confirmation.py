@@ -79,8 +79,8 @@ class ConfirmationState:
                 return its
             if (its.b, its.a) == (self.leader, name):
                 turned = (-its.difference, -its.high, -its.low)
-                about = (its.p, its.separated, its.text)
-                return Comparison(self.leader, name, its.seeds, *turned, *about)
+                rest = (its.p, its.separated, its.text)
+                return Comparison(self.leader, name, its.seeds, *turned, *rest)
         return None
 
     @property

@@ -17,6 +17,7 @@ PATIENCE = 8  # proposals in a row
 SHARE = 0.25  # of the deviation between seeds: less was expected to be gained
 
 
+MUCH = 0.1  # nats: no deviation between seeds is four times that
 REPEATS = 4  # degrees of freedom with which a deviation is taken as measured
 
 
@@ -40,7 +41,8 @@ class Settled:
 def settled(view: View) -> Settled | None:
     """The end of a search, if it has come to it; None if not, or where nothing was expected."""
     judged = [(t.name, t.expected_gain) for t in view.searches() if t.expected_gain is not None]
-    if len(judged) < PATIENCE:
+    # First what is cheap: a noise floor is read off all trials.
+    if len(judged) < PATIENCE or max(gain for _, gain in judged[-PATIENCE:]) > MUCH:
         return None
     floor, source = noise_floor_of(view)
     few = next(
