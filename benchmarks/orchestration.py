@@ -214,8 +214,8 @@ def run_ray(space: Space, folder: Path, cores: int, reuse: bool) -> None:
 
 def propose(space: Space) -> list[dict[str, Any]]:
     """The settings that `sweep run` will propose: its random sampler knows only seed and number."""
-    from sweep.session.ledger import open_storage
     from sweep.session.roles import SearchTrials
+    from sweep.session.storage import open_storage
 
     search = SearchTrials(open_storage(None), space)
     return [dict(search.ask().settings) for _ in range(space.budget.trials)]

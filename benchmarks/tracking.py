@@ -34,9 +34,9 @@ from model.progress import WHOLE, Progress
 from sweep.folder import JOURNAL
 from sweep.journal import Journal
 from sweep.records import End, Ending
-from sweep.session.ledger import open_storage
 from sweep.session.roles import Searching
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.hyperparameter import Hyperparameter, Range
 from sweep.space.settings import BudgetConfig, PruneConfig
 from sweep.space.space import Space

@@ -27,8 +27,8 @@ from optuna.storages import BaseStorage
 from sweeps import make_space, session_in
 
 from sweep.records import Event
-from sweep.session.ledger import open_storage
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.space import Space
 
 # A busy machine is slow, which is no failure.

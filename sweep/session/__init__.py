@@ -1,9 +1,9 @@
 """The sweep without Ray: one Optuna study that proposes and prunes, and what runs next."""
 
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.ledger import open_storage
 from sweep.session.roles import Confirming, FinalistTrials, Searching
 from sweep.session.session import DISK_FULL, Session
+from sweep.session.storage import open_storage
 
 __all__ = [
     "DISK_FULL",

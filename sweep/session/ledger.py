@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sweep.records import Outcome, Trial, TrialEnding
@@ -126,12 +124,3 @@ def _ending(frozen: FrozenTrial) -> TrialEnding:
     """Why a trial ended; the studies of version 0.1 have it in words alone."""
     words = {"outcome": OUTCOMES[frozen.state], "reason": frozen.user_attrs.get(REASON_ATTR, "")}
     return trial_ending({**words, **frozen.user_attrs})
-
-
-def open_storage(path: Path | None) -> BaseStorage:
-    """SQLite at `path`, or memory. One driver writes; readers may look on meanwhile."""
-    if path is None:
-        return InMemoryStorage()
-    return RDBStorage(
-        f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )

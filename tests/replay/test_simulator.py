@@ -30,7 +30,7 @@ from sweep.replay.summary import (
     whole_bank,
     wilson,
 )
-from sweep.session.ledger import open_storage
+from sweep.session.storage import open_storage
 from sweep.space.settings import PruneConfig, SamplerConfig
 
 BANK = make_bank(fake_curves())

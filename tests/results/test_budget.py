@@ -34,9 +34,9 @@ from sweep.results.budget import (
 )
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.baseline import baseline_settings
 from sweep.space.settings import BaselineConfig, BudgetConfig
 from sweep.space.space import Space

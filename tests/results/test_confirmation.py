@@ -34,9 +34,9 @@ from sweep.results.significance import Mean
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.enqueue import SEEDS_ON, seed
-from sweep.session.ledger import open_storage
 from sweep.session.roles import Confirming, FinalistTrials
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.language.reader import MOST_SEEDS
 from sweep.space.settings import BudgetConfig
 from sweep.space.space import Space

@@ -22,8 +22,8 @@ from sweep.run import local
 from sweep.run.console import describe
 from sweep.run.interrupt import Interrupt
 from sweep.search import Suggestion
-from sweep.session.ledger import open_storage
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space import BudgetConfig, SamplerConfig, Space
 from sweep.view import View
 

@@ -23,8 +23,8 @@ from sweep.journal import read_events
 from sweep.records import End, Ending, Outcome, Trial
 from sweep.run import local, trunk_files
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import open_storage
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.settings import TrialConfig
 from sweep.view import TrialView
 

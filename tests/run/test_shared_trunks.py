@@ -17,9 +17,9 @@ from sweep.results.budget import SEARCHING, spent
 from sweep.results.report import counts, sweep_data
 from sweep.run import local, trunk_files
 from sweep.run.console import describe
-from sweep.session.ledger import open_storage
 from sweep.session.roles import Searching
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.space import Space
 from sweep.tracking.metrics import of_outcome
 from sweep.view import View

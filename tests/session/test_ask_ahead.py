@@ -20,9 +20,9 @@ from sweep.records import Ending, Trial
 from sweep.replay.bank import make_bank
 from sweep.replay.simulator import replay
 from sweep.session.enqueue import OPEN_ATTR
-from sweep.session.ledger import open_storage
 from sweep.session.roles import Searching, SearchTrials
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.settings import PruneConfig, SamplerConfig
 from sweep.space.space import Space
 

@@ -22,9 +22,9 @@ from sweep.records import BaselineRun, End, Ending, Role
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.ledger import open_storage
 from sweep.session.roles import Searching
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.baseline import SLOWRUN, table_runs, with_known_table
 from sweep.space.settings import BaselineConfig
 from sweep.space.space import Space

@@ -8,8 +8,8 @@ import optuna
 from sweeps import make_space
 
 from sweep.session.enqueue import enqueue_next
-from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
+from sweep.session.storage import open_storage
 
 SPACE = """
 name: fake

@@ -16,9 +16,9 @@ from model.config.setting import Value
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.records import Trial, TrialEnding
-from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
 from sweep.session.session import Session
+from sweep.session.storage import open_storage
 from sweep.space.constraint import read_constraint
 from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.settings import SamplerConfig

@@ -18,8 +18,8 @@ from sweep.journal import read_view
 from sweep.records import Outcome
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import open_storage
 from sweep.session.roles import SearchTrials
+from sweep.session.storage import open_storage
 from sweep.space.compatibility import problems
 from sweep.space.space import Space
 from sweep.view import View

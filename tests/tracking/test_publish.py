@@ -26,7 +26,7 @@ from sweep.run import local
 from sweep.run.driver import Job, Options, search
 from sweep.run.driver import drive as drive_job
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import open_storage
+from sweep.session.storage import open_storage
 from sweep.space.space import Space
 from sweep.tracking import process
 

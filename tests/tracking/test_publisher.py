@@ -27,7 +27,7 @@ from sweep.journal import Journal, read_view
 from sweep.records import End, Ending
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
-from sweep.session.ledger import open_storage
+from sweep.session.storage import open_storage
 from sweep.space.space import Space
 from sweep.tracking import process
 

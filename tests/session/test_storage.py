@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+
+from sweep.session.storage import open_storage
+
+
+def test_a_study_read_by_plain_rows_is_the_one_that_optuna_reads(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    study = optuna.create_study(storage=open_storage(path), study_name="search")
+    for state, value in ((TrialState.COMPLETE, 2.5), (TrialState.FAIL, None)):
+        study.add_trial(
+            create_trial(
+                state=state,
+                value=value,
+                params={"b": "lion", "a": 0.25},
+                distributions={
+                    "b": CategoricalDistribution(["adamw", "lion"]),
+                    "a": FloatDistribution(0.1, 1.0, log=True),
+                },
+                user_attrs={"settings": {"optim.lr": 0.1}, "reason": "none"},
+                system_attrs={"note": [1, 2]},
+                intermediate_values={10: 3.0, 5: float("inf"), 20: float("-inf")},
+            )
+        )
+    study.enqueue_trial({"a": 0.5})
+    live = study.ask()
+    live.report(4.0, 1)
+    other = optuna.create_study(storage=open_storage(path), study_name="baseline")
+    other.ask()
+
+    for name in ("search", "baseline"):
+        ours = optuna.load_study(study_name=name, storage=open_storage(path))
+        theirs = optuna.load_study(study_name=name, storage=RDBStorage(f"sqlite:///{path}"))
+        assert ours.get_trials() == theirs.get_trials()
+        assert [list(t.params) for t in ours.trials] == [list(t.params) for t in theirs.trials]
+        assert all(isinstance(t.datetime_start, datetime | None) for t in ours.trials)
