@@ -40,15 +40,19 @@ class SearchQueue:
         self._baseline, self._search = searching.baseline, searching.search
         self.budget = RemainingBudget(space, view, SEARCHING)
         self.nothing_fits = False  # until a trial ends: it may have cost less than was set aside
-        self._unfinished = deque([*self._baseline.unfinished(), *self._search.unfinished()])
-        self._ahead: deque[Trial] = deque()  # proposed and in the ledger, but not begun
+        searches = self._search.unfinished()
+        begun = [trial for trial in searches if trial.name in view.trials]
+        self._unfinished = deque([*self._baseline.unfinished(), *begun])
+        # Proposed and in the ledger, but not begun.
+        self._ahead = deque(trial for trial in searches if trial not in begun)
         # A baseline run that fails is made up for by the next driver, when its cause may be gone.
         self._baselines_left = len(self._baseline.missing())
 
     @property
     def has_work(self) -> bool:
         """Whether there is a trial to run."""
-        return bool(self._unfinished) or self._baselines_left > 0 or self._spent(()) is None
+        ahead = self._ahead and self._over(()) is None
+        return bool(self._unfinished or self._baselines_left or ahead) or self._spent(()) is None
 
     @property
     def end(self) -> End:
@@ -67,7 +71,7 @@ class SearchQueue:
             trial = self._baseline.ask()
             if self._accepts(trial, running):
                 return trial
-        while self._ahead and not self.budget.exhausted:
+        while self._ahead and self._over(running) is None:
             trial = self._ahead.popleft()
             if self._accepts(trial, running):
                 return trial
@@ -100,18 +104,18 @@ class SearchQueue:
             return End(Ending.TRIALS_SPENT)
         if self.nothing_fits:
             return NOTHING_FITS
-
-        def fits(new: Mapping[str, Any]) -> bool:
-            return self.budget.fits(new, running)
-
-        if why := self._search.nothing_left(fits):
+        if why := self._search.nothing_left(lambda new: self.budget.fits(new, running)):
             return End(Ending.NOTHING_LEFT, why)
+        return self._over(running)
+
+    def _over(self, running: Collection[str]) -> End | None:
+        """Why no trial may begin, not even one that was proposed ahead; None while one may."""
         if exhausted := self.budget.exhausted:
             return exhausted
         its = settled(self._view) if self._space.budget.settled == "stop" else None
-        if its is not None and not self._search.has_pending(fits):
-            return End(Ending.SETTLED, str(its))
-        return None
+        if its is None or self._search.has_pending(lambda new: self.budget.fits(new, running)):
+            return None
+        return End(Ending.SETTLED, str(its))
 
     def _accepts(self, trial: Trial, running: Collection[str]) -> bool:
         """Whether a proposal can end within the budget; if not, it is rejected."""
@@ -195,11 +199,8 @@ def _misfit(
     trial: Trial, running: Collection[str], remaining: RemainingBudget, ledger: Ledger, view: View
 ) -> str:
     """Why an unfinished trial cannot end within the budget. One that never began is rejected."""
-    began = trial.name in view.trials
     why = remaining.misfit(trial, running)
-    if not why and not began and remaining.exhausted:
-        why = str(remaining.exhausted)
-    if why and not began:
+    if why and trial.name not in view.trials:
         ledger.reject(trial, why)
     return why
 

@@ -19,6 +19,7 @@ from sweep.journal import Journal
 from sweep.records import Ending, Trial
 from sweep.replay.bank import make_bank
 from sweep.replay.simulator import replay
+from sweep.session import trial_queue
 from sweep.session.enqueue import OPEN_ATTR
 from sweep.session.roles import Searching, SearchTrials
 from sweep.session.session import Session
@@ -167,6 +168,21 @@ def test_a_trial_proposed_ahead_does_not_begin_once_the_target_is_reached(
     assert two.session.next_trial() is None
     assert two.session.end.ending is Ending.TARGET_REACHED
     assert list(two.session.journal.view.trials) == ["0000", "0001"]
+
+
+def test_a_trial_proposed_ahead_does_not_begin_once_the_search_has_settled(
+    begin: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = begin("budget.settled=stop")
+    first, _ = two.begin(), two.begin()
+    two.train(first, 8)
+
+    monkeypatch.setattr(trial_queue, "settled", lambda view: "settled")
+
+    assert two.session.next_trial() is None
+    assert two.session.end.ending is Ending.SETTLED
+    monkeypatch.undo()
+    assert two.begin() == "0002"
 
 
 def test_what_the_budget_rejects_ahead_is_not_asked_again_before_a_trial_ends(
