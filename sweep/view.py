@@ -111,7 +111,7 @@ class TrialView:
             return f"{begins}: {lost}"
         expected = self.spared * first["step"] * WHOLE / first["basis_points"]
         if step < round(expected):
-            return f"{begins}: a longer trunk is gone"
+            return f"{begins}: {'a longer one' if of else 'the trunk it was to begin from'} is gone"
         return begins if of else ""
 
 

@@ -141,7 +141,7 @@ def test_a_trunk_that_is_gone_means_the_start_and_is_told(
     view = finished(open_session(space), losing, tmp_path / "trials")
 
     told = [trial.trunk for trial in view.searches()]
-    assert told.count("at its start: a longer trunk is gone") == 4
+    assert told.count("at its start: the trunk it was to begin from is gone") == 4
     assert spent(view, SEARCHING).spared_flops == 0
     assert all(trial.outcome is Outcome.COMPLETE for trial in view.searches())
 
