@@ -24,9 +24,10 @@ def open_storage(path: Path | None) -> BaseStorage:
 
 
 class QuickStorage(RDBStorage):  # type: ignore[misc]
-    """Optuna's storage, but for the first look at a study: plain rows, no object for each value.
+    """Optuna's storage, but trials are read by plain rows: it makes an object of each value.
 
-    A study of 1,500 trials has 60,000 of them, most of what it takes to continue a sweep.
+    A study of 1,500 trials has 60,000 values, which was most of what it took to continue a sweep;
+    and those of trials under way are read several times for each proposal.
     """
 
     def _get_trials(
@@ -36,21 +37,26 @@ class QuickStorage(RDBStorage):  # type: ignore[misc]
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        if states is not None or trial_id_greater_than > -1:
+        if states is not None:
             trials: list[FrozenTrial] = super()._get_trials(
                 study_id, states, included_trial_ids, trial_id_greater_than
             )
             return trials
-        return self._every_trial(study_id)
+        return self._trials(study_id, included_trial_ids, trial_id_greater_than)
 
-    def _every_trial(self, study_id: int) -> list[FrozenTrial]:
+    def _trials(self, study_id: int, among: set[int], after: int) -> list[FrozenTrial]:
+        """The trials `among` and those whose id is above `after`."""
         from optuna.storages._rdb import models
-        from sqlalchemy import select
+        from sqlalchemy import or_, select
 
         trials, number_type = models.TrialModel, models.TrialIntermediateValueModel
         read_value = models.TrialValueModel.stored_repr_to_value
         read_loss = number_type.stored_repr_to_intermediate_value
         distribution = lru_cache(maxsize=None)(json_to_distribution)
+        asked = trials.study_id == study_id
+        if after > -1:
+            early = [number for number in among if number <= after]
+            asked &= or_(trials.trial_id > after, trials.trial_id.in_(early))
 
         with self.engine.connect() as connection:
 
@@ -60,13 +66,11 @@ class QuickStorage(RDBStorage):  # type: ignore[misc]
                 chosen = select(*columns).join(trials, trials.trial_id == model.trial_id)
                 by_trial: dict[int, list[Any]] = defaultdict(list)
                 key = next(iter(model.__table__.primary_key.columns))
-                for row in connection.execute(
-                    chosen.where(trials.study_id == study_id).order_by(key)
-                ):
+                for row in connection.execute(chosen.where(asked).order_by(key)):
                     by_trial[row[0]].append(row[1:])
                 return by_trial
 
-            of_study = select(trials.__table__).where(trials.study_id == study_id)
+            of_study = select(trials.__table__).where(asked)
             heads = connection.execute(of_study.order_by(trials.trial_id)).all()
             params = rows(models.TrialParamModel, "param_name", "param_value", "distribution_json")
             values = rows(models.TrialValueModel, "objective", "value", "value_type")

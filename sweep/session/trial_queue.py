@@ -223,17 +223,28 @@ class RemainingBudget:
         return self.resources.get("gpu", 0.0) or self.resources.get("cpu", 1.0)
 
     @property
+    def _unlimited(self) -> bool:
+        """Whether anything fits: then nobody needs to look at what every trial took."""
+        return not (self._config.flops or self._config.hours or self._config.device_hours)
+
+    @property
     def exhausted(self) -> End | None:
         """Which budget is spent; None while a trial may start."""
+        if self._unlimited and not self._config.target_loss:
+            return None
         return budget.exhausted(self._config, self._used())
 
     def fits(self, settings: Mapping[str, Any], running: Collection[str]) -> bool:
         """Whether a new trial of these settings can end within the budget."""
+        if self._unlimited:
+            return True
         more = self._of_new(settings)
         return not budget.misfit(self._config, self._used(), self._left(running), more)
 
     def misfit(self, trial: Trial, running: Collection[str]) -> str:
         """Why `trial` cannot end within the budget beside those `running`; empty if it can."""
+        if self._unlimited:
+            return ""
         past = self._view.trials.get(trial.name)
         more = self._of_new(trial.settings)
         if past is not None:
@@ -242,6 +253,8 @@ class RemainingBudget:
 
     def misfit_all(self, settings: Sequence[Mapping[str, Any]], running: Collection[str]) -> str:
         """Why several new trials, begun in this order, cannot all fit; empty if they can."""
+        if self._unlimited:
+            return ""
         left = self._left(running)
         row = [self._of_new(each) for each in settings]
         more = budget.row_expense(row, left, self.slots)

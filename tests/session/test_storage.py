@@ -41,3 +41,16 @@ def test_a_study_read_by_plain_rows_is_the_one_that_optuna_reads(tmp_path: Path)
         assert ours.get_trials() == theirs.get_trials()
         assert [list(t.params) for t in ours.trials] == [list(t.params) for t in theirs.trials]
         assert all(isinstance(t.datetime_start, datetime | None) for t in ours.trials)
+
+
+def test_trials_under_way_are_read_anew_and_finished_ones_kept(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(tmp_path / "study.db"))
+    first, second = study.ask(), study.ask()
+    study.tell(second, 1.0)  # a later trial ends first
+    assert [t.state.name for t in study.get_trials()] == ["RUNNING", "COMPLETE"]
+
+    first.report(2.0, 5)
+    third = study.ask()
+
+    assert study.get_trials()[0].intermediate_values == {5: 2.0}
+    assert study.get_trials()[third.number].state is TrialState.RUNNING
