@@ -85,6 +85,8 @@ class Drops:
         unsure = max(0.0, float(own - across_N @ self.inverse_NN @ across_N))
         above = max(0.0, now + drop - scale.best) / scale.spread
         variance = self.variance * (unsure + kernel.noise**2 + (kernel.wall * above) ** 2)
+        # One kernel stands for all that are likely: a relevance of each axis came from few trials.
+        variance *= 1 + len(x_D) / len(losses_N)
         freedom = FREEDOM + len(losses_N)
         spread = scale.spread * math.sqrt(variance * freedom / (freedom - 2))
         return drop, math.hypot(spread, SEEDS_DIFFER)

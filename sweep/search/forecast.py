@@ -21,7 +21,7 @@ from model.config import Value
 from sweep.search.drop import Drops, Examples, Kernel, learn, likeliest
 from sweep.search.terms import Terms, make_terms
 
-FEWEST = 3  # finished trials before anything is expected
+FEWEST = 2  # finished trials, beyond one for each coordinate, before anything is expected
 KEPT = 64  # finished trials that a forecast rests on: the best of them, and some of the others
 BEST = 40  # of those
 GROWTH = 1.25  # relevances are learned anew when there are so many times more finished trials
@@ -52,12 +52,13 @@ def expected_final(trial: Snapshot, finished: Sequence[Snapshot]) -> Forecast | 
     if not math.isfinite(trial.now):
         return Forecast(math.inf, 0.0)
     usable = tuple(_Key(one) for one in finished if math.isfinite(one.now + one.final))
-    if len(usable) < FEWEST:
+    if len(usable) <= FEWEST:
         return None
-    terms, drops = _learned(usable)
-    if not terms.know(trial.settings):
+    terms = _terms(usable)
+    coordinates = terms.place(trial.settings)
+    if not terms.know(trial.settings) or len(usable) < FEWEST + len(coordinates):
         return None
-    drop, error = drops.expect(np.array(terms.place(trial.settings)), trial.now)
+    drop, error = _learned(usable).expect(np.array(coordinates), trial.now)
     return Forecast(trial.now + drop, error)
 
 
@@ -78,11 +79,16 @@ class _Key:
 
 
 @lru_cache(maxsize=64)
-def _learned(finished: tuple[_Key, ...]) -> tuple[Terms, Drops]:
+def _terms(finished: tuple[_Key, ...]) -> Terms:
+    return make_terms([key.trial.settings for key in finished])
+
+
+@lru_cache(maxsize=64)
+def _learned(finished: tuple[_Key, ...]) -> Drops:
     """What finished trials teach; the same for every trial at this fraction of its schedule."""
-    terms = make_terms([key.trial.settings for key in finished])
+    terms = _terms(finished)
     kernel = _kernel(finished[: _count_of_relevance(len(finished))], terms)
-    return terms, learn(_examples(finished, terms), kernel)
+    return learn(_examples(finished, terms), kernel)
 
 
 @lru_cache(maxsize=64)
