@@ -21,7 +21,7 @@ FAR = 0.08  # a point so many nats above the best is known to that share of its 
 TALL = 0.3  # nats above the best, beyond which height counts by its logarithm
 # Medians and log standard deviations of the scales before any trial.
 HEIGHT, RESIDUAL, NOISE, REACH = (0.25, 0.8), (0.25, 0.8), (0.008, 0.7), (0.8, 0.5)
-AXIS, GROUP = (0.5, 1.0), (0.4, 1.0)
+AXIS, GROUP = (0.7, 0.7), (0.4, 0.8)
 LIKELIHOOD = 128  # trials that decide the scales at most
 USED = 256  # trials that the surface goes through at most
 STEPS = 40  # of the optimiser
