@@ -69,57 +69,66 @@ def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Sug
     cost = (flops / flops.min()) ** sampler.cost_weight
     explored = rng.random() < sampler.explore
     drawn_at = rng.choice(len(candidates), p=(1 / cost) / (1 / cost).sum())
-    trials = [s for s in seen if flops_of(space, s.point) > 0]
-    if not trials:  # the middle of the cheap
+    if not seen:  # the middle of the cheap
         middle = int(np.argmin((1 + np.abs(places.x_ND).sum(axis=1)) * cost))
         return Suggestion(candidates[drawn_at if explored else middle], math.nan)
-    surrogate, pending = _surrogate(pool, trials)
+    surrogate, pending = _surrogate(space, pool, seen)
     gain, most = _expected_gain(surrogate, pending, places, cost)
     chosen = drawn_at if explored else int(np.argmax(gain / cost))
     return Suggestion(candidates[chosen], most if surrogate.ended else math.nan)
 
 
-def _surrogate(pool: Pool, trials: Sequence[Seen]) -> tuple[Surrogate, Places]:
-    """The surface through what has ended, and where something is open of which nothing is known."""
-    ended = [t for t in trials if t.loss is not None and math.isfinite(t.loss)]
-    lost = [t for t in trials if t.loss is None and not t.running]
-    places = pool.place([t.point for t in ended])
-    losses = softened(np.array([t.loss for t in ended], dtype=float))
-    evidence = Evidence(places, losses, np.array([t.error for t in ended], dtype=float))
-    scales = _scales(evidence)
-    evidence = evidence[_kept(losses, USED)]
+def _surrogate(space: Space, pool: Pool, seen: Sequence[Seen]) -> tuple[Surrogate, Places]:
+    """The surface through what has ended or is forecast, and where trials are running."""
+    told = [s for s in seen if s.loss is not None and math.isfinite(s.loss)]
+    finished = [s for s in told if not s.error]
+    first = finished[: _rung(len(finished))]
+    scales = _scales(_evidence(space, pool, _kept(first, LIKELIHOOD)))
+    evidence = _evidence(space, pool, _kept(finished, USED) + [s for s in told if s.error])
     surrogate = fit(evidence, scales)
+    lost = _trainable(space, [s for s in seen if s.loss is None and not s.running])[-LOST:]
     if lost:
-        at = pool.place([t.point for t in lost[-LOST:]])
-        middle = float(np.median(losses)) if len(losses) else 0.0
+        at = pool.place([s.point for s in lost])
+        middle = float(np.median(evidence.losses_N)) if len(evidence.losses_N) else 0.0
         believed = np.maximum(surrogate.mean(at), middle)
         surrogate = fit(evidence + Evidence(at, believed, np.full(len(at), UNSURE)), scales)
-    running = [t.point for t in trials if t.loss is None and t.running]
-    return surrogate, pool.place(running)
+    running = _trainable(space, [s for s in seen if s.running])
+    return surrogate, pool.place([s.point for s in running])
 
 
-def _kept(losses: Array, most: int) -> NDArray[np.int64]:
+def _trainable(space: Space, trials: Sequence[Seen]) -> list[Seen]:
+    """Points asked for by hand or taken over need not be."""
+    return [s for s in trials if flops_of(space, s.point) > 0]
+
+
+def _evidence(space: Space, pool: Pool, trials: Sequence[Seen]) -> Evidence:
+    """Trials with a loss, whose walls are made lower."""
+    trials = _trainable(space, trials)
+    losses = softened(np.array([s.loss for s in trials], dtype=float))
+    errors = np.array([s.error for s in trials], dtype=float)
+    return Evidence(pool.place([s.point for s in trials]), losses, errors)
+
+
+def _kept(trials: Sequence[Seen], most: int) -> list[Seen]:
     """Up to `most` trials: half of them the best, the others evenly from the rest."""
-    count = len(losses)
-    if count <= most:
-        return np.arange(count)
-    order = np.argsort(losses, kind="stable")
+    if len(trials) <= most:
+        return list(trials)
+    order = np.argsort([s.loss for s in trials], kind="stable")
     rest = np.sort(order[most // 2 :])
     evenly = rest[np.linspace(0, len(rest) - 1, most - most // 2).astype(int)]
-    return np.sort(np.concatenate([order[: most // 2], evenly]))
+    return [trials[n] for n in sorted([*order[: most // 2].tolist(), *evenly.tolist()])]
 
 
 def _scales(evidence: Evidence) -> Scales:
-    """The scales after as many trials as the ladder has; decided anew at each of its rungs."""
+    """The scales that these trials make likely; of so few that none speaks, the usual."""
     places = evidence.places
-    rung = _rung(len(places))
-    if rung < 2:
+    if len(places) < 2:
         return usual_scales(places.x_ND.shape[1], places.kinds_NG.shape[1])
-    first = evidence[:rung]
-    return likeliest(first[_kept(first.losses_N, LIKELIHOOD)])
+    return likeliest(evidence)
 
 
 def _rung(count: int) -> int:
+    """How many of `count` trials decide the scales, anew at each rung of a ladder."""
     rung = 24
     if count <= rung:
         return count

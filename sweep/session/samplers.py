@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from sweep.search import (
     propose,
 )
 from sweep.session.enqueue import REPEATS
+from sweep.session.expectation import expected_end
 from sweep.space import Hyperparameter, Point, SamplerConfig, Space
 from sweep.space.grid import (
     is_through,
@@ -171,7 +173,7 @@ def _by_surface(
     config: SamplerConfig, space: Space, study: Study, trial: FrozenTrial
 ) -> Suggestion | None:
     rng = np.random.default_rng([config.seed, trial.number])
-    return propose(space, _seen(study, trial, space), rng)
+    return propose(space, _seen(study, trial, space, forecasts=True), rng)
 
 
 def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:
@@ -223,15 +225,28 @@ def settled(study: Study, space: Space) -> str:
     return "nothing left to try around the best" if descent(study, space)[0] else ""
 
 
-def _seen(study: Study, trial: FrozenTrial | None, space: Space) -> list[Seen]:
-    """Every trial but `trial` that a sampler learns from; from failed ones it learns nothing."""
+def _seen(
+    study: Study, trial: FrozenTrial | None, space: Space, forecasts: bool = False
+) -> list[Seen]:
+    """Every trial but `trial` that a sampler learns from; from failed ones it learns nothing.
+
+    forecasts  whether trials that have not finished count with the loss expected of them
+    """
+    others = [
+        other
+        for other in study.get_trials(deepcopy=False)
+        if other.state in TELLING and (trial is None or other.number != trial.number)
+    ]
+    complete = [other for other in others if other.state is TrialState.COMPLETE]
     seen = []
-    for other in study.get_trials(deepcopy=False):
-        if (trial is None or other.number != trial.number) and other.state in TELLING:
-            loss = other.value if other.state is TrialState.COMPLETE else None
-            running = other.state is TrialState.RUNNING
-            done = max(other.intermediate_values, default=0) / WHOLE
-            seen.append(Seen(_point(other, space), loss, running, done=done))
+    for other in others:
+        loss, error = other.value if other.state is TrialState.COMPLETE else None, 0.0
+        forecast = expected_end(other, complete) if forecasts and loss is None else None
+        if forecast and math.isfinite(forecast.loss):
+            loss, error = forecast.loss, forecast.error
+        running = other.state is TrialState.RUNNING
+        done = max(other.intermediate_values, default=0) / WHOLE
+        seen.append(Seen(_point(other, space), loss, running, error, done))
     return seen
 
 
@@ -254,5 +269,10 @@ def _ended(seen: Sequence[Seen]) -> list[Finished]:
 
 
 def _point(trial: FrozenTrial, space: Space) -> Point:
-    names: dict[str, str] = {hp.parameter: hp.setting for hp in space.hyperparameters}
+    names = _settings_by_parameter(space.hyperparameters)
     return {names[p]: value for p, value in trial.params.items() if p in names}
+
+
+@lru_cache(maxsize=8)
+def _settings_by_parameter(hyperparameters: tuple[Hyperparameter, ...]) -> dict[str, str]:
+    return {hp.parameter: hp.setting for hp in hyperparameters}
