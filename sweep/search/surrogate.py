@@ -21,7 +21,7 @@ FAR = 0.08  # a point so many nats above the best is known to that share of its 
 TALL = 0.3  # nats above the best, beyond which height counts by its logarithm
 # Medians and log standard deviations of the scales before any trial.
 HEIGHT, RESIDUAL, NOISE, REACH = (0.25, 0.8), (0.25, 0.8), (0.008, 0.7), (0.8, 0.5)
-AXIS, GROUP = (0.7, 0.7), (0.4, 0.8)
+AXIS, GROUP = (1.6, 0.7), (0.4, 0.8)  # of an axis by the root of their number (2402.02229)
 LIKELIHOOD = 128  # trials that decide the scales at most
 USED = 256  # trials that the surface goes through at most
 STEPS = 40  # of the optimiser
@@ -106,7 +106,8 @@ def usual_scales(axes: int, groups: int) -> Scales:
 
 
 def _prior(axes: int, groups: int) -> tuple[Array, Array]:
-    rows = [HEIGHT, RESIDUAL, NOISE, REACH, *[AXIS] * axes, *[GROUP] * groups]
+    axis = AXIS[0] / max(1, axes) ** 0.5, AXIS[1]
+    rows = [HEIGHT, RESIDUAL, NOISE, REACH, *[axis] * axes, *[GROUP] * groups]
     return np.log([median for median, _ in rows]), np.array([sd for _, sd in rows])
 
 
