@@ -1,8 +1,9 @@
 """What to try next and what a stopped trial would have come to, from trials so far."""
 
-from sweep.search.acquisition import Seen, Suggestion, propose
+from sweep.search.acquisition import Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
 from sweep.search.forecast import Forecast, Snapshot, expected_final
+from sweep.search.seen import Seen
 from sweep.search.warm_start import first_points
 
 __all__ = [

@@ -11,7 +11,8 @@ import pytest
 from sweeps import make_space
 
 from model.config.cost import trial_flops
-from sweep.search.acquisition import Seen, propose
+from sweep.search.acquisition import propose
+from sweep.search.seen import Seen
 from sweep.space.hyperparameter import Choice, Hyperparameter
 from sweep.space.settings import SamplerConfig
 from sweep.space.space import Space
