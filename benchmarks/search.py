@@ -2,15 +2,18 @@
 
     python benchmarks/search.py                  # about 15 minutes of three cores
     python benchmarks/search.py --vary           # each order searches another part of the bank
-    python benchmarks/search.py --only ours --only random --workers 1
+    python benchmarks/search.py --only ours --only random --workers 1,8,64
+    python benchmarks/search.py --bank nanochat.parquet --floors 0.3    # benchmarks/nanochat.py
 
 Sweeps are replayed in virtual time on a bank of recorded curves (benchmarks/bank.py made it), with
 `--orders` seeds of the proposals each; an order also draws which of a cell's recorded seeds a sweep
 sees. Compute is training FLOPs, in percent of training every cell of the bank once: until a trial
 has completed whose final loss is within the noise floor (standard deviation between seeds) of the
-lowest that order could find. Median and quartiles over orders; a dash where fewer found it within
-`--budget` and as many proposals as there are cells. Then the best loss found, ours against random,
-at budgets along the way.
+lowest that order could find. Median, quartiles and worst over orders; a dash where fewer found it
+within `--budget` and as many proposals as there are cells. Time is what passes for all workers, in
+percent of what one takes for the whole bank, median: with many of them compute says little, as all
+train while the best does, and those that a stuck tool leaves idle cost nothing. Then the best loss
+found, ours against random, at budgets along the way.
 
 A cell that is proposed again costs nothing, which favours tools that repeat themselves; stock tools
 are given the recorded values as lists and as ranges (snapped to the nearest); the better counts.
@@ -40,6 +43,7 @@ from stock import methods as stock_methods
 
 from sweep.cli.replay import percent, row
 from sweep.format import table
+from sweep.records import Outcome
 from sweep.replay.bank import Bank, Cell, make_bank
 from sweep.replay.curves import read_about, read_curves
 from sweep.replay.simulator import Replay, replay, simulate
@@ -171,8 +175,14 @@ def compare(arguments: argparse.Namespace) -> None:
             jobs = [partial(play, terms, name, workers, order) for order in orders]
             replays[name] = played(jobs, arguments.jobs, f"{workers} workers, {name}")
             summary = summarise(replays[name], orders, banks, "flops", floor)
-            rows.append(line(name, summary))
-            results.append({"method": name, "workers": workers, **summary.to_dict()})
+            shares = shares_to_best(replays[name], banks, orders, floor)
+            took = median(times_to_best(replays[name], banks, orders, floor))
+            rows.append(line(name, summary, max(shares), took))
+            every = [share if math.isfinite(share) else None for share in shares]
+            results.append(
+                {"method": name, "workers": workers, **summary.to_dict()}
+                | {"orders_to_best": every, "time": took if math.isfinite(took) else None}
+            )
             print("  ".join(rows[-1]), file=sys.stderr, flush=True)
             if arguments.json:
                 arguments.json.write_text(json.dumps(results, indent=1))
@@ -181,13 +191,45 @@ def compare(arguments: argparse.Namespace) -> None:
             print(against_random(banks, replays[OURS], replays[BLIND], orders), flush=True)
 
 
-HEADER = ["method", "to best", "quartiles", "reached", "false kills", "95 %", "pruned", "regret"]
+HEADER = [
+    *("method", "to best", "quartiles", "worst", "time", "reached"),
+    *("false kills", "95 %", "pruned", "regret"),
+]
 
 
-def line(name: str, summary: Summary) -> list[str]:
+def shares_to_best(
+    replays: Sequence[Replay], banks: Sequence[Bank], orders: Sequence[int], floor: float
+) -> list[float]:
+    """Compute to the best in shares of the bank, an order each; inf where it was not reached."""
+    return [
+        replayed.compute_to(best_of(bank, order) + floor) / whole_bank(bank, "flops")
+        for replayed, bank, order in zip(replays, banks, orders, strict=True)
+    ]
+
+
+def times_to_best(
+    replays: Sequence[Replay], banks: Sequence[Bank], orders: Sequence[int], floor: float
+) -> list[float]:
+    """Elapsed time to the best, in shares of what one worker takes for the whole bank."""
+    return [
+        min(
+            (
+                t.time
+                for t in replayed.trials
+                if t.outcome is Outcome.COMPLETE and t.final <= best_of(bank, order) + floor
+            ),
+            default=math.inf,
+        )
+        / whole_bank(bank, "flops")
+        for replayed, bank, order in zip(replays, banks, orders, strict=True)
+    ]
+
+
+def line(name: str, summary: Summary, worst: float, took: float) -> list[str]:
     share = percent(summary.pruned / max(1e-9, summary.complete + summary.pruned))
     middle, quartiles, reached, kills, interval, regret = row(name, summary)[5:]
-    return [name, middle, quartiles, reached, kills, interval, share, regret]
+    shares = [middle, quartiles, percent(worst), percent(took)]
+    return [name, *shares, reached, kills, interval, share, regret]
 
 
 def against_random(

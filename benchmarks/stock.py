@@ -1,15 +1,17 @@
 """Stock search tools as their users have them, driven like a session of ours.
 
 Optuna proposes and, at every whole epoch, may prune: steps are epochs, so that a trial of two
-epochs at its end is compared with one of sixteen near its beginning. Ray Tune's are its own
-objects, OptunaSearch and ASHAScheduler, called in the order its controller calls them:
+epochs at its end is compared with one of sixteen near its beginning. Where every run is of one
+epoch, a step is a twentieth of it. CMA-ES draws what is not a number at random, so it is given
+ranges alone. Ray Tune's are its own objects, OptunaSearch and ASHAScheduler, called in the order
+its controller calls them:
 
   - the scheduler hears a result before the searcher, which on STOP does not hear it at all
     (ray/tune/execution/tune_controller.py, on_trial_result before search_alg);
   - a trial that the scheduler stopped is told to Optuna as COMPLETE, with the loss it had
     (ray/tune/search/optuna/optuna_search.py, on_trial_complete), and OptunaSearch itself never
     prunes (the same file, NopPruner);
-  - ASHA compares at equal absolute epochs, `time_attr`, from a grace period of one.
+  - ASHA compares at equal absolute steps, `time_attr`, from a grace period of one.
 """
 
 from __future__ import annotations
@@ -29,21 +31,31 @@ from sweep.space.settings import PruneConfig, SamplerConfig
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 METRIC = "val_loss"
+STEPS_OF_ONE_EPOCH = 20
 
 
-class Epochs:
-    """Which evaluations a stock user has: one at the end of each epoch."""
+class Steps:
+    """Which evaluations a stock user has: one at the end of each epoch, more where there is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, bank: Bank) -> None:
         self._seen: dict[int, int] = {}
+        self._per_epoch = steps_of_an_epoch(bank)
 
     def new(self, trial: Trial, progress: Progress) -> int:
-        """The epoch that ended since the last call, or 0."""
-        epoch = math.floor(progress.epoch + 1e-6)
-        if epoch > self._seen.get(trial.number, 0):
-            self._seen[trial.number] = epoch
-            return epoch
+        """The step that ended since the last call, or 0."""
+        step = math.floor(progress.epoch * self._per_epoch + 1e-6)
+        if step > self._seen.get(trial.number, 0):
+            self._seen[trial.number] = step
+            return step
         return 0
+
+
+def most_epochs(bank: Bank) -> int:
+    return max(int(c[0].settings.get("train.epochs", 1)) for c in bank.cells.values())  # type: ignore[arg-type]
+
+
+def steps_of_an_epoch(bank: Bank) -> int:
+    return 1 if most_epochs(bank) > 1 else STEPS_OF_ONE_EPOCH
 
 
 class OptunaTool:
@@ -61,7 +73,7 @@ class OptunaTool:
         ).hyperparameters
         self._study = optuna.create_study(sampler=sampler, pruner=pruner)
         self._live: dict[int, optuna.Trial] = {}
-        self._epochs = Epochs()
+        self._steps = Steps(bank)
 
     def next_trial(self) -> Trial:
         live = self._study.ask()
@@ -74,13 +86,13 @@ class OptunaTool:
         if progress.diverged:
             self._study.tell(live, state=TrialState.PRUNED)
             return Verdict(stop=True)
-        epoch = self._epochs.new(trial, progress)
-        if epoch:
-            live.report(progress.val_loss, epoch)
+        step = self._steps.new(trial, progress)
+        if step:
+            live.report(progress.val_loss, step)
         if progress.done:
             self._study.tell(live, progress.val_loss)
             return Verdict(stop=True)
-        if epoch and live.should_prune():
+        if step and live.should_prune():
             self._study.tell(live, state=TrialState.PRUNED)
             return Verdict(stop=True)
         return Verdict(stop=False)
@@ -105,10 +117,10 @@ class RayTool:
 
         self._search = OptunaSearch(space=space, metric=METRIC, mode="min", seed=seed)
         self._scheduler = ASHAScheduler(
-            time_attr="epoch", metric=METRIC, mode="min", max_t=longest, grace_period=1
+            time_attr="step", metric=METRIC, mode="min", max_t=longest, grace_period=1
         )
         self._asked = 0
-        self._epochs = Epochs()
+        self._steps = Steps(bank)
 
     def next_trial(self) -> Trial:
         trial = Trial(self._asked, Proposal({}), {})
@@ -119,14 +131,14 @@ class RayTool:
         return Trial(trial.number, Proposal(settings), settings)
 
     def observe(self, trial: Trial, progress: Progress) -> Verdict:
-        epoch, tune_trial = self._epochs.new(trial, progress), _TuneTrial(trial.name)
+        step, tune_trial = self._steps.new(trial, progress), _TuneTrial(trial.name)
         if progress.diverged:
             self._scheduler.on_trial_remove(None, tune_trial)
             self._search.on_trial_complete(trial.name, error=True)
             return Verdict(stop=True)
-        if not epoch:
+        if not step:
             return Verdict(stop=False)
-        result = {"epoch": epoch, METRIC: progress.val_loss, "training_iteration": epoch}
+        result = {"step": step, METRIC: progress.val_loss, "training_iteration": step}
         action = self._scheduler.on_trial_result(None, tune_trial, result)
         if action == self._scheduler.STOP or progress.done:
             self._scheduler.on_trial_complete(None, tune_trial, result)
@@ -152,28 +164,51 @@ Make = Callable[[Bank, int], Any]
 
 def methods(bank: Bank) -> dict[str, Make]:
     """Stock combinations by name: each makes a search from a bank and a seed."""
-    longest = max(int(c[0].settings.get("train.epochs", 1)) for c in bank.cells.values())  # type: ignore[arg-type]
-    pruners: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
-        "": optuna.pruners.NopPruner,
-        " + median": optuna.pruners.MedianPruner,
-        " + hyperband": lambda: optuna.pruners.HyperbandPruner(max_resource=longest),
-    }
+    longest = most_epochs(bank) * steps_of_an_epoch(bank)
+
+    def hyperband() -> optuna.pruners.BasePruner:
+        return optuna.pruners.HyperbandPruner(max_resource=longest)
+
     makers: dict[str, Make] = {
-        "random": lambda bank, seed: OptunaTool(
-            bank, False, optuna.samplers.RandomSampler(seed), optuna.pruners.NopPruner()
-        )
+        "random": _optuna(random_draws, nothing_pruned),
+        "random + hyperband": _optuna(random_draws, hyperband),
     }
     for form in ("lists", "ranges"):
         ranges = form == "ranges"
-        for name, pruner in pruners.items():
-
-            def make(bank: Bank, seed: int, pruner: Any = pruner, ranges: bool = ranges) -> Any:
-                return OptunaTool(bank, ranges, optuna.samplers.TPESampler(seed=seed), pruner())
-
-            makers[f"Optuna TPE{name}, {form}"] = make
+        makers[f"Optuna TPE, {form}"] = _optuna(tpe, nothing_pruned, ranges)
+        makers[f"Optuna TPE + median, {form}"] = _optuna(tpe, optuna.pruners.MedianPruner, ranges)
+        makers[f"Optuna TPE + hyperband, {form}"] = _optuna(tpe, hyperband, ranges)
 
         def ray(bank: Bank, seed: int, ranges: bool = ranges) -> Any:
             return RayTool(bank, ranges, seed, longest)
 
         makers[f"OptunaSearch + ASHA, {form}"] = ray
-    return makers
+        makers[f"Optuna GP, {form}"] = _optuna(gaussian_process, nothing_pruned, ranges)
+    return {**makers, "CMA-ES, ranges": _optuna(cma_es, nothing_pruned, ranges=True)}
+
+
+def _optuna(
+    sampler: Callable[[int], optuna.samplers.BaseSampler],
+    pruner: Callable[[], optuna.pruners.BasePruner],
+    ranges: bool = False,
+) -> Make:
+    return lambda bank, seed: OptunaTool(bank, ranges, sampler(seed), pruner())
+
+
+nothing_pruned = optuna.pruners.NopPruner
+
+
+def random_draws(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed)
+
+
+def tpe(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def gaussian_process(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+
+
+def cma_es(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
