@@ -2,7 +2,7 @@
 
 from model.config.aliases import suggestion
 from model.config.config import MULTIPLIER, SETTINGS, Config, DataConfig, GPTConfig, TrainConfig
-from model.config.cost import Cost, trial_cost, trial_flops
+from model.config.cost import Cost, config_flops, trial_cost, trial_flops
 from model.config.data import AS_THERE_IS, TEXT_TEST_TOKENS, VOCABULARIES
 from model.config.number import read_number
 from model.config.optim import FOR_ALL, KINDS, OptimConfig
@@ -45,6 +45,7 @@ __all__ = [
     "Value",
     "block_parameters",
     "branch_steps",
+    "config_flops",
     "did_you_mean",
     "flops_per_token",
     "parameters",

@@ -35,7 +35,7 @@ def trial_cost(settings: Mapping[str, object]) -> Cost:
     """What training with `settings` takes. Raises ConfigError for what cannot be trained."""
     config = Config.from_settings(settings)
     gpt = scaled(config.gpt)
-    flops, tokens = _flops(config), config.steps * config.train.batch_tokens
+    flops, tokens = config_flops(config), config.steps * config.train.batch_tokens
     averages = (config.train.ema_epochs > 0) + (config.train.average_last > 0)
     evaluated = config.train.evals * config.data.val_tokens * (1 + averages)
     return Cost(
@@ -54,10 +54,11 @@ def trial_flops(settings: Mapping[str, object]) -> float:
 
     Raises ConfigError for settings that cannot be trained.
     """
-    return _flops(Config.from_settings(settings))
+    return config_flops(Config.from_settings(settings))
 
 
-def _flops(config: Config) -> float:
+def config_flops(config: Config) -> float:
+    """`trial_flops` of settings that are known to be trainable."""
     gpt, vocabulary = scaled(config.gpt), config.data.token_kinds
     count = PHASES if gpt.replay_passes else 1  # without replays all are alike
     phases = ((phase + 0.5) / count for phase in range(count))

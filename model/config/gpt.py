@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from model.config.setting import ConfigError, setting
+
+
+@lru_cache(maxsize=1 << 12)  # a search asks for the same few widths again and again
+def _heads(width: int, pairs: int, step: int, head_width: int) -> int | None:
+    fitting = [
+        heads for heads in range(step, width // pairs + 1, step) if width % (pairs * heads) == 0
+    ]
+    return min(fitting, key=lambda heads: abs(heads - width / head_width), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +159,8 @@ class GPTConfig:
         Raises ConfigError if there is none.
         """
         pairs = 4 if self.positions == "half_rotary" else 2  # a head is rotated in pairs
-        fitting = [
-            heads
-            for heads in range(self.queries_per_kv, self.width // pairs + 1, self.queries_per_kv)
-            if self.width % (pairs * heads) == 0
-        ]
-        if not fitting:
+        heads = _heads(self.width, pairs, self.queries_per_kv, self.head_width)
+        if heads is None:
             raise ConfigError(
                 [
                     f"gpt.width: {self.width} cannot be split into heads whose width is a multiple "
@@ -163,7 +168,7 @@ class GPTConfig:
                     f"({self.queries_per_kv})"
                 ]
             )
-        return min(fitting, key=lambda heads: abs(heads - self.width / self.head_width))
+        return heads
 
     @property
     def kv_heads(self) -> int:

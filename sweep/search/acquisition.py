@@ -53,10 +53,12 @@ def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Sug
         middle = int(np.argmin((1 + np.abs(candidates.places.x_ND).sum(axis=1)) * cost))
         return Suggestion(random if explored else candidates.points[middle], math.nan)
     surrogate = learn(space, pool, seen)
+    improvement = _improvement(surrogate, candidates)
     for _ in range(ROUNDS if source.moves else 0):
-        worth = _improvement(surrogate, candidates) / _cost(candidates, weight)
-        top = np.argsort(-worth, kind="stable")[:BEST]
-        candidates += source.near([candidates.points[n] for n in top], NEAR, rng)
+        top = np.argsort(-improvement / _cost(candidates, weight), kind="stable")[:BEST]
+        nearer = source.near([candidates.points[n] for n in top], NEAR, rng)
+        improvement = np.concatenate([improvement, _improvement(surrogate, nearer)])
+        candidates += nearer
     cost = _cost(candidates, weight)
     gain, most = expected_gain(surrogate, candidates, cost)
     point = random if explored else candidates.points[int(np.argmax(gain / cost))]

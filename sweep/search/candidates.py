@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.config import Value
 from sweep.search.coordinates import Pool, flops_of
 from sweep.search.kernel import Array, Places
 from sweep.search.seen import Seen
 from sweep.space import Choice, Point, Space
-from sweep.space.points import drawn, key, share_of
+from sweep.space.points import drawn, share_of
 from sweep.space.trunks import kept_trunks, siblings, spared
 
 SHARING = 16  # best trials whose other epoch counts are candidates where trunks are shared
@@ -39,12 +40,17 @@ class Candidates:
         )
 
 
+def _key(point: Point) -> frozenset[tuple[str, Value]]:
+    """Equal for equal points; sorting those of a thousand trials would take as long as the rest."""
+    return frozenset(point.items())
+
+
 class Source:
     """Where candidates come from, given the trials so far."""
 
     def __init__(self, space: Space, pool: Pool, seen: Sequence[Seen]) -> None:
         self._space, self._pool, self._seen = space, pool, seen
-        self._used = {key(s.point) for s in seen}
+        self._used = {_key(s.point) for s in seen}
         self._trunks = None
         if space.trial.share_trunks:
             self._trunks = kept_trunks(space, (({**space.fixed, **s.point}, s.done) for s in seen))
@@ -57,7 +63,7 @@ class Source:
     def pool(self) -> Candidates:
         """What is left of the pool; all of it again once a small space was tried whole."""
         pool = self._pool
-        fresh = [n for n, point in enumerate(pool.points) if key(point) not in self._used]
+        fresh = [n for n, point in enumerate(pool.points) if _key(point) not in self._used]
         if pool.whole and not fresh:
             fresh = list(range(len(pool.points)))
         points = tuple(pool.points[n] for n in fresh)
@@ -90,7 +96,7 @@ class Source:
         return self._fresh(p for c in centres[:SHARING] for p in siblings(self._space, c))
 
     def _fresh(self, points: Iterable[Point]) -> Candidates:
-        by_key = {key(point): point for point in points}
+        by_key = {_key(point): point for point in points}
         space, fresh = self._space, [k for k in by_key if k not in self._used]
         flops = {k: flops_of(space, by_key[k]) for k in fresh}
         self._used |= flops.keys()

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from model.config import ConfigError, trial_flops
-from sweep.search.features import RATE, features, in_octaves, is_kind
+from model.config import ConfigError, config_flops
+from sweep.search.features import RATE, config_of, features, in_octaves, is_kind
 from sweep.search.kernel import Array, Places
 from sweep.search.prior import expectation
 from sweep.space import Choice, Constraint, Hyperparameter, Point, Space
@@ -162,7 +162,7 @@ def flops_of(space: Space, point: Point) -> float:
 @lru_cache(maxsize=1 << 16)
 def _flops_of(settings: Key, constraints: tuple[Constraint, ...]) -> float:
     try:
-        flops = trial_flops(dict(settings))
+        flops = config_flops(config_of(settings))
     except ConfigError:
         return 0.0
     broken = any(beyond > 0 for beyond in violations(dict(settings), constraints).values())

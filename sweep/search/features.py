@@ -50,8 +50,8 @@ def features(settings: Mapping[str, Value], searched: Iterable[str] = ()) -> Map
 def _features(
     settings: tuple[tuple[str, Value], ...], searched: tuple[str, ...]
 ) -> Mapping[str, float]:
-    config = Config.from_settings(dict(settings))
-    optim, gpt = config.optim, _scaled(config.gpt)
+    config = config_of(settings)
+    optim, gpt = config.optim, scaled(config.gpt)
     longest = FORGETS_NOTHING * config.train.epochs
     timescale = min(optim.decay_timescale or longest, longest)
     by_matrix = optim.name == "muon" and optim.muon_scale == "shape"
@@ -71,7 +71,10 @@ def _features(
     return coordinates
 
 
-_scaled = lru_cache(maxsize=1 << 12)(scaled)  # its search for a shape takes longest
+@lru_cache(maxsize=1 << 14)  # of each candidate the coordinates and the cost are asked
+def config_of(settings: tuple[tuple[str, Value], ...]) -> Config:
+    """The configuration of sorted settings. Raises ConfigError if they cannot be trained."""
+    return Config.from_settings(dict(settings))
 
 
 def is_kind(feature: str) -> bool:

@@ -9,7 +9,7 @@ noise grows with its distance from the best.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ TALL = 0.3  # nats above the best, beyond which height counts by its logarithm
 HEIGHT, RESIDUAL, NOISE, REACH = (0.25, 0.8), (0.25, 0.8), (0.008, 0.7), (0.8, 0.5)
 AXIS, GROUP = (1.6, 0.7), (0.4, 0.8)  # of an axis by the root of their number (2402.02229)
 LIKELIHOOD = 128  # trials that decide the scales at most
-USED = 256  # trials that the surface goes through at most
+USED = 192  # trials that the surface goes through at most
 STEPS = 40  # of the optimiser
 NEAREST = 1e-6  # share of the height squared that keeps a matrix positive
 
@@ -74,7 +74,7 @@ class Surrogate:
     def ended(self) -> int:
         return len(self.places)
 
-    @property
+    @cached_property
     def best(self) -> float:
         """The lowest posterior mean at a trial."""
         return float(self.mean(self.places).min()) if self.ended else 0.0
