@@ -60,6 +60,8 @@ for verb in (
 def main() -> None:
     """Entry point: one message for what the user can mend, a traceback for what we must."""
     signal.signal(signal.SIGTERM, _stop)  # before there is anything to save
+    # Matrices here are small: threads would only take cores from training. Read by numpy's import.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as error:

@@ -19,6 +19,7 @@ SHARING = 16  # best trials whose other epoch counts are candidates where trunks
 LEAST_TRAINED = 0.02  # of a schedule: an evaluation and what a trial costs beside training
 WIDTHS = (0.02, 0.06, 0.2)  # of a step, as shares of the domains
 MOVED = 3  # hyperparameters of many that a step moves, on average
+LEAST_MOVED, MOST_MOVED = 0.25, 0.6  # of all of them
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Source:
             )
             size = count, len(at)
             moved = at + rng.choice(WIDTHS, size=(count, 1)) * rng.standard_normal(size)
-            stays = rng.random(size) > max(0.25, MOVED / len(at))
+            stays = rng.random(size) > max(LEAST_MOVED, min(MOST_MOVED, MOVED / len(at)))
             # A list's step is to any of its values: one of its share would mostly stay.
             listed = np.array([isinstance(hp.domain, Choice) for hp in hyperparameters])
             moved = np.where(listed, rng.random(size), moved)

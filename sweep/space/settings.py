@@ -70,7 +70,7 @@ class SamplerConfig:
     )
     startup_trials: int = setting(8, "", "random proposals before tpe, gp or cmaes learns", low=1)
     cost_weight: float = setting(
-        0.65, "", "surface: gain counts per FLOPs to this power; 0: at any price", low=0, high=1
+        0.75, "", "surface: gain counts per FLOPs to this power; 0: at any price", low=0, high=1
     )
     explore: float = setting(
         0.05, "of trials", "surface: random proposals, the cheap more often", low=0, high=1
