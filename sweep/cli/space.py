@@ -43,6 +43,13 @@ def check(space: Path, overrides: tuple[str, ...]) -> None:
     say_notes(checked)
     hyperparameters = ", ".join(checked.searched)
     click.echo(f"{space} is fine: {checked.budget.trials} trials over {hyperparameters}")
+    if checked.priors:
+        click.echo(priors_text(checked))
+
+
+def priors_text(space: Space) -> str:
+    """Where the user expects the best."""
+    return "expected at: " + ", ".join(f"{name} {at}" for name, at in space.priors.items())
 
 
 def say_notes(space: Space) -> None:
@@ -157,6 +164,8 @@ def _headline(space: Space, plan: Plan) -> str:
     ]
     if space.points:
         lines.append(f"tried first: {len(space.points)} of its own points")
+    if space.priors:
+        lines.append(priors_text(space))
     if plan.infeasible:
         broken = ", ".join(map(str, space.constraints))
         lines.append(f"{plan.infeasible:.0%} of random proposals break {broken}: replaced, free")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sweep.search.candidates import Candidates, Source
 from sweep.search.coordinates import pool_of
 from sweep.search.kernel import Array
+from sweep.search.prior import squares_away
 from sweep.search.seen import Seen, learn
 from sweep.search.surrogate import Surrogate
 from sweep.space import Point, Space
@@ -49,8 +50,10 @@ def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Sug
     explored = rng.random() < space.sampler.explore
     cost = _cost(candidates, weight)
     random = candidates.points[rng.choice(len(cost), p=(1 / cost) / (1 / cost).sum())]
-    if not seen:  # the middle of the cheap
-        middle = int(np.argmin((1 + np.abs(candidates.places.x_ND).sum(axis=1)) * cost))
+    if not seen:  # the middle of the cheap, near where the user expects the best
+        off = np.abs(candidates.places.x_ND).sum(axis=1)
+        off += squares_away(candidates.points, pool.stated)
+        middle = int(np.argmin((1 + off) * cost))
         return Suggestion(random if explored else candidates.points[middle], math.nan)
     surrogate = learn(space, pool, seen)
     improvement = _improvement(surrogate, candidates)

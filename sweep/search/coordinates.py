@@ -39,7 +39,8 @@ class Pool:
     levels: Mapping[str, Mapping[str, int]]  # of each group of kinds, values by number
     searched: tuple[str, ...]
     fixed: Mapping[str, object]
-    expects: bool
+    stated: tuple[Hyperparameter, ...]  # those with a prior of the user
+    expects: bool  # the best where the field found it
 
     @property
     def places(self) -> Places:
@@ -56,7 +57,7 @@ class Pool:
         placed = [features({**self.fixed, **point}, self.searched) for point in points]  # type: ignore[dict-item]
         x_ND = np.array([[self._along(at, axis) for axis in self.axes] for at in placed])
         kinds = [[_level(at, levels) for levels in self.levels.values()] for at in placed]
-        expected_N, doubt_NB = expectation(placed) if self.expects else _nothing(len(placed))
+        expected_N, doubt_NB = expectation(placed, points, self.stated, self.searched, self.expects)
         shape = len(points), len(self.levels)
         return Places(
             x_ND.reshape(len(points), len(self.axes)),
@@ -68,10 +69,6 @@ class Pool:
     def _along(self, at: Mapping[str, float], axis: str) -> float:
         centres = self.centres[axis]
         return (at[axis] - centres.get(_group(at, axis), at[axis])) / self.halves[axis]
-
-
-def _nothing(count: int) -> tuple[Array, Array]:
-    return np.zeros(count), np.zeros((count, 0))
 
 
 @lru_cache(maxsize=8)
@@ -123,6 +120,7 @@ def _pool(
         levels=levels,
         searched=searched,
         fixed=dict(fixed),
+        stated=tuple(hp for hp in hyperparameters if hp.prior),
         expects=expects,
     )
 

@@ -1,7 +1,7 @@
 """What is searched, what may be spent on it, and what that would cost."""
 
 from sweep.space.constraint import Constraint
-from sweep.space.hyperparameter import Choice, Hyperparameter, Range, is_number
+from sweep.space.hyperparameter import Choice, Hyperparameter, Prior, Range, is_number
 from sweep.space.overrides import read_overrides
 from sweep.space.plan import Plan
 from sweep.space.points import Point
@@ -26,6 +26,7 @@ __all__ = [
     "Hyperparameter",
     "Plan",
     "Point",
+    "Prior",
     "PruneConfig",
     "Range",
     "SamplerConfig",

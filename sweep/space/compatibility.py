@@ -17,7 +17,7 @@ from sweep.space.space import Space
 from sweep.view import View
 
 # Sections that a continued sweep may have differently: they say what is spent and what is proposed.
-CHANGEABLE = ("budget", "trial", "constraints", "repeat")
+CHANGEABLE = ("budget", "trial", "constraints", "repeat", "priors")
 GROWING = ("search", "fixed")  # sections that may differ as long as every trial has its place
 TOLD = 3  # trials that a refusal names
 

@@ -54,6 +54,27 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Where the user expects the best value of a hyperparameter."""
+
+    at: Value
+    within: float = 0.0  # a factor above 1, or a distance; 0 where values have no order
+    factor: bool = False
+
+    def __str__(self) -> str:
+        within = f" within {self.within:g}{'x' * self.factor}" if self.within else ""
+        return f"{self.at:g}{within}" if is_number(self.at) else f"{self.at}{within}"
+
+    def away(self, value: Value) -> float:
+        """How far `value` lies from `at`, in units of `within`; 1 from what has no order."""
+        if not is_number(value) or not is_number(self.at):
+            return float(value != self.at)
+        if self.factor:
+            return math.log(value / self.at) / math.log(self.within)
+        return (value - self.at) / self.within
+
+
+@dataclass(frozen=True)
 class Hyperparameter:
     """One searched setting, or one of its alternatives under a condition."""
 
@@ -61,6 +82,7 @@ class Hyperparameter:
     domain: Choice | Range
     when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
     line: int = field(default=0, compare=False)
+    prior: Prior | None = None
 
     @property
     def parameter(self) -> str:

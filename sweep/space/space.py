@@ -47,6 +47,11 @@ class Space:
         return list(dict.fromkeys(hp.setting for hp in self.hyperparameters))
 
     @property
+    def priors(self) -> dict[str, str]:
+        """Where the user expects the best, by hyperparameter."""
+        return {hp.parameter: str(hp.prior) for hp in self.hyperparameters if hp.prior}
+
+    @property
     def train_tokens(self) -> int:
         """The training budget, of which the baseline reads multiples; if searched, the smallest."""
         return self.budgets[0]
@@ -67,6 +72,7 @@ class Space:
         return {
             "name": self.name,
             "search": {hp.parameter: _domain_as_dict(hp.domain) for hp in self.hyperparameters},
+            "priors": self.priors,
             "fixed": dict(self.fixed),
             "points": [dict(point) for point in self.points],
             "constraints": list(map(str, self.constraints)),

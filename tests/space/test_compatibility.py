@@ -39,6 +39,7 @@ fixed:
   train.evals: 2
 """
 MORE_EPOCHS = ("train.epochs: [1, 2, 4]", "train.epochs: [1, 2, 4, 8]")
+PRIOR = "prior: {at: 2, within: 2x}"
 WIDER_LR = ("min: 1e-3, max: 1e-2", "min: 1e-4, max: 3e-2")
 
 
@@ -275,6 +276,18 @@ def test_points_may_be_added_but_not_replaced(tmp_path: Path) -> None:
     assert refusals(tmp_path, text, more, view) == []
     (refused,) = refusals(tmp_path, text, other, view)
     assert refused.startswith("points: was ")
+
+
+def test_a_prior_may_come_and_go_while_a_sweep_is_continued(tmp_path: Path) -> None:
+    """It says what to propose; the study stays the one it was."""
+    view = drive(tmp_path, make_space(tmp_path, SPACE, "budget.trials=2"))
+    stated = edited(("train.epochs: [1, 2, 4]", f"train.epochs: {{values: [1, 2, 4], {PRIOR}}}"))
+    space = make_space(tmp_path, stated, "budget.trials=3")
+
+    assert refusals(tmp_path, SPACE, stated, view) == []
+    assert refusals(tmp_path, stated, SPACE, view) == []
+    assert len(drive(tmp_path, space).searches()) == 3
+    assert "search 2" not in studies(tmp_path)
 
 
 def test_a_section_that_had_another_name_is_compared_under_its_new_one(tmp_path: Path) -> None:

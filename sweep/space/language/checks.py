@@ -86,6 +86,10 @@ def check_together(space: Space, problems: Problems) -> None:
         problems.add(0, "search", "nothing is left to search; `sweep train` trains one model")
     if BUDGET in space.searched and space.prune.rule != "none" and BUDGET not in space.prune.peers:
         problems.add(0, "prune.peers", f"must name {BUDGET}, which is searched, or rule be none")
+    if space.sampler.name != "surface":
+        for hp in filter(lambda hp: hp.prior, space.hyperparameters):
+            what = f"prior: sampler.name {space.sampler.name} has no use for it; "
+            problems.add(hp.line, hp.setting, what + "write surface there, or leave out prior")
     if space.repeat > 1 and SEED in space.searched:
         problems.add(0, "repeat", f"counts {SEED} up, which is searched; keep one")
     if space.trial.share_trunks:

@@ -11,6 +11,7 @@ import yaml
 
 from model.config import SETTINGS, Value, did_you_mean, read_number, suggestion
 from sweep.space import Choice, Hyperparameter, Range
+from sweep.space.language.priors import read_prior
 from sweep.space.language.wandb import INSTEAD, Blame, flattened, in_our_words
 from sweep.space.language.yaml_nodes import (
     Problems,
@@ -85,7 +86,11 @@ def _hyperparameter(
     line, leaf = line_of(node), _leaf(name, node, problems)
     domain = read_domain(name, line, leaf, problems)
     when = _when(name, line, leaf.get("when", {}), problems)
-    return Hyperparameter(name, domain, when, line) if domain else None
+    if domain is None:
+        return None
+    has_prior = "prior" in leaf
+    prior = read_prior(name, line, leaf["prior"], domain, problems) if has_prior else None
+    return Hyperparameter(name, domain, when, line, prior)
 
 
 def _leaf(name: str, node: yaml.Node, problems: Problems) -> dict[str, Any]:
@@ -128,7 +133,7 @@ LISTED_ONLY = {
     "train.batch_tokens",
     "train.micro_batch_tokens",
 }
-KEYS = ("values", "value", "min", "max", "log", "step", "distribution", "q", "when")
+KEYS = ("values", "value", "min", "max", "log", "step", "distribution", "q", "when", "prior")
 
 
 def read_domain(
@@ -140,7 +145,7 @@ def read_domain(
         leaf = in_our_words(name, leaf, blame)
         if not leaf:
             return None
-    keys = set(leaf) - {"when"}
+    keys = set(leaf) - {"when", "prior"}
     if keys == {"values"}:
         return read_choice(name, line, leaf["values"], problems)
     if keys == {"value"}:
@@ -212,5 +217,7 @@ def is_constant(leaf: Mapping[str, object]) -> bool:
 
 def constant(name: str, line: int, leaf: dict[str, Any], problems: Problems) -> Value | None:
     """The only value of a constant leaf."""
+    if "prior" in leaf:
+        problems.add(line, name, "prior: one value has none; give values, or min and max")
     domain = read_domain(name, line, leaf, problems)
     return domain.values[0] if isinstance(domain, Choice) and domain.values else None

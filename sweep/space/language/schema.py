@@ -108,6 +108,7 @@ def _domain(setting: Setting) -> Schema:
         "value": value,
         "when": {"$ref": "#/$defs/when"},
         "distribution": {"enum": list(DISTRIBUTIONS)},
+        "prior": _prior(setting, value),
     }
     if setting.kind in (int, float):
         number = {"$ref": "#/$defs/number"}
@@ -124,6 +125,15 @@ def _domain(setting: Setting) -> Schema:
         range_: Schema = {"required": ["min", "max"]}
         needs.append(range_ | stepped if setting.name in LISTED_ONLY else range_)
     return _closed(keys) | {"anyOf": needs}
+
+
+def _prior(setting: Setting, value: Schema) -> Schema:
+    keys: Schema = {"at": value}
+    if setting.kind in (int, float):
+        described = "a factor, such as 4x, or a distance"
+        keys["within"] = {"$ref": "#/$defs/number", "description": described}
+    where = "where you expect the best; the trials decide how much that counts"
+    return _closed(keys, where) | {"required": list(keys)}
 
 
 def _section(part: str) -> Schema:

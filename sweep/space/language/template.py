@@ -23,6 +23,8 @@ search:
   optim.weight_decay_multiplier: {{min: 1, max: 32, log: true}}   # x 0.1, the usual decay
   train.epochs: {epochs}
   optim.lr: {{min: {low:.2g}, max: {high:.2g}, log: true}}
+  # Where you expect the best, which the trials may refute: min, max or values, and
+  # prior: {{at: {lr:g}, within: 4x}}
   # gpt.scale: [0.5, 1, 2]            # parameters, depth and width together
   # optim.name: [adamw, muon]         # then give optim.lr a list, each with `when: {{...}}`
 

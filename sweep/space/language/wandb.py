@@ -166,7 +166,7 @@ def in_our_words(name: str, leaf: dict[str, Any], blame: Blame) -> dict[str, Any
         blame("distribution says it all; leave out log and step")
         return {}
     wanted = {"constant": {"value"}, "categorical": {"values"}}.get(distribution, {"min", "max"})
-    if set(leaf) - {"when"} != wanted:
+    if set(leaf) - {"when", "prior"} != wanted:
         blame(f"{distribution} needs {DISTRIBUTIONS[distribution]}")
         return {}
     return _with_scale(name, leaf, distribution, q, blame)
