@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -26,7 +26,7 @@ DRAWN = 320  # points of the pool where ranges make a space endless
 NARROW = 1.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pool:
     """Points all over a space that can be trained, and the scales that they span."""
 
@@ -42,15 +42,9 @@ class Pool:
     stated: tuple[Hyperparameter, ...]  # those with a prior of the user
     expects: bool  # the best where the field found it
 
-    @property
+    @cached_property
     def places(self) -> Places:
-        return _pool_places(self)
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
+        return self.place(self.points)
 
     def place(self, points: Sequence[Point]) -> Places:
         """Where `points` lie. Raises ConfigError for one that cannot be trained."""
@@ -69,11 +63,6 @@ class Pool:
     def _along(self, at: Mapping[str, float], axis: str) -> float:
         centres = self.centres[axis]
         return (at[axis] - centres.get(_group(at, axis), at[axis])) / self.halves[axis]
-
-
-@lru_cache(maxsize=8)
-def _pool_places(pool: Pool) -> Places:
-    return pool.place(pool.points)
 
 
 def pool_of(space: Space) -> Pool:
