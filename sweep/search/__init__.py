@@ -3,8 +3,8 @@
 from sweep.search.acquisition import Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
 from sweep.search.forecast import Forecast, Snapshot, expected_final
+from sweep.search.published import first_points
 from sweep.search.seen import Seen
-from sweep.search.warm_start import first_points
 
 __all__ = [
     "Certificate",

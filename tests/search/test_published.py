@@ -7,8 +7,8 @@ import pytest
 
 from model.config.config import MULTIPLIER, Config
 from model.config.presets import TIMESCALE
-from sweep.search import warm_start
-from sweep.search.warm_start import LOOKED_AT, PUBLISHED, first_points
+from sweep.search import published
+from sweep.search.published import LOOKED_AT, PUBLISHED, first_points
 from sweep.space.hyperparameter import Choice, Hyperparameter, Range, as_number
 from sweep.space.space import Space
 
@@ -25,13 +25,13 @@ SPACE = Space("small", HYPERPARAMETERS, {"data.train_tokens": 65_537})
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """One entry for each network whose parameters were counted."""
     counted: list[object] = []
-    count: Callable[..., int] = warm_start.parameters
+    count: Callable[..., int] = published.parameters
 
     def counting(gpt: object, token_kinds: int) -> int:
         counted.append(gpt)
         return count(gpt, token_kinds)
 
-    monkeypatch.setattr(warm_start, "parameters", counting)
+    monkeypatch.setattr(published, "parameters", counting)
     return counted
 
 
