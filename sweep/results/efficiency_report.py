@@ -20,6 +20,7 @@ from sweep.results.bootstrap import (
     by_law,
     by_lines,
     draw,
+    widened,
 )
 from sweep.results.data_law import DataLaw, misfit
 from sweep.results.efficiency import Multiplier, multiplier
@@ -38,7 +39,7 @@ class Worth:
     tokens: int  # unique tokens it trained on
     val_loss: float  # nats per token, the mean of its runs
     runs: int
-    lines: Estimate
+    lines: Estimate  # its interval holds the law's as well
     law: Estimate | None  # None where the baseline has too few points for a law
 
 
@@ -121,14 +122,9 @@ def devices_of(view: View) -> tuple[float, str]:
 
 def _worth(runs: Sequence[TrialView], view: View, baseline: Baseline) -> Worth:
     loss, tokens = fmean(run.val_loss for run in runs), view.train_tokens(runs[0])
-    return Worth(
-        runs[0].name,
-        tokens,
-        loss,
-        len(runs),
-        by_lines(loss, baseline, tokens, len(runs)),
-        by_law(loss, baseline, tokens, len(runs)),
-    )
+    law = by_law(loss, baseline, tokens, len(runs))
+    lines = widened(by_lines(loss, baseline, tokens, len(runs)), law)
+    return Worth(runs[0].name, tokens, loss, len(runs), lines, law)
 
 
 def _by_epoch(trial: TrialView, view: View) -> list[tuple[float, Multiplier]]:
@@ -177,6 +173,7 @@ def efficiency_text(figures: Figures) -> str:
     if len(figures.recipes) > 1:
         parts.append("The best recipe at each budget:\n" + table(_rows(figures.recipes, None)))
     parts.append(
+        f"{_between(figures.baseline)}\n"
         "How many times its unique tokens the plain baseline needs for the same loss, 95 % "
         "intervals\nof baseline noise and trial noise together; <a x and >b x lie outside what "
         "was measured.\nThe best of many trials flatters itself: intervals do not cover choosing "
@@ -184,6 +181,14 @@ def efficiency_text(figures: Figures) -> str:
         f"{figures.total_hours:.3g} {figures.hour} of training, the baseline not counted."
     )
     return "\n\n".join(parts)
+
+
+def _between(baseline: Baseline) -> str:
+    """What straight lines do to a curve, and what was done about it."""
+    told = "Lines between measured points lie above the curve, so that they read too much"
+    if baseline.law is None:
+        return f"{told}: by how much,\na law would tell, which needs a third token count."
+    return f"{told}: their\ninterval is widened to hold what the law reads."
 
 
 def _fit(law: DataLaw, figures: Figures) -> str:

@@ -15,6 +15,7 @@ from sweep.results.bootstrap import (
     by_law,
     by_lines,
     draw,
+    widened,
 )
 from sweep.space.baseline import SLOWRUN, table_runs
 
@@ -138,3 +139,29 @@ def test_noise_from_few_repeats_is_itself_uncertain() -> None:
     few, many = (draw(SLOWRUN_RUNS, Noise(0.01, freedom)) for freedom in (1, 100))
 
     assert width(by_lines(3.264, few, TOKENS)) > 1.5 * width(by_lines(3.264, many, TOKENS))
+
+
+@pytest.mark.parametrize("true", [1.5, 3.0, 5.7])
+def test_an_interval_by_lines_holds_the_truth_on_a_curve_measured_at_sparse_points(
+    true: float,
+) -> None:
+    """Lines lie above a curve: told 1.60x where 1.5x is true, with an interval of noise alone."""
+
+    def curve(tokens: float) -> float:
+        return 1.92 + 1.83 * tokens**-0.232  # Kim et al.'s standard recipe, 2509.14786
+
+    baseline = draw([BaselineRun(m, curve(m)) for m in (1, 2, 4, 8)], Noise(0.004))
+    lines, law = by_lines(curve(true), baseline, 1), by_law(curve(true), baseline, 1)
+
+    told = widened(lines, law)
+
+    assert lines.low.value > true
+    assert told.low.value <= true <= told.high.value
+    assert told.point == lines.point
+
+
+def test_without_a_law_there_is_nothing_to_widen_by() -> None:
+    baseline = draw([BaselineRun(1, 3.0), BaselineRun(2, 2.0)], Noise(0.01))
+    lines = by_lines(2.5, baseline, 1)
+
+    assert widened(lines, by_law(2.5, baseline, 1)) == lines

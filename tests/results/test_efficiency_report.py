@@ -65,6 +65,8 @@ def test_every_complete_trial_has_both_multipliers_with_intervals(view: View) ->
         for method in ("lines", "law"):
             worth = trial[method]
             assert worth["low"]["value"] <= worth["point"]["value"] <= worth["high"]["value"]
+        assert trial["lines"]["low"]["value"] <= trial["law"]["low"]["value"]
+        assert trial["lines"]["high"]["value"] >= trial["law"]["high"]["value"]
     assert data["baseline"]["law"]["exponent"] > 0
     assert json.dumps(data, allow_nan=False)
 
@@ -194,6 +196,14 @@ def test_hours_are_of_what_a_trial_occupies(
 def test_a_sweep_without_baseline_is_told_how_to_get_one() -> None:
     with pytest.raises(SweepError, match="has no baseline to measure against"):
         figures_of(View(header={"name": "x"}))
+
+
+def test_what_lines_between_points_do_is_told(view: View) -> None:
+    figures = figures_of(view)
+
+    assert "widened to hold what the law reads" in efficiency_text(figures)
+    few = replace(figures, baseline=replace(figures.baseline, law=None))
+    assert "needs a third token count" in efficiency_text(few)
 
 
 def test_the_command_prints_and_draws(view: View, tmp_path: Path) -> None:
