@@ -24,7 +24,7 @@ ROOMS = {
     "sweep.space": "model model.config model.config.presets model.data model.training sweep",
     "sweep.space.language": "model.config model.config.presets sweep sweep.space",
     "sweep.search": "model.config model.config.presets sweep sweep.space",
-    "sweep.results": "model model.config sweep sweep.space",
+    "sweep.results": "model model.config sweep sweep.space sweep.space.language",
     "sweep.session": "model model.config sweep sweep.results sweep.search sweep.space",
     "sweep.tracking": "model model.config model.training sweep sweep.results",
     "sweep.run": "model model.config model.data model.training sweep sweep.results sweep.session "

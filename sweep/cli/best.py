@@ -23,6 +23,8 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
     """
     from sweep.folder import begun
     from sweep.results import report
+    from sweep.results.edges import edges_data, edges_text
+    from sweep.results.settling import settling_text
 
     folder, view = begun(folder, runs)
     winner = report.winner(view)
@@ -32,7 +34,9 @@ def best(folder: Path | None, runs: Path, as_json: bool) -> None:
         sweep = report.sweep_data(view, driven=False)
         trial = next(trial for trial in sweep["trials"] if trial["trial"] == winner.name)
         trial |= {"told": report.winner_line(view), "confirmed": sweep["confirmed"]}
+        trial |= {"edges": edges_data(view, folder)}
         print_json(trial)
         return
-    click.echo(report.winner_line(view), err=True)
+    said = [report.winner_line(view), settling_text(view), edges_text(view, folder)]
+    click.echo("\n".join(filter(None, said)), err=True)
     click.echo(report.train_command(winner.settings))

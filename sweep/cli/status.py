@@ -23,20 +23,23 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
     from sweep.folder import begun, is_driven
     from sweep.results import report
     from sweep.results.confirmation_report import confirmation_text
+    from sweep.results.edges import edges_data, edges_text
     from sweep.results.external import external_data, external_text
     from sweep.results.settling import settling_text
 
     folder, view = begun(folder, runs)
     driven = is_driven(folder)
     if as_json:
-        print_json({**report.sweep_data(view, driven), "external": external_data(folder)})
+        beside = {"edges": edges_data(view, folder), "external": external_data(folder)}
+        print_json({**report.sweep_data(view, driven), **beside})
         return
     click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
     for trial in view.running():
         last = trial.last
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
         click.echo(f"  {trial.name}  {at}")
-    parts = [confirmation_text(view), report.leaderboard(view), settling_text(view)]
+    parts = [confirmation_text(view), report.leaderboard(view)]
+    parts += [settling_text(view), edges_text(view, folder)]
     click.echo("\n\n".join(filter(None, parts)))
     if others := external_text(folder):
         click.echo(f"\n{others}")

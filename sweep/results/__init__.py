@@ -4,6 +4,7 @@ __all__ = [
     "budget",
     "confirmation",
     "confirmation_report",
+    "edges",
     "efficiency",
     "efficiency_plot",
     "efficiency_report",

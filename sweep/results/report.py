@@ -14,6 +14,7 @@ from sweep.format import finite_or_none, table, three_digits
 from sweep.records import SEEDS, Ending, Outcome, Role
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
+from sweep.results.edges import edges_text
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import Gap, gaps, judged_by, ranking, tied
 from sweep.results.sequential import means_anytime
@@ -180,8 +181,7 @@ def result(view: View, folder: Path) -> str:
     )
     ended = "" if usual else f" ({view.end})"
     parts = [confirmed_text, counts(view) + ended, title + leaderboard(view)]
-    if settling := settling_text(view):
-        parts.append(settling)
+    parts += [settling_text(view), edges_text(view, folder)]
     best = winner(view)
     if best is not None:
         efficiency = efficiency_of(view, best, _loss(view))

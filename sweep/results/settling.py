@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweep.results.bootstrap import ASSUMED_SD
-from sweep.results.ranking import ranking, repeats_of
+from sweep.results.ranking import gaps, ranking, repeats_of, tied
 from sweep.view import View
 
 PATIENCE = 8  # proposals in a row
@@ -18,6 +18,8 @@ SHARE = 0.25  # of the deviation between seeds: less was expected to be gained
 
 
 MUCH = 0.1  # nats: no deviation between seeds is four times that
+EARLY = 0.75  # of all trials: where the best is later than that, a search was still finding better
+FEW = 4  # recipes, below which one of them is late by chance
 REPEATS = 4  # degrees of freedom with which a deviation is taken as measured
 
 
@@ -64,10 +66,8 @@ def noise_floor_of(view: View) -> tuple[float, str]:
 
 
 def settling_text(view: View) -> str:
-    """What was last expected of another trial; empty where nothing was."""
+    """What was last expected of another trial, and whether the best came late; empty if neither."""
     gains = [t.expected_gain for t in view.searches() if t.expected_gain is not None]
-    if not gains:
-        return ""
     its = settled(view)
     if its is not None:
         names = [trial.name for trial in view.searches()]
@@ -76,8 +76,28 @@ def settling_text(view: View) -> str:
             f"The search has {its}.\nIts best, {best}, was the {names.index(best) + 1}. of "
             f"{len(names)} trials. More are unlikely to find better."
         )
-    floor, source = noise_floor_of(view)
-    return (
-        f"The latest proposal was expected to gain up to {gains[-1]:.2g} nats; seeds differ by "
-        f"{floor:.4f} ({source}). The search has not settled."
-    )
+    parts = []
+    if gains:
+        floor, source = noise_floor_of(view)
+        parts.append(
+            f"The latest proposal was expected to gain up to {gains[-1]:.2g} nats; seeds differ "
+            f"by {floor:.4f} ({source}). The search has not settled."
+        )
+    if late := lateness(view):
+        parts.append(late)
+    return "\n".join(parts)
+
+
+def lateness(view: View) -> str:
+    """That the best trial was among the last, and nothing earlier is tied with it; else empty."""
+    ranked = ranking(view)
+    names = [trial.name for trial in view.searches()]
+    if len(ranked) < FEW:
+        return ""
+    best = ranked[0].name
+    place = names.index(best) + 1
+    same = [names.index(name) + 1 for name in tied(gaps(view))]
+    if min([place, *same]) <= EARLY * len(names):
+        return ""
+    which = "the very last" if place == len(names) else f"the {place}."
+    return f"Its best, {best}, was {which} of {len(names)} trials: more trials may find better."

@@ -6,6 +6,7 @@ from sweep.space.overrides import read_overrides
 from sweep.space.plan import Plan
 from sweep.space.points import Point
 from sweep.space.settings import (
+    RENAMED,
     SECTIONS,
     SWEEP_SETTINGS,
     BudgetConfig,
@@ -18,6 +19,7 @@ from sweep.space.space import Space
 from sweep.space.speed import Speed
 
 __all__ = [
+    "RENAMED",
     "SECTIONS",
     "SWEEP_SETTINGS",
     "BudgetConfig",

@@ -103,6 +103,20 @@ def test_reports_say_what_was_expected_last_and_when_the_best_was_found() -> Non
     assert "Its best, 0001, was the 2. of 8 trials. More are unlikely to find better." in text
 
 
+def test_a_best_trial_among_the_last_is_said_to_be_so_whatever_proposed_it() -> None:
+    """Runs of one command and seed ended at other recipes, each with its best found last."""
+    falling = view_of([None] * 8, {n: 3.0 - n / 10 for n in range(8)})
+
+    assert settling_text(falling) == (
+        "Its best, 0007, was the very last of 8 trials: more trials may find better."
+    )
+    assert "was the 7. of 8" in settling_text(view_of([0.2] * 8, {0: 3, 1: 3, 2: 3, 6: 2.5}))
+
+
+def test_a_late_best_that_is_tied_with_an_early_trial_is_no_news() -> None:
+    assert settling_text(view_of([None] * 8, {0: 2.5001, 1: 3, 2: 3, 7: 2.5})) == ""
+
+
 @pytest.fixture
 def space(tmp_path: Path) -> Space:
     """Of ranges, so that proposals do not run out."""

@@ -63,8 +63,7 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
             f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
         ) from None
     problems = Problems()
-    root = compose(text, problems)
-    space = _space(root, path.stem, problems) if root else Space(path.stem, ())
+    space = space_in(text, path.stem, problems)
     if name:
         space = replace(space, name=name)
     space = _overridden(space, overrides, problems)
@@ -79,6 +78,12 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
             hint="`sweep settings` lists every setting with its unit, default and bounds.",
         )
     return space
+
+
+def space_in(text: str, default_name: str, problems: Problems) -> Space:
+    """The space that `text` describes, its parts not yet checked together."""
+    root = compose(text, problems)
+    return _space(root, default_name, problems) if root else Space(default_name, ())
 
 
 def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
