@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from model import files
@@ -24,16 +24,31 @@ EXTERNAL = "external.jsonl"  # runs of others that were imported
 DRIVER_LOCK = "driver.lock"  # held by who drives the sweep
 CURSOR = "tracking.json"  # how much of the journal the first MLflow store has
 TRACKING_LOG = "tracking.log"
+QUICKSTART = "search_spaces/quickstart.yaml"  # of our repository: not there in other folders
+
+
+def run_folders(runs: Path) -> list[Path]:
+    """Every run folder under `runs`, the one written to last at the end; SweepError if none."""
+    journals = sorted(runs.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
+    if not journals:
+        here = Path(QUICKSTART).exists()
+        begin = f"sweep run {QUICKSTART}" if here else "sweep init, then sweep run space.yaml"
+        raise SweepError(f"no sweep under {runs}", hint=f"Begin one: {begin}")
+    return [path.parent for path in journals]
 
 
 def latest(runs: Path) -> Path:
     """The run folder under `runs` that was written to last. Raises SweepError if there is none."""
-    journals = sorted(runs.glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_mtime)
-    if not journals:
-        raise SweepError(
-            f"no sweep under {runs}", hint="Begin one: sweep run search_spaces/quickstart.yaml"
-        )
-    return journals[-1].parent
+    return run_folders(runs)[-1]
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files below `folder`; one that is deleted meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def run_folder(folder: Path | None, runs: Path) -> Path:

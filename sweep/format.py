@@ -3,13 +3,90 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+NARROWEST = 16  # letters of a column of text, below which wrapping it helps nobody
+# How settings are called where there is little room; others by their last word.
+SHORT_NAMES = {
+    "optim.name": "optimizer",
+    "optim.weight_decay_multiplier": "wd",
+    "optim.decay_timescale": "timescale",
+    "data.train_tokens": "tokens",
+}
 
 
-def table(rows: list[list[str]]) -> str:
-    """Columns as wide as they need to be; the first row is the header."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output goes to; None if it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def table(rows: list[list[str]], width: int | None = None) -> str:
+    """Columns as wide as they need to be; the first row is the header.
+
+    width   of the terminal: a table that is wider breaks its headings, then wraps its longest text.
+            None, as for a pipe: a row is a line, whatever its length
+    """
+    cells = [[[cell] for cell in row] for row in rows]
+    if width is not None and _width(cells) > width:
+        cells[0] = [_broken(name, column) for name, column in zip(*_columns(rows), strict=True)]
+    if (over := _width(cells) - (width or math.inf)) > 0:
+        column = max(range(len(rows[0])), key=lambda at: _widest(cells[1:], at))
+        room = max(NARROWEST, _widest(cells[1:], column) - int(over))
+        for row in cells[1:]:
+            row[column] = textwrap.wrap(row[column][0], room) or [""]
+    widths = [_widest(cells, column) for column in range(len(rows[0]))]
+    return "\n".join(line for row in cells for line in _lines(row, widths, row is cells[0]))
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What each of these settings is called where there is little room: no two alike."""
+    short = {name: SHORT_NAMES.get(name, name.rpartition(".")[2]) for name in names}
+    taken = Counter(short.values())
+    return {name: its if taken[its] == 1 else name for name, its in short.items()}
+
+
+Cells = list[list[list[str]]]  # rows of cells of lines
+
+
+def _columns(rows: list[list[str]]) -> tuple[list[str], list[int]]:
+    """The headings, and how wide the cells below each are."""
+    below = [max((len(row[at]) for row in rows[1:]), default=0) for at in range(len(rows[0]))]
+    return rows[0], below
+
+
+def _broken(heading: str, width: int) -> list[str]:
+    """`heading` in lines of at most `width` letters, as far as dots, blanks and _ allow."""
+    lines: list[str] = []
+    for word in re.findall(r"[^._ ]*[._ ]?", heading):
+        if lines and len(lines[-1] + word.rstrip()) <= width:
+            lines[-1] += word
+        elif word:
+            lines.append(word)
+    return lines or [""]
+
+
+def _widest(rows: Cells, column: int) -> int:
+    return max((len(line) for row in rows for line in row[column]), default=0)
+
+
+def _width(rows: Cells) -> int:
+    return sum(_widest(rows, column) + 2 for column in range(len(rows[0]))) - 2
+
+
+def _lines(row: list[list[str]], widths: list[int], is_header: bool) -> list[str]:
+    """A row as lines: headings stand on the ones below them, texts hang from their first line."""
+    height = max(map(len, row))
+    filled = [
+        [""] * (height - len(cell)) + cell if is_header else cell + [""] * (height - len(cell))
+        for cell in row
+    ]
+    lines = zip(*filled, strict=True)
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def three_digits(value: object) -> str:

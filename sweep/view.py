@@ -134,6 +134,7 @@ class View:
     confirm: Event | None = None  # what was last asked to be confirmed, and how
     confirmed: list[Event] = field(default_factory=list)  # every end of a confirmation
     sealed: list[Event] = field(default_factory=list)  # every look at the test split
+    began: int | None = None  # milliseconds since 1970 of its first driver
     _driven: dict[Role, int] = field(default_factory=dict)  # milliseconds of earlier drivers
     _latest: int = 0  # milliseconds since 1970 of the latest event
 
@@ -143,6 +144,8 @@ class View:
         if kind == "sweep":
             if self.header:
                 self._driven[self.role] = self._milliseconds(self.role, self._latest)
+            else:
+                self.began = event.get("time")
             self.header, self.end = event, None
             self.budgets[self.role] = event.get("budget", {})
         elif kind == "rejected":

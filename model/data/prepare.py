@@ -87,7 +87,11 @@ def _source_identity(path: str) -> object:
         raise ConfigError([f"data.path: cannot look at {path[:200]!r}: {error}"]) from None
     if not regular:
         raise ConfigError(
-            [f"data.path: nothing at {path} that is a text file, a directory or a Parquet file"]
+            [
+                f"data.path: {path} is neither a file nor a folder"
+                if os.path.lexists(root)
+                else f"data.path: no such file or folder: {path}"
+            ]
         )
     files = sorted(root.rglob("*")) if root.is_dir() else [root]
     if root.suffix in NO_TEXT:  # val is beside train; so may be what runs write

@@ -13,18 +13,48 @@ from sweep.cli.confirm import confirm
 from sweep.cli.data import data
 from sweep.cli.efficiency import efficiency
 from sweep.cli.external import import_
+from sweep.cli.list import list_
 from sweep.cli.options import same_command
 from sweep.cli.publish import publish
 from sweep.cli.replay import replay
 from sweep.cli.run import run
+from sweep.cli.settings import settings
 from sweep.cli.space import check, init, plan, schema
 from sweep.cli.status import status
-from sweep.cli.train import presets, settings, train
+from sweep.cli.train import presets, train
 from sweep.cli.ui import ui
 from sweep.errors import SweepError
 
+# Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
+VERBS: dict[str, tuple[click.Command, ...]] = {
+    "A search": (init, check, plan, run, status, best, list_),
+    "What it is worth": (confirm, efficiency, import_, replay),
+    "Its curves in MLflow": (ui, publish),
+    "One model, and its text": (train, data),
+    "What there is to set": (settings, presets, schema),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88})
+
+class Grouped(click.Group):
+    """A group whose help lists verbs under headings, each with the whole sentence that it has."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, but for the headings and for summaries that are not cut."""
+        for heading, verbs in VERBS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(str(verb.name), _summary(verb)) for verb in verbs])
+
+
+def _summary(verb: click.Command) -> str:
+    """The first sentence of a verb's help."""
+    return (verb.help or "").partition("\n\n")[0].partition(". ")[0].replace("\n", " ").rstrip(".")
+
+
+@click.group(
+    cls=Grouped,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+)
+@click.version_option(package_name="sweep", message="%(prog)s %(version)s")
 def cli() -> None:
     """Find the recipe that makes a fixed, small corpus go furthest.
 
@@ -35,25 +65,7 @@ def cli() -> None:
     """
 
 
-for verb in (
-    best,
-    check,
-    confirm,
-    data,
-    efficiency,
-    import_,
-    init,
-    plan,
-    presets,
-    publish,
-    replay,
-    run,
-    schema,
-    settings,
-    status,
-    train,
-    ui,
-):
+for verb in (verb for verbs in VERBS.values() for verb in verbs):
     cli.add_command(verb)
 
 

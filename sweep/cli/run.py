@@ -52,6 +52,7 @@ def run(
     say_notes(checked)
 
     from sweep.folder import JOURNAL
+    from sweep.format import terminal_width
     from sweep.journal import read_view
     from sweep.results import report
     from sweep.results.external import external_text
@@ -65,7 +66,7 @@ def run(
     if code >= 128:
         click.echo(f"stopped; state saved. Continue: {same_command()}", err=True)
     else:
-        click.echo(report.result(view, folder))
+        click.echo(report.result(view, folder, terminal_width()))
         if others := external_text(folder):
             click.echo(f"\n{others}")
     sys.exit(code)

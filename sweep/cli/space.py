@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -11,8 +12,15 @@ from model.config import ConfigError, Cost, did_you_mean, read_number
 from model.config.presets import PRESETS
 from sweep.cli.options import json_option, print_json, set_option
 from sweep.errors import SweepError
-from sweep.format import bytes_text, count_text, table, time_text
-from sweep.records import Proposal
+from sweep.format import (
+    bytes_text,
+    count_text,
+    short_names,
+    table,
+    terminal_width,
+    three_digits,
+    time_text,
+)
 from sweep.space import Plan, Space, Speed
 from sweep.space.language import read_space
 from sweep.space.plan import totals
@@ -128,7 +136,7 @@ def plan(
     if as_json:
         print_json(planning.as_data(planned, trial_speed))
     else:
-        click.echo(describe_plan(checked, planned, trial_speed, workers))
+        click.echo(describe_plan(checked, planned, trial_speed, workers, terminal_width()))
 
 
 def _rate(text: str) -> float:
@@ -147,11 +155,18 @@ def _name(file: Path) -> str:
     return letters.lstrip("._-") or "space"
 
 
-def describe_plan(space: Space, plan: Plan, speed: Speed, workers: int) -> str:
-    """The plan as text: its trials, the cost of one and of all, and the assumptions behind it."""
-    return "\n\n".join(
-        [_headline(space, plan), _points(plan, speed), _totals(plan, speed, workers)]
+def describe_plan(
+    space: Space, plan: Plan, speed: Speed, workers: int, width: int | None = None
+) -> str:
+    """The plan as text: its trials, the cost of one and of all, and the assumptions behind it.
+
+    width   of the terminal, where settings get short names; None for a pipe
+    """
+    names = (
+        {name: name for name in space.searched} if width is None else short_names(space.searched)
     )
+    parts = [_headline(space, plan), _points(plan, speed, names, width)]
+    return "\n\n".join([*parts, _totals(plan, speed, workers)])
 
 
 def _headline(space: Space, plan: Plan) -> str:
@@ -174,14 +189,15 @@ def _headline(space: Space, plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _points(plan: Plan, speed: Speed) -> str:
+def _points(plan: Plan, speed: Speed, names: Mapping[str, str], width: int | None) -> str:
     head = ["trial", "parameters", "in blocks", "steps", "tokens", "FLOPs", "memory", "time"]
     rows = [[*head, "with"]]
     for row in plan.rows:
-        rows.append([row.label, *_cells(row.cost, speed), str(Proposal(row.searched))])
+        recipe = (f"{names[name]}={three_digits(v)}" for name, v in row.searched.items())
+        rows.append([row.label, *_cells(row.cost, speed), " ".join(recipe)])
     for label, cost in dict(plan.baseline).items():  # seeds cost the same
         rows.append([f"baseline {label}", *_cells(cost, speed), ""])
-    return table(rows)
+    return table(rows, width)
 
 
 def _cells(cost: Cost, speed: Speed) -> list[str]:

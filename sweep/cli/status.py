@@ -21,6 +21,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
       sweep status runs/quickstart --json
     """
     from sweep.folder import begun, is_driven
+    from sweep.format import terminal_width
     from sweep.results import report
     from sweep.results.confirmation_report import confirmation_text
     from sweep.results.edges import edges_data, edges_text
@@ -38,7 +39,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
         last = trial.last
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"
         click.echo(f"  {trial.name}  {at}")
-    parts = [confirmation_text(view), report.leaderboard(view)]
+    parts = [confirmation_text(view), report.leaderboard(view, terminal_width())]
     parts += [settling_text(view), edges_text(view, folder)]
     click.echo("\n\n".join(filter(None, parts)))
     if others := external_text(folder):

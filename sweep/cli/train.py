@@ -1,4 +1,4 @@
-"""The verbs of the trainer alone: train, presets, settings."""
+"""The verbs of the trainer alone: train, presets."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import click
 
-from model.config import SETTINGS, ConfigError, Setting, Value, did_you_mean
+from model.config import SETTINGS, ConfigError, Value
 from model.config.presets import PRESETS, overridden, preset
 from sweep.cli.data import describe_splits
 from sweep.cli.options import json_option, print_json, set_option
 from sweep.errors import SweepError
-from sweep.space import SWEEP_SETTINGS, read_overrides, renamed
+from sweep.space import read_overrides
 
 
 @click.command()
@@ -120,54 +120,6 @@ def presets(as_json: bool) -> None:
     from sweep.format import table
 
     click.echo(table(preset_rows(PRESETS)))
-
-
-@click.command()
-@click.argument("name", required=False)
-@json_option
-def settings(name: str | None, as_json: bool) -> None:
-    """List every setting with its unit, default, bounds and meaning.
-
-    NAME limits the list to one setting or one group.
-
-    \b
-      sweep settings optim
-    """
-    every = {**SETTINGS, **SWEEP_SETTINGS}
-    shown = [s for s in every.values() if name in (None, s.name, s.name.partition(".")[0])]
-    if not shown:
-        groups = {key.partition(".")[0] for key in every}
-        hint = did_you_mean(str(name), [*every, *groups])
-        raise SweepError(f"{name}: {renamed(str(name)) or f'no such setting{hint}'}")
-    if as_json:
-        print_json([_setting_as_data(s) for s in shown])
-        return
-
-    from sweep.format import table
-
-    header = ["setting", "default", "unit", "bounds", "meaning"]
-    click.echo(table([header, *([*map(str, _row(s))] for s in shown)]))
-
-
-def _row(setting: Setting) -> tuple[str, str, str, str, str]:
-    default = (
-        ",".join(map(str, setting.default))
-        if isinstance(setting.default, tuple)
-        else str(setting.default)
-    )
-    bounds = "list" if setting.kind is tuple else setting.bounds
-    return setting.name, default or '""', setting.unit, bounds, setting.meaning
-
-
-def _setting_as_data(setting: Setting) -> dict[str, object]:
-    return {
-        "name": setting.name,
-        "type": setting.kind.__name__,
-        "default": setting.default,
-        "unit": setting.unit,
-        "bounds": setting.bounds,
-        "meaning": setting.meaning,
-    }
 
 
 EVERY_RUN = ("done", "epoch", "train loss", "val loss", "bits/byte")

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from model.config import Value
-from sweep.format import finite_or_none, table, three_digits
+from sweep.format import finite_or_none, short_names, table, three_digits
 from sweep.records import SEEDS, Ending, Outcome, Role
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
@@ -49,8 +49,11 @@ def efficiency_of(view: View, trial: TrialView, loss: float | None = None) -> Mu
     return multiplier(loss, view.baseline, view.train_tokens(trial))
 
 
-def leaderboard(view: View) -> str:
-    """The best recipes as a table, lowest validation loss first, and which of them are tied."""
+def leaderboard(view: View, width: int | None = None) -> str:
+    """The best recipes as a table, lowest validation loss first, and which of them are tied.
+
+    width   of the terminal, where settings get short names; None for a pipe or a file
+    """
     ranked = ranking(view)[:LEADERS]
     if not ranked:
         return "No trial is complete yet."
@@ -59,7 +62,7 @@ def leaderboard(view: View) -> str:
     names = dict.fromkeys(name for recipe in ranked for name in recipe.trials[0].searched)
     searched = [name for name in names if name not in SEEDS]
     rows = [["trial", "val loss", "± s.e.", "worse by", "± s.e.", "", "bits/byte", "data"]]
-    rows[0] += searched
+    rows[0] += searched if width is None else short_names(searched).values()
     for recipe in ranked:
         trial = recipe.trials[0]
         assert trial.last is not None
@@ -83,7 +86,7 @@ def leaderboard(view: View) -> str:
         best, by = ranked[0].name, judged_by(view, list(behind.values()))
         alone = f"no other is tied with {best}"
         note = f"{f'tied: cannot be told from {best}{also}' if same else alone}, by {by}"
-    return "\n".join(filter(None, [table(rows), note]))
+    return "\n".join(filter(None, [table(rows, width), note]))
 
 
 def _worse_by(gap: Gap) -> tuple[str, str]:
@@ -98,9 +101,15 @@ def counts(view: View) -> str:
         return "; ".join(filter(None, [ended, _spending(view, Role.CONFIRM)]))
     unfinished = sum(t.outcome is None for t in view.searches())
     parts = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
-    done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
-    line = f"{done}/{view.header['trials']} trials: {parts}, {unfinished} unfinished"
+    line = f"{progress(view)} trials: {parts}, {unfinished} unfinished"
     return "; ".join(filter(None, [line, _sparing(view), _spending(view, Role.SEARCH)]))
+
+
+def progress(view: View) -> str:
+    """Search trials that count, of those in the budget: one that was lowered is none to end in."""
+    done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
+    asked = view.header["trials"]
+    return f"{done}/{asked}" if done <= asked else f"{done}"
 
 
 def _sparing(view: View) -> str:
@@ -170,8 +179,27 @@ def _loss(view: View) -> float:
     return ranking(view)[0].loss
 
 
-def result(view: View, folder: Path) -> str:
-    """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on."""
+def worth(view: View, best: TrialView) -> tuple[float, Multiplier | None]:
+    """Loss of the winner, nats per token, and its multiplier, if there is a baseline."""
+    loss = _loss(view)
+    return loss, efficiency_of(view, best, loss)
+
+
+def trial_line(view: View, trial: TrialView) -> str:
+    """How any trial went, in a line: how it ended, its loss and how far behind the best that is."""
+    ended = f"{trial.outcome or 'unfinished'}{f' ({trial.reason})' * bool(trial.reason)}"
+    loss = f", val loss {trial.val_loss:.4f}" if trial.last else ""
+    behind = next((gap for gap in gaps(view) if gap.name == trial.name), None)
+    by, tie = _worse_by(behind) if behind else ("", ""), " (tied)" * bool(behind and behind.tied)
+    worse = f", {by[0]} ± {by[1]} behind the best{tie}" if behind else ""
+    return f"trial {trial.name}: {ended}{loss}{worse}"
+
+
+def result(view: View, folder: Path, width: int | None = None) -> str:
+    """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on.
+
+    width   of the terminal; None for a pipe or a file
+    """
     confirmed_text = confirmation_text(view)
     title = "What the search saw, which chose what was confirmed:\n" if confirmed_text else ""
     usual = view.end is None or view.end.ending in (
@@ -180,7 +208,7 @@ def result(view: View, folder: Path) -> str:
         Ending.CONFIRMED,
     )
     ended = "" if usual else f" ({view.end})"
-    parts = [confirmed_text, counts(view) + ended, title + leaderboard(view)]
+    parts = [confirmed_text, counts(view) + ended, title + leaderboard(view, width)]
     parts += [settling_text(view), edges_text(view, folder)]
     best = winner(view)
     if best is not None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from model.config import AS_THERE_IS, SETTINGS, Value
-from sweep.format import three_digits
+from sweep.format import short_names, three_digits
 from sweep.records import Event, Outcome, Role
 from sweep.tracking.cursor import PARENT, Cursor
 from sweep.view import TrialView, View
@@ -38,8 +38,6 @@ Losses are nats per token, data efficiencies how many times the data the plain r
 LONGEST_TAG = 5000  # characters; the databases of older servers hold no more
 LONGEST_LABEL = 100
 LONGEST_DIGEST = 36  # MLflow's limit; the whole digest is in the profile
-# How searched settings are called in the name of a run; others by their last word.
-WORDS = {"weight_decay_multiplier": "wd", "decay_timescale": "timescale", "train_tokens": "tokens"}
 PLAIN_WORD = re.compile(r"(?!(yes|no)$)[a-z][\w-]*")  # tells which setting it is of by itself
 
 
@@ -49,14 +47,14 @@ def label(searched: Mapping[str, Value]) -> str:
     Words come first: pages cut the end off.
     """
     words, numbers = [], []
-    for name, value in searched.items():
-        word = name.rpartition(".")[2]
+    for name, word in short_names(list(searched)).items():
+        value = searched[name]
         if isinstance(value, str) and PLAIN_WORD.fullmatch(value):
             words.append(value)
         elif word == "epochs":
             numbers.append(f"{value}ep")
         else:
-            numbers.append(f"{WORDS.get(word, word)}={three_digits(value)}")
+            numbers.append(f"{word}={three_digits(value)}")
     text = " ".join(words + numbers)
     return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 3]}..."
 

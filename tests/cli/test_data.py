@@ -232,7 +232,7 @@ def test_what_is_no_run_scores_nothing(corpus: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("info", "{corpus}", "--val-tokens", "17"), "is not prepared with these settings"),
-        (("prepare", "nowhere"), "nothing at nowhere"),
+        (("prepare", "nowhere"), "no such file or folder: nowhere"),
         (("prepare", "{corpus}", "--splits", "hsh"), "did you mean hash?"),
         (("prepare", "{corpus}", "--val-tokens", "-3", "--test-tokens", "x"), "got 'x'"),
         (("prepare", "{corpus}", "--val-tokens", "1B"), "the corpus has .* tokens, but"),

@@ -79,14 +79,17 @@ def test_a_model_py_where_one_stands_is_not_taken_for_our_package(tmp_path: Path
     ("arguments", "message"),
     [
         (["train", "--set", "optim.lrr=1"], "did you mean optim.lr?"),
-        (["train", "--set", "data.path=nowhere.txt"], "nothing at nowhere.txt"),
+        (["train", "--set", "data.path=nowhere.txt"], "no such file or folder: nowhere.txt"),
         (["train", "--preset", "cpu-tny"], "cpu-tny: no such preset; did you mean cpu-tiny?"),
         (["train", "--preset", "cpu-tiny", "--set", "gpt.width=10"], "must be a multiple of 4"),
         (["status", "nowhere"], "is no run folder"),
         (["settings", "optimm"], "did you mean optim?"),
         (["settings", "reference.lr"], "reference.lr: is called baseline.lr now"),
         (["check", "nowhere.yaml"], "No such file"),
-        (["run", "search_spaces/quickstart.yaml", "--set", "data.path=nowhere"], "nothing at"),
+        (
+            ["run", "search_spaces/quickstart.yaml", "--set", "data.path=nowhere"],
+            "no such file or folder",
+        ),
     ],
 )
 def test_bad_input_gives_one_message_and_exit_code_2(
@@ -212,6 +215,46 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     assert re.fullmatch(r"[A-Z][^.]*\.( .*)?", first_line)
     assert f"sweep {name}" in command.help
     assert f"`sweep {name}" in (ROOT / "README.md").read_text()
+
+
+def test_help_lists_every_command_under_a_heading_with_its_whole_sentence() -> None:
+    text = sweep("--help").stdout
+
+    commands = text.partition("A search:")[2]
+    listed = re.findall(r"^  ([a-z]+)  ", commands, re.MULTILINE)
+    assert sorted(listed) == sorted(cli.commands)
+    assert "..." not in commands
+    words = " ".join(commands.split())
+    assert "Run the sweep described by SPACE, or continue it if it has already begun" in words
+
+
+def test_the_version_is_told() -> None:
+    from importlib.metadata import version
+
+    assert sweep("--version").stdout.split()[-1] == version("sweep")
+
+
+def test_settings_are_found_by_a_word_in_their_name_or_meaning() -> None:
+    listed = [s["name"] for s in json.loads(sweep("settings", "lr", "--json").stdout)]
+    meant = [s["name"] for s in json.loads(sweep("settings", "autocast", "--json").stdout)]
+
+    assert listed[:2] == ["optim.lr", "optim.rest_lr"]
+    assert "baseline.lr" in listed
+    assert "optim.weight_decay_multiplier" in listed[-2:]
+    assert meant == ["train.precision"]
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_every_setting_fits_a_terminal(width: int) -> None:
+    from model.config.config import SETTINGS
+    from sweep.cli.settings import lines_of
+    from sweep.space.settings import SWEEP_SETTINGS
+
+    for setting in {**SETTINGS, **SWEEP_SETTINGS}.values():
+        lines = lines_of(setting, width)
+        assert max(map(len, lines)) <= width
+        assert lines[0].startswith(f"{setting.name} = ")
+        assert setting.meaning in " ".join(line.strip() for line in lines)
 
 
 def test_a_machine_without_git_can_run_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def test_measuring_trains_some_steps_here(
     [
         (["--rate", "fast"], "--rate: expected FLOP/s such as 100T"),
         (["--rate", "0"], "--rate: expected FLOP/s"),
-        (["--measure", "--set", "data.path=nowhere.txt"], "nothing at nowhere.txt"),
+        (["--measure", "--set", "data.path=nowhere.txt"], "no such file or folder: nowhere.txt"),
     ],
 )
 def test_a_plan_that_cannot_be_made_says_why(
