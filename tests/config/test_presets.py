@@ -316,5 +316,5 @@ def test_vocabularies_are_those_of_the_tokenizers() -> None:
 
 
 @names
-def test_the_readme_names_every_preset(name: str) -> None:
-    assert f"`{name}`" in (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_page_of_the_trainer_names_every_preset(name: str) -> None:
+    assert f"`{name}`" in (Path(__file__).parents[2] / "docs/trainer.md").read_text()
