@@ -39,11 +39,16 @@ ASSUMED_SD = 0.004
 class Noise:
     """The standard deviation of a final loss between seeds."""
 
-    sd: float  # nats per token
-    freedom: int = 0  # degrees of freedom it was measured with; 0: told or assumed
-    source: str = "assumed"
+    sd: float | None  # nats per token; None: nobody has measured it, so there are no intervals
+    freedom: int = 0  # degrees of freedom it was measured with; 0: stated by the user
+    source: str = "stated"
 
     def __str__(self) -> str:
+        if self.sd is None:
+            return (
+                "between seeds not measured, so there are no intervals. `repeat: 2` in the space, "
+                "`baseline: {seeds: 2}` or sweep confirm measures it"
+            )
         if self.freedom:
             return f"{self.sd:.4f} nats between seeds, from {self.freedom} repeats"
         return f"{self.sd:.4f} nats between seeds, {self.source}"
@@ -51,13 +56,15 @@ class Noise:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A multiplier with its interval."""
+    """A multiplier with its interval; without one where the noise was not measured."""
 
     point: Multiplier
-    low: Multiplier
-    high: Multiplier
+    low: Multiplier | None
+    high: Multiplier | None
 
     def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return str(self.point)
         if self.low == self.high == self.point:  # outside the baseline for certain
             return str(self.point)
         return f"{self.point} ({self.low} to {self.high})"
@@ -73,10 +80,15 @@ class Baseline:
     losses_BP: np.ndarray  # never rising
     laws_B: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # floor, scale, exponent
     trial_B: np.ndarray  # nats to add to a trial's loss
+    noise_known: bool = True  # without, draws are all alike and multipliers have no interval
 
 
-def draw(runs: Sequence[BaselineRun], noise: Noise, seed: int = 0) -> Baseline:
+def draw(
+    runs: Sequence[BaselineRun], noise: Noise, seed: int = 0, of_trials: Noise | None = None
+) -> Baseline:
     """The baseline through `runs`, drawn again `DRAWS` times under `noise`.
+
+    of_trials   the noise of the trials measured against it, where it is another
 
     A standard deviation from few repeats is itself drawn, which makes intervals as wide as
     Student's t makes them.
@@ -84,10 +96,9 @@ def draw(runs: Sequence[BaselineRun], noise: Noise, seed: int = 0) -> Baseline:
     runs = [run for run in runs if math.isfinite(run.loss)]
     curve = best_of_sizes(runs)
     random = np.random.default_rng(seed)
-    sd_B = np.full(DRAWS, noise.sd)
-    if noise.freedom:
-        sd_B = noise.sd * np.sqrt(noise.freedom / random.chisquare(noise.freedom, DRAWS))
-    trial_B = sd_B * random.standard_normal(DRAWS)
+    sd_B = _deviations(noise, random)
+    of_trials_B = sd_B if of_trials is None else _deviations(of_trials, random)
+    trial_B = of_trials_B * random.standard_normal(DRAWS)
     best_BP = np.full((DRAWS, len(curve)), np.inf)
     column = {tokens: p for p, (tokens, _) in enumerate(curve)}
     cells: dict[tuple[float, float], list[float]] = {}
@@ -100,7 +111,15 @@ def draw(runs: Sequence[BaselineRun], noise: Noise, seed: int = 0) -> Baseline:
     law = fit_law(curve)
     laws_B = fit_laws(tokens_P, np.maximum(best_BP, 1e-6)) if law else None
     falling_BP = np.minimum.accumulate(best_BP, axis=1)
-    return Baseline(curve, law, tokens_P, falling_BP, laws_B, trial_B)
+    return Baseline(curve, law, tokens_P, falling_BP, laws_B, trial_B, noise.sd is not None)
+
+
+def _deviations(noise: Noise, random: np.random.Generator) -> np.ndarray:
+    """What the standard deviation may be, nats per token: (B,); zero where nobody knows."""
+    sd = noise.sd or 0.0
+    if not noise.freedom:
+        return np.full(DRAWS, sd)
+    return sd * np.sqrt(noise.freedom / random.chisquare(noise.freedom, DRAWS))
 
 
 def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 1) -> Estimate:
@@ -116,7 +135,7 @@ def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 
     needed_B = np.where(loss_B > losses_BP[:, 0], -np.inf, needed_B)
     needed_B = np.where(passed_B == len(tokens_P), np.inf, needed_B)
     point = multiplier(loss, baseline.curve, train_tokens)
-    return _estimate(point, needed_B, baseline.curve, train_tokens)
+    return _estimate(point, needed_B, baseline, train_tokens)
 
 
 def by_law(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 1) -> Estimate | None:
@@ -133,7 +152,7 @@ def by_law(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 1)
         ratio_B = scale_B / np.where(above_B > 0, above_B, 1.0)
         needed_B = np.where(above_B > 0, ratio_B ** (1 / exponent_B), np.inf)
     point = within(baseline.law.tokens(loss), baseline.curve, train_tokens)
-    return _estimate(point, needed_B, baseline.curve, train_tokens)
+    return _estimate(point, needed_B, baseline, train_tokens)
 
 
 def widened(lines: Estimate, law: Estimate | None) -> Estimate:
@@ -143,24 +162,26 @@ def widened(lines: Estimate, law: Estimate | None) -> Estimate:
     1.5x as 1.6x between 1x and 2x, as 2.0x between 1x and 4x, on Kim et al.'s curve. Noise knows
     nothing of that. benchmarks/coverage.py simulates how often either interval holds the truth.
     """
-    if law is None:
+    if law is None or not (lines.low and lines.high and law.low and law.high):
         return lines
     low, high = min(lines.low, law.low, key=_place), max(lines.high, law.high, key=_place)
     return Estimate(lines.point, low, high)
 
 
 def _estimate(
-    point: Multiplier, needed_B: np.ndarray, baseline: BaselineCurve, train_tokens: int
+    point: Multiplier, needed_B: np.ndarray, baseline: Baseline, train_tokens: int
 ) -> Estimate:
     """`point` with the range that holds CONFIDENCE of the draws `needed_B` (tokens), and the point.
 
     Choosing the best size again pulls draws below the curve, so the point can leave their range.
     """
-    if math.isnan(point.value) or not len(falling(baseline)):
+    if not baseline.noise_known:
+        return Estimate(point, None, None)
+    if math.isnan(point.value) or not len(falling(baseline.curve)):
         return Estimate(point, point, point)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(needed_B, [tail, 1 - tail], method="closest_observation")
-    ends = [within(float(end), baseline, train_tokens) for end in (low, high)]
+    ends = [within(float(end), baseline.curve, train_tokens) for end in (low, high)]
     return Estimate(point, min(ends[0], point, key=_place), max(ends[1], point, key=_place))
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from model.files import replaced
-from sweep.format import count_text
 from sweep.results.efficiency_report import Figures, Worth
 
 if TYPE_CHECKING:
@@ -44,9 +43,8 @@ def draw_figures(figures: Figures, path: Path) -> None:
 def _losses(axes: Axes, figures: Figures) -> None:
     """Validation loss by unique tokens: what the multiplier is read off."""
     tokens, losses = zip(*figures.baseline.curve, strict=True)
-    axes.errorbar(
-        tokens, losses, 2 * figures.noise.sd, fmt="o-", color=BASELINE, label="plain baseline", ms=4
-    )
+    spread = None if figures.noise.sd is None else 2 * figures.noise.sd
+    axes.errorbar(tokens, losses, spread, fmt="o-", color=BASELINE, label="plain baseline", ms=4)
     law = figures.baseline.law
     if law:
         along = np.geomspace(tokens[0], tokens[-1], 100)
@@ -56,31 +54,47 @@ def _losses(axes: Axes, figures: Figures) -> None:
         axes.plot(own, loss, ".", color=TRIALS, label="" if index else "complete trials")
     if figures.trials:
         best = figures.trials[0]
-        axes.plot(
-            best.tokens, best.val_loss, "*", color=BEST, ms=10, label=f"lowest loss: {best.name}"
-        )
+        axes.plot(best.tokens, best.val_loss, "*", color=BEST, ms=10, label=_named(best))
         reach = best.lines.point.value * best.tokens
         axes.plot([best.tokens, reach], [best.val_loss] * 2, "--", color=BEST, lw=1)
         middle = (best.tokens * reach) ** 0.5
-        interval = f"{best.lines.point}\n({best.lines.low} to {best.lines.high})"
-        axes.annotate(interval, (middle, best.val_loss), color=BEST, va="top", ha="center")
+        # Beside a loss that is the lowest of all, below it would be on the axis.
+        lowest = min([*losses, *(loss for _, loss in figures.points.values())])
+        above = best.val_loss <= lowest + 0.15 * (max(losses) - lowest)
+        axes.annotate(
+            str(best.lines).replace(" (", "\n("),
+            (middle, best.val_loss),
+            xytext=(0, 3 if above else -3),
+            textcoords="offset points",
+            color=BEST,
+            va="bottom" if above else "top",
+            ha="center",
+        )
     _token_axis(axes, tokens)
     axes.set(title="Loss by data", xlabel="unique training tokens", ylabel="val loss (nats/token)")
     axes.legend(fontsize=7)
 
 
 def _epochs(axes: Axes, figures: Figures) -> None:
-    """The multiplier as each trial trains; what is outside the baseline is not drawn."""
+    """The multiplier as each trial trains; above what was measured it is drawn as a triangle."""
     best = figures.trials[0].name if figures.trials else ""
     names = sorted(figures.epochs, key=lambda name: name == best)  # the best is drawn last
-    for index, name in enumerate(names):
-        inside = [(epoch, m.value) for epoch, m in figures.epochs[name] if not m.side]
-        if not inside:
+    cut: list[tuple[float, float]] = []
+    label = "trials"
+    for name in names:
+        drawn = [(epoch, m.value) for epoch, m in figures.epochs[name] if m.side != "<"]
+        if not drawn:
             continue
-        label = f"lowest loss: {name}" if name == best else "trials" if not index else ""
+        label = f"trial {name}" if name == best else label
         color, width = (BEST, 1.8) if name == best else (TRIALS, 0.7)
-        axes.plot(*zip(*inside, strict=True), ".-", color=color, lw=width, ms=4, label=label)
+        axes.plot(*zip(*drawn, strict=True), ".-", color=color, lw=width, ms=4, label=label)
+        label = ""  # once in the legend
+        cut += [(epoch, m.value) for epoch, m in figures.epochs[name] if m.side == ">"]
+    if cut:
+        axes.plot(*zip(*cut, strict=True), "^", color=TRIALS, ms=5, label="more than was measured")
+    ends = [curve[-1][0] for curve in figures.epochs.values() if curve]
     _times(axes, "While trials train", "epoch (passes over the unique tokens)")
+    axes.set_xlim(0, 1.03 * max(ends, default=1.0))
     axes.legend(fontsize=7)
 
 
@@ -90,7 +104,9 @@ def _hours(axes: Axes, figures: Figures) -> None:
         hours = [hours for hours, _ in figures.spent]
         best = [worth.lines.point.value for _, worth in figures.spent]
         axes.step([*hours, figures.total_hours], [*best, best[-1]], where="post", color=BEST)
-        _points(axes, hours, [worth for _, worth in figures.spent], "best trial so far, 95 %")
+        _points(axes, hours, [worth for _, worth in figures.spent], "best trial so far", "o")
+        if figures.trials[0].confirmed:
+            _points(axes, [figures.total_hours], figures.trials[:1], _named(figures.trials[0]), "D")
         axes.legend(fontsize=7)
     _times(axes, "While the sweep runs", f"{figures.hour} of training (search trials)")
 
@@ -99,25 +115,46 @@ def _unique_tokens(axes: Axes, figures: Figures) -> None:
     """What the recipe is worth at each budget."""
     tokens = [worth.tokens for worth in figures.recipes]
     axes.plot(tokens, [w.lines.point.value for w in figures.recipes], "-", color=BEST, lw=1)
-    _points(axes, tokens, figures.recipes, "best recipe at each budget, 95 %")
+    _points(axes, tokens, figures.recipes, "best recipe at each budget", "o")
     _token_axis(axes, tokens)
     _times(axes, "By data", "unique training tokens")
     axes.legend(fontsize=7)
 
 
+def _named(worth: Worth) -> str:
+    """The trial, and whether its loss is what chose it."""
+    return f"confirmed: {worth.name}" if worth.confirmed else f"lowest loss: {worth.name}"
+
+
 def _token_axis(axes: Axes, tokens: Sequence[float]) -> None:
     """A log scale with its marks where something was measured."""
     axes.set_xscale("log")
-    axes.set_xticks(list(tokens), [count_text(t) for t in tokens])
+    axes.set_xticks(list(tokens), [token_text(t) for t in tokens])
     axes.set_xticks([], minor=True)
 
 
-def _points(axes: Axes, x: list[Any], shown: list[Worth], label: str) -> None:
+def token_text(tokens: float) -> str:
+    """Tokens as people say them: 32k for 32,768, as budgets are powers of two, 100M for 100M."""
+    for unit, binary, size in (("M", 1 << 20, 1e6), ("k", 1 << 10, 1e3)):
+        if tokens >= size:
+            whole = tokens % binary == 0 and tokens % size != 0
+            return f"{tokens / (binary if whole else size):.3g}{unit}"
+    return f"{tokens:g}"
+
+
+def _points(axes: Axes, x: list[Any], shown: list[Worth], label: str, mark: str) -> None:
     """Multipliers with their intervals; a triangle where the baseline ends before the loss."""
     y = [worth.lines.point.value for worth in shown]
-    below = [worth.lines.point.value - worth.lines.low.value for worth in shown]
-    above = [worth.lines.high.value - worth.lines.point.value for worth in shown]
-    axes.errorbar(x, y, [below, above], fmt="o", color=BEST, ms=4, capsize=2, label=label)
+    ends = [(worth.lines.low, worth.lines.high) for worth in shown]
+    bars = [
+        [v - low.value, high.value - v]
+        for v, (low, high) in zip(y, ends, strict=True)
+        if low and high
+    ]
+    measured = len(bars) == len(y)
+    label = f"{label}, 95 %" if measured else label
+    spread = list(zip(*bars, strict=True)) if measured else None
+    axes.errorbar(x, y, spread, fmt=mark, color=BEST, ms=4, capsize=2, label=label)
     cut = [(at, v) for at, v, w in zip(x, y, shown, strict=True) if w.lines.point.side == ">"]
     if cut:
         axes.plot(*zip(*cut, strict=True), "^", color=BEST, ms=9, label="more than was measured")

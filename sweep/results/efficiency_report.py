@@ -13,7 +13,6 @@ from sweep.format import table
 from sweep.noise import pooled_deviation
 from sweep.records import Outcome
 from sweep.results.bootstrap import (
-    ASSUMED_SD,
     Baseline,
     Estimate,
     Noise,
@@ -22,12 +21,16 @@ from sweep.results.bootstrap import (
     draw,
     widened,
 )
+from sweep.results.confirmation import losses_of
+from sweep.results.confirmation_report import confirmed
 from sweep.results.data_law import DataLaw, misfit
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.ranking import ranking
+from sweep.results.significance import BySeed
 from sweep.view import TrialView, View
 
 SHOWN = 12  # trials in the table; --json has all
+SMALLEST_FLOOR = 0.0005  # nats per token: less is printed as 0.000
 FAR = 3.0  # standard deviations between seeds that a law may be off
 
 
@@ -41,6 +44,12 @@ class Worth:
     runs: int
     lines: Estimate  # its interval holds the law's as well
     law: Estimate | None  # None where the baseline has too few points for a law
+    searched_loss: float | None = None  # the search's own, where the runs are a confirmation's
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether its loss is the mean of fresh seeds, which did not choose it."""
+        return self.searched_loss is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +60,13 @@ class Figures:
     baseline: Baseline
     source: str
     noise: Noise
-    trials: list[Worth]  # complete ones, lowest loss first
+    trials: list[Worth]  # complete ones: confirmed ones, best first, then by the search's loss
     recipes: list[Worth]  # the best recipe at each budget, by unique tokens
     # multiplier by epoch, of every trial; a point outside the baseline has its side
     epochs: dict[str, list[tuple[float, Multiplier]]]
     hours: dict[str, float]  # training of each trial
-    spent: list[tuple[float, Worth]]  # hours of all search trials so far -> best one then
+    # hours of all search trials so far -> best one then, by the search's own losses
+    spent: list[tuple[float, Worth]]
     hour: str  # what those hours are of
     total_hours: float
     points: dict[str, tuple[int, float]] = field(default_factory=dict)  # trial: (tokens, loss)
@@ -73,19 +83,20 @@ def figures_of(view: View) -> Figures:
         )
     noise = noise_of(view)
     baseline = draw(view.baseline_runs, noise)
-    worth = {trial.name: _worth([trial], view, baseline) for trial in view.ranked()}
+    searched = {trial.name: _worth([trial], view, baseline) for trial in view.ranked()}
+    fresh = _confirmed_worth(view)
     best: dict[int, Worth] = {}  # by unique tokens
-    for recipe in ranking(view):  # lowest loss first
-        of_recipe = _worth(recipe.trials, view, baseline)
+    recipes = [_worth(recipe.trials, view, baseline) for recipe in ranking(view)]
+    for of_recipe in [*fresh.values(), *recipes]:  # what did not flatter itself, then lowest first
         best.setdefault(of_recipe.tokens, of_recipe)
     devices, hour = devices_of(view)
-    spent = list(_spent(view, worth, devices))
+    spent = list(_spent(view, searched, devices))
     return Figures(
         name=view.header["name"],
         baseline=baseline,
         source=view.baseline_source,
         noise=noise,
-        trials=list(worth.values()),
+        trials=list((fresh | {n: w for n, w in searched.items() if n not in fresh}).values()),
         recipes=[best[tokens] for tokens in sorted(best)],
         epochs={t.name: _by_epoch(t, view) for t in view.searches()},
         hours={t.name: _hours(t) * devices for t in view.searches()},
@@ -97,19 +108,64 @@ def figures_of(view: View) -> Figures:
 
 
 def noise_of(view: View) -> Noise:
-    """The noise between seeds: stated by the space, else measured by repeats, else assumed."""
+    """The noise between seeds: stated by the space, else measured by repeats, else not known.
+
+    It is never assumed: noise measured elsewhere was eight times too small on a small corpus, and
+    an interval of it is one that nobody measured. Confirming runs tell it where nothing else was
+    repeated; they are of good recipes alone, which differ less than baseline runs do.
+    """
     stated = view.header.get("noise", 0.0)  # journals of earlier versions lack it
     if stated:
-        return Noise(stated, source="told by baseline.noise")
+        return Noise(stated, source="stated by baseline.noise")
     cells: dict[tuple[float, float], list[float]] = {}
     if view.baseline_source == "measured":  # several cells of a table are sizes, not repeats
         for run in view.baseline_runs:
             cells.setdefault((run.tokens, run.size), []).append(run.loss)
-    searched = ([trial.val_loss for trial in recipe.trials] for recipe in ranking(view))
-    deviation, freedom = pooled_deviation([*cells.values(), *searched])
-    if freedom:
-        return Noise(deviation, freedom, "measured")
-    return Noise(ASSUMED_SD, source="assumed: nothing was repeated")
+    return _measured([*cells.values(), *_searched_losses(view)]) or _noise_of_trials(view)
+
+
+def _noise_of_trials(view: View) -> Noise:
+    """The noise between seeds of searched recipes, fresh seeds of finalists among them."""
+    fresh = (list(losses.values()) for losses in losses_of(view).values())
+    return _measured([*_searched_losses(view), *fresh]) or Noise(None, source="not measured")
+
+
+def _searched_losses(view: View) -> list[list[float]]:
+    return [[trial.val_loss for trial in recipe.trials] for recipe in ranking(view)]
+
+
+def _measured(groups: list[list[float]]) -> Noise | None:
+    deviation, freedom = pooled_deviation(groups)
+    return Noise(deviation, freedom, "measured") if freedom else None
+
+
+def _confirmed_worth(view: View) -> dict[str, Worth]:
+    """Finalists by the mean loss of their fresh seeds, best first; empty without a confirmation.
+
+    The noise of these means is that of fresh seeds, not the baseline's: its short plain runs may
+    differ more from seed to seed than long decayed ones.
+    """
+    now = confirmed(view)
+    if now is None or not view.baseline:
+        return {}
+    noise, of_trials = noise_of(view), _noise_of_trials(view)
+    use = noise if noise.freedom == 0 or of_trials.sd is None else of_trials
+    baseline = draw(view.baseline_runs, noise, of_trials=use)
+    names = [name for name in now.order if now.losses[name] and name not in now.diverged]
+    return {name: _of_seeds(view, name, now.losses[name], baseline) for name in names}
+
+
+def _of_seeds(view: View, name: str, losses: BySeed, baseline: Baseline) -> Worth:
+    trial, loss = view.trials[name], fmean(losses.values())
+    tokens, runs = view.train_tokens(trial), len(losses)
+    law = by_law(loss, baseline, tokens, runs)
+    lines = widened(by_lines(loss, baseline, tokens, runs), law)
+    return Worth(name, tokens, loss, runs, lines, law, searched_loss=trial.val_loss)
+
+
+def worth_of_winner(view: View) -> Worth | None:
+    """What the confirmed best is worth in data, with its interval; None where none is confirmed."""
+    return next(iter(_confirmed_worth(view).values()), None)
 
 
 def devices_of(view: View) -> tuple[float, str]:
@@ -174,10 +230,9 @@ def efficiency_text(figures: Figures) -> str:
         parts.append("The best recipe at each budget:\n" + table(_rows(figures.recipes, None)))
     parts.append(
         f"{_between(figures.baseline)}\n"
-        "How many times its unique tokens the plain baseline needs for the same loss, 95 % "
-        "intervals\nof baseline noise and trial noise together; <a x and >b x lie outside what "
-        "was measured.\nThe best of many trials flatters itself: intervals do not cover choosing "
-        "it.\n"
+        "How many times its unique tokens the plain baseline needs for the same loss"
+        f"{_intervals(figures.baseline)}; <a x and >b x lie outside what was measured.\n"
+        f"{_chosen(figures)}\n"
         f"{figures.total_hours:.3g} {figures.hour} of training, the baseline not counted."
     )
     return "\n\n".join(parts)
@@ -188,15 +243,36 @@ def _between(baseline: Baseline) -> str:
     told = "Lines between measured points lie above the curve, so that they read too much"
     if baseline.law is None:
         return f"{told}: by how much,\na law would tell, which needs a third token count."
+    if not baseline.noise_known:
+        return f"{told}: what\nthe law reads is less of that."
     return f"{told}: their\ninterval is widened to hold what the law reads."
+
+
+def _intervals(baseline: Baseline) -> str:
+    if not baseline.noise_known:
+        return ""
+    return ", 95 % intervals\nof baseline noise and trial noise together"
+
+
+def _chosen(figures: Figures) -> str:
+    """What choosing does to these numbers, and to which of them."""
+    if not any(worth.confirmed for worth in figures.trials):
+        return "The best of many trials flatters itself: intervals do not cover choosing it."
+    return (
+        "Trials with fresh seeds have the mean loss of these, which had no part in choosing them; "
+        "the\nothers have the search's own, and the lowest of many losses flatters itself."
+    )
 
 
 def _fit(law: DataLaw, figures: Figures) -> str:
     """How well the law fits; intervals know noise, not a law that is the wrong one."""
     off = misfit(law, figures.baseline.curve)
-    wrong = off > FAR * figures.noise.sd
+    wrong = figures.noise.sd is not None and off > FAR * figures.noise.sd
     worse = "; the points do not follow it, trust the lines" if wrong else ""
-    return f"at most {off:.4f} nats off{worse}"
+    ends = ""
+    if law.floor < SMALLEST_FLOOR:
+        ends = "; its floor of 0 means only that these points do not show where losses end"
+    return f"at most {off:.4f} nats off{worse}{ends}"
 
 
 def _rows(shown: list[Worth], figures: Figures | None) -> list[list[str]]:
@@ -204,10 +280,15 @@ def _rows(shown: list[Worth], figures: Figures | None) -> list[list[str]]:
     rows = [["trial", "unique tokens", "runs", "val loss", "by lines", "by law"]]
     rows[0] += [figures.hour] if figures else []
     for worth in shown:
-        cells = [worth.name, f"{worth.tokens:,}", str(worth.runs), f"{worth.val_loss:.4f}"]
+        runs = f"{worth.runs} fresh" if worth.confirmed else str(worth.runs)
+        cells = [worth.name, f"{worth.tokens:,}", runs, f"{worth.val_loss:.4f}"]
         cells += [str(worth.lines), str(worth.law or "-")]
         rows.append(cells + ([f"{figures.hours[worth.name]:.3g}"] if figures else []))
     return rows
+
+
+def _worth_data(worth: Worth) -> dict[str, Any]:
+    return {**asdict(worth), "confirmed": worth.confirmed}
 
 
 def efficiency_data(figures: Figures) -> dict[str, Any]:
@@ -222,9 +303,9 @@ def efficiency_data(figures: Figures) -> dict[str, Any]:
         },
         "noise": asdict(figures.noise),
         "trials": [
-            {**asdict(worth), hours_key: figures.hours[worth.name]} for worth in figures.trials
+            {**_worth_data(worth), hours_key: figures.hours[worth.name]} for worth in figures.trials
         ],
-        "by_unique_tokens": [asdict(worth) for worth in figures.recipes],
+        "by_unique_tokens": [_worth_data(worth) for worth in figures.recipes],
         "by_epoch": {
             name: [[epoch, worth.value, worth.side] for epoch, worth in curve]
             for name, curve in figures.epochs.items()

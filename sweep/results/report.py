@@ -16,6 +16,7 @@ from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
 from sweep.results.edges import edges_text
 from sweep.results.efficiency import Multiplier, multiplier
+from sweep.results.efficiency_report import worth_of_winner
 from sweep.results.ranking import Gap, gaps, judged_by, ranking, tied
 from sweep.results.sequential import means_anytime
 from sweep.results.settling import settled, settling_text
@@ -156,7 +157,7 @@ def winner_line(view: View) -> str:
     best = winner(view)
     if best is None:
         return "no trial is complete yet"
-    efficiency = efficiency_of(view, best, _loss(view))
+    efficiency = data_efficiency_text(view, best)
     worth = f", {efficiency} data" if efficiency else ""
     now = confirmed(view)
     if now is not None and now.over:
@@ -195,6 +196,14 @@ def trial_line(view: View, trial: TrialView) -> str:
     return f"trial {trial.name}: {ended}{loss}{worse}"
 
 
+def data_efficiency_text(view: View, best: TrialView) -> str:
+    """The winner's multiplier, with its interval once fresh seeds have confirmed it; else empty."""
+    worth = worth_of_winner(view)
+    if worth is not None and worth.name == best.name:
+        return str(worth.lines)
+    return str(efficiency_of(view, best, _loss(view)) or "")
+
+
 def result(view: View, folder: Path, width: int | None = None) -> str:
     """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on.
 
@@ -212,8 +221,7 @@ def result(view: View, folder: Path, width: int | None = None) -> str:
     parts += [settling_text(view), edges_text(view, folder)]
     best = winner(view)
     if best is not None:
-        efficiency = efficiency_of(view, best, _loss(view))
-        if efficiency is not None:
+        if efficiency := data_efficiency_text(view, best):
             parts.append(
                 f"{baseline_line(view)}\nTrial {best.name} does with 1x what the plain baseline "
                 f"needs {efficiency} the data for. How sure that is: sweep efficiency {folder}"

@@ -152,7 +152,7 @@ class BaselineConfig:
         (), "", "a baseline that is known: tokens:loss pairs, a CSV file of them, or slowrun"
     )
     noise: float = setting(
-        0.0, "nats", "standard deviation between seeds; 0: from repeats, else 0.004", low=0
+        0.0, "nats", "standard deviation between seeds; 0: from repeats, if there are any", low=0
     )
 
 

@@ -14,7 +14,8 @@ from model.config.config import Config
 from model.progress import Progress
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.records import End, Ending
+from sweep.records import End, Ending, FinalistRun, TrialEnding
+from sweep.results import report
 from sweep.results.bootstrap import Noise
 from sweep.results.data_law import misfit
 from sweep.results.efficiency_report import (
@@ -28,7 +29,7 @@ from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.session import Session
 from sweep.space.space import Space
-from sweep.view import View
+from sweep.view import TrialView, View
 
 Open = Callable[..., Session]
 BUDGETS = """
@@ -58,6 +59,8 @@ def view(space: Space, open_session: Open, tmp_path: Path) -> View:
 
 
 def test_every_complete_trial_has_both_multipliers_with_intervals(view: View) -> None:
+    view.header["noise"] = 0.01
+
     data = efficiency_data(figures_of(view))
 
     assert [t["name"] for t in data["trials"]] == [t.name for t in view.ranked()]
@@ -155,10 +158,10 @@ def mean_losses(view: View) -> list[float]:
     return [sum(its) / len(its) for its in losses.values()]
 
 
-def test_noise_is_told_or_measured_or_assumed(view: View) -> None:
-    assert noise_of(view).source == "assumed: nothing was repeated"
+def test_noise_is_stated_or_measured_and_never_assumed(view: View) -> None:
+    assert noise_of(view).sd is None
     view.header["noise"] = 0.01
-    assert (noise_of(view).sd, noise_of(view).source) == (0.01, "told by baseline.noise")
+    assert (noise_of(view).sd, noise_of(view).source) == (0.01, "stated by baseline.noise")
     del view.header["noise"]
     view.baseline_runs.append(replace(view.baseline_runs[0], loss=view.baseline_runs[0].loss + 0.2))
     assert noise_of(view).sd == pytest.approx(0.1 * 2**0.5)
@@ -166,11 +169,98 @@ def test_noise_is_told_or_measured_or_assumed(view: View) -> None:
     assert noise_of(view).freedom == 0
 
 
+def test_nothing_has_an_interval_where_nobody_measured_the_noise(
+    view: View, tmp_path: Path
+) -> None:
+    """0.004 nats was assumed before, an eighth of what some small corpora show."""
+    from sweep.results.efficiency_plot import draw_figures
+
+    figures = figures_of(view)
+    data, text = efficiency_data(figures), efficiency_text(figures)
+    draw_figures(figures, tmp_path / "a.svg")
+
+    assert data["noise"]["sd"] is None
+    assert all(t["lines"]["low"] is t["law"]["high"] is None for t in data["trials"])
+    assert "x to " not in text
+    assert "interval is" not in text
+    assert "95 %" not in text
+    assert "repeat: 2" in text
+    assert "sweep confirm measures it" in text
+    assert "95 %" not in (tmp_path / "a.svg").read_text()
+    assert json.dumps(data, allow_nan=False)
+
+
+def with_fresh_seeds(view: View, losses: dict[str, list[float]]) -> View:
+    """The same search with its finalists run again with these losses."""
+    plan = {"seeds": 2, "until_separated": False, "allocation": "optimal"}
+    view.apply({"event": "confirm", "time": 1, "finalists": list(losses), **plan})
+    for finalist, its in losses.items():
+        for seed, loss in enumerate(its, 1):
+            run = FinalistRun(finalist, seed)
+            last = {**(view.trials[finalist].last or {}), "val_loss": loss}
+            confirming = TrialView(run.name(0), run, view.trials[finalist].settings, 0, [last])
+            confirming.ending = TrialEnding.FINISHED
+            view.trials[confirming.name] = confirming
+    return view
+
+
+def test_a_confirmed_trial_has_the_mean_of_its_fresh_seeds_wherever_its_loss_stands(
+    view: View, tmp_path: Path
+) -> None:
+    from sweep.results.efficiency_plot import draw_figures
+
+    names = [trial.name for trial in view.ranked()]
+    (best, second), lowest = names[:2], view.ranked()[0].val_loss
+    with_fresh_seeds(view, {best: [3.08, 3.10], second: [3.02, 3.04]})
+
+    figures = figures_of(view)
+    data, rows = efficiency_data(figures), efficiency_text(figures).splitlines()
+    draw_figures(figures, tmp_path / "a.svg")
+
+    assert [t["name"] for t in data["trials"]] == [second, best, *names[2:]]
+    first = data["trials"][0]
+    assert (first["val_loss"], first["runs"]) == (pytest.approx(3.03), 2)
+    assert data["trials"][1]["searched_loss"] == lowest
+    assert [t["confirmed"] for t in data["trials"][:3]] == [True, True, False]
+    assert first["lines"]["low"]["value"] < first["lines"]["point"]["value"]
+    assert any(row.startswith(second) and "2 fresh" in row for row in rows)
+    assert data["by_unique_tokens"][0]["name"] == second
+    assert f"confirmed: {second}" in (tmp_path / "a.svg").read_text()
+    (line,) = [row for row in report.result(view, tmp_path).splitlines() if "with 1x what" in row]
+    assert f"Trial {second} " in line
+    assert f"needs {figures.trials[0].lines} the data" in line
+    assert str(figures.trials[0].lines) in report.winner_line(view)
+
+
+def test_fresh_seeds_measure_the_noise_where_nothing_else_was_repeated(view: View) -> None:
+    best, second = (trial.name for trial in view.ranked()[:2])
+    with_fresh_seeds(view, {best: [3.02, 3.04], second: [3.08, 3.10]})
+
+    assert (noise_of(view).sd, noise_of(view).freedom) == (pytest.approx(0.02 / 2**0.5), 2)
+
+
+def test_a_law_that_ends_at_zero_says_that_nobody_has_seen_the_end() -> None:
+    runs = [[1000 * 2**i, 4.0 - 0.3 * i, 1.0] for i in range(4)]
+    view = View(header={"name": "x", "train_tokens": 1000})
+    view.apply({"event": "baseline", "points": [r[:2] for r in runs], "runs": runs})
+
+    assert "floor of 0 means only that" in efficiency_text(figures_of(view))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"), [(32_768, "32k"), (131_072, "128k"), (100e6, "100M"), (1500, "1.5k")]
+)
+def test_an_axis_says_tokens_as_the_space_does(tokens: float, text: str) -> None:
+    from sweep.results.efficiency_plot import token_text
+
+    assert token_text(tokens) == text
+
+
 def test_a_law_that_the_baseline_does_not_follow_is_told() -> None:
     """Losses that fall by as much for each doubling as before follow no law with a floor."""
     losses = [3.2, 3.1, 2.9, 2.5, 2.1]
     runs = [[1000 * 2**i, loss, 1.0] for i, loss in enumerate(losses)]
-    view = View(header={"name": "x", "train_tokens": 1000})
+    view = View(header={"name": "x", "train_tokens": 1000, "noise": 0.004})
     view.apply({"event": "baseline", "points": [r[:2] for r in runs], "runs": runs})
     figures = figures_of(view)
 
@@ -199,6 +289,7 @@ def test_a_sweep_without_baseline_is_told_how_to_get_one() -> None:
 
 
 def test_what_lines_between_points_do_is_told(view: View) -> None:
+    view.header["noise"] = 0.01
     figures = figures_of(view)
 
     assert "widened to hold what the law reads" in efficiency_text(figures)
@@ -214,7 +305,7 @@ def test_the_command_prints_and_draws(view: View, tmp_path: Path) -> None:
 
     assert text.exit_code == 0, text.output
     assert "by lines" in text.output
-    assert "Noise: 0.0040 nats between seeds, assumed" in text.output
+    assert "Noise: between seeds not measured" in text.output
     assert json.loads(data.stdout)["name"] == "fake"
     drawn = plot.read_text()
     for words in (
