@@ -30,6 +30,8 @@ ROOMS = {
     "sweep.run": "model model.config model.data model.training sweep sweep.results sweep.session "
     "sweep.space sweep.tracking",
     "sweep.replay": "model model.config sweep sweep.session sweep.space",
+    "sweep.notebook": "model model.config model.training sweep sweep.results sweep.search "
+    "sweep.space sweep.space.language",
     "sweep.cli": "model model.config model.config.presets model.data model.optim model.training "
     "sweep sweep.replay sweep.results sweep.run sweep.space sweep.space.language sweep.tracking",
 }
@@ -38,7 +40,8 @@ DOORS = {
     "optuna": "sweep.session",
     "mlflow": "sweep.tracking",
     "click": "sweep.cli",
-    "matplotlib": "sweep.results",
+    "matplotlib": "sweep.notebook sweep.results",
+    "pandas": "sweep.notebook sweep.tracking",
     "rich": "sweep.run",
     "yaml": "sweep.space.language sweep.run sweep.cli",
     "torch": "model.data model.network model.optim model.training",
@@ -85,8 +88,10 @@ def face(room: str) -> set[str]:
 
 FILES = [path for package in ("model", "sweep") for path in (ROOT / package).rglob("*.py")]
 IMPORTED = {room: set[str]() for room in ROOMS}
+AT_THE_TOP = {ROOT / "sweep" / "__init__.py"}  # what `import sweep` gives, of rooms above its own
 for file in FILES:
-    if file.name != "__main__.py":  # a program, not a noun: it may stand at the top of its room
+    # A program is no noun: it may stand at the top of its room.
+    if file.name != "__main__.py" and file not in AT_THE_TOP:
         IMPORTED[room_of(file)] |= imported_rooms(file) - {room_of(file)}
 
 

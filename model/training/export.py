@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -52,6 +54,20 @@ def save(run: Path, folder: Path) -> None:
         weights = {name: tensor.contiguous() for name, tensor in restored.gpt.state_dict().items()}
         save_file(weights, folder / WEIGHTS, {"trained": json.dumps(header)})
     (folder / TOKENIZER).write_text(json.dumps(_tokenizer_as_data(table)))
+
+
+def open_run(run: Path) -> Trained:
+    """What the run in `run` has come to, as `save` and `load` have it; torch's random state stays.
+
+    Raises ConfigError as `save` does.
+    """
+    random_state = torch.get_rng_state()
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            save(run, Path(scratch))
+            return load(Path(scratch))
+    finally:
+        torch.set_rng_state(random_state)
 
 
 def load(folder: Path) -> Trained:

@@ -4,6 +4,7 @@ __all__ = [
     "budget",
     "confirmation",
     "confirmation_report",
+    "curves_plot",
     "edges",
     "efficiency",
     "efficiency_plot",

@@ -24,6 +24,13 @@ STYLE: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "sweep", "font.
 
 def draw_figures(figures: Figures, path: Path) -> None:
     """Write the curves of `figures` to `path` as SVG. Raises OSError."""
+    drawn = efficiency_figure(figures)
+    with matplotlib.rc_context(STYLE), replaced(path) as beside:
+        drawn.savefig(beside, format="svg", metadata={"Date": None})
+
+
+def efficiency_figure(figures: Figures) -> Figure:
+    """Data efficiency by loss, by epoch, by cost and, where several were tried, by budget."""
     with matplotlib.rc_context(STYLE):
         wide = len(figures.recipes) > 1
         figure = Figure(figsize=(11, 8 if wide else 4.2), layout="constrained")
@@ -36,8 +43,7 @@ def draw_figures(figures: Figures, path: Path) -> None:
         figure.suptitle(
             f"{figures.name}: data efficiency against a plain baseline ({figures.source})"
         )
-        with replaced(path) as beside:
-            figure.savefig(beside, format="svg", metadata={"Date": None})
+    return figure
 
 
 def _losses(axes: Axes, figures: Figures) -> None:

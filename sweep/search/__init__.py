@@ -5,6 +5,7 @@ from sweep.search.coordinate_descent import Certificate, Finished, certificate, 
 from sweep.search.forecast import Forecast, Snapshot, expected_final
 from sweep.search.published import first_points
 from sweep.search.seen import Seen
+from sweep.search.surface import Surface, surface_of
 
 __all__ = [
     "Certificate",
@@ -13,9 +14,11 @@ __all__ = [
     "Seen",
     "Snapshot",
     "Suggestion",
+    "Surface",
     "certificate",
     "expected_final",
     "first_points",
     "next_point",
     "propose",
+    "surface_of",
 ]

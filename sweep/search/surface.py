@@ -1,0 +1,109 @@
+"""The loss surface of a sweep, read off its journal: what the trials say of settings untried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweep.records import Outcome
+from sweep.search.coordinates import Pool, flops_of, pool_of
+from sweep.search.forecast import Snapshot, expected_final
+from sweep.search.kernel import Array
+from sweep.search.seen import Seen, learn
+from sweep.search.surrogate import TALL, Surrogate
+from sweep.space import Point, Space
+from sweep.space.compatibility import Outside, place
+from sweep.view import TrialView, View
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """What the trials of a search teach of the loss at any of its settings, whoever proposed them.
+
+    It is what proposes with `sampler.name: surface`, with its prior on decay and epochs.
+    """
+
+    space: Space
+    pool: Pool
+    surrogate: Surrogate
+    lowest: float  # loss of any trial, or forecast of one, in nats per token
+
+    def predict(self, points: Sequence[Point]) -> tuple[Array, Array]:
+        """Mean and standard deviation of the final loss (N,) at N points, nats per token.
+
+        Of the loss that a recipe has on average over seeds: a single run differs from it by its
+        noise besides. Raises ConfigError for a point that cannot be trained.
+        """
+        mean, variance, _ = self.surrogate.mean_and_variance(self.pool.place(points))
+        # The surface is fitted to losses whose walls were made lower; here they stand again.
+        above = np.maximum(mean - self.lowest, 0.0) / TALL
+        nats = np.where(mean > self.lowest, self.lowest + TALL * np.expm1(above), mean)
+        return nats, np.sqrt(variance) * np.exp(above)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of a run about the surface, nats per token, as it was learned."""
+        return self.surrogate.scales.noise
+
+
+def surface_of(space: Space, view: View) -> Surface | None:
+    """The surface through the search trials in `view`; None before any has finished.
+
+    Trials that run or were stopped count with the loss expected of them, as for the next proposal.
+    """
+    seen = seen_in(space, view)
+    losses = [
+        s.loss
+        for s in seen
+        if s.loss is not None and math.isfinite(s.loss) and flops_of(space, s.point) > 0
+    ]
+    if not any(s.loss is not None and not s.error for s in seen) or not losses:
+        return None
+    pool = pool_of(space)
+    return Surface(space, pool, learn(space, pool, seen), min(losses))
+
+
+def seen_in(space: Space, view: View) -> list[Seen]:
+    """The trials of a search as the surface needs them; failed ones taught nothing.
+
+    Left out is what has no place in `space`.
+    """
+    trials = [trial for trial in view.searches() if trial.outcome is not Outcome.FAILED]
+    complete = [t for t in trials if t.outcome is Outcome.COMPLETE and math.isfinite(t.val_loss)]
+    seen = []
+    for trial in trials:
+        try:
+            point = place(space.hyperparameters, trial.settings)
+        except Outside:
+            continue
+        loss, error = None, 0.0
+        if trial.outcome is Outcome.COMPLETE:
+            loss = trial.val_loss
+        elif (expected := _expected(trial, complete)) is not None:
+            loss, error = expected
+        seen.append(Seen(point, loss, trial.outcome is None, error, trial.done))
+    return seen
+
+
+def _expected(trial: TrialView, complete: Sequence[TrialView]) -> tuple[float, float] | None:
+    """The final loss to expect of a trial that has not finished, and its standard error."""
+    if trial.last is None:
+        return None
+    at = trial.last["basis_points"]
+    finished = [
+        Snapshot(peer.settings, now, peer.val_loss)
+        for peer in complete
+        if (now := _loss_at(peer, at)) is not None
+    ]
+    forecast = expected_final(Snapshot(trial.settings, trial.val_loss), finished)
+    if forecast is None or not math.isfinite(forecast.loss):
+        return None
+    return forecast.loss, forecast.error
+
+
+def _loss_at(trial: TrialView, basis_points: int) -> float | None:
+    losses = (e["val_loss"] for e in trial.observations if e["basis_points"] == basis_points)
+    return next(losses, None)
