@@ -25,6 +25,7 @@ ROOMS = {
     "sweep.space.language": "model.config model.config.presets sweep sweep.space",
     "sweep.search": "model.config model.config.presets sweep sweep.space",
     "sweep.results": "model model.config sweep sweep.space sweep.space.language",
+    "sweep.predictions": "model model.config model.data model.training sweep sweep.results",
     "sweep.session": "model model.config sweep sweep.results sweep.search sweep.space",
     "sweep.tracking": "model model.config model.training sweep sweep.results",
     "sweep.run": "model model.config model.data model.training sweep sweep.results sweep.session "
@@ -33,7 +34,8 @@ ROOMS = {
     "sweep.notebook": "model model.config model.training sweep sweep.results sweep.search "
     "sweep.space sweep.space.language",
     "sweep.cli": "model model.config model.config.presets model.data model.optim model.training "
-    "sweep sweep.replay sweep.results sweep.run sweep.space sweep.space.language sweep.tracking",
+    "sweep sweep.predictions sweep.replay sweep.results sweep.run sweep.space "
+    "sweep.space.language sweep.tracking",
 }
 DOORS = {
     "ray": "sweep.run",

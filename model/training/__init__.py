@@ -7,6 +7,7 @@ __all__ = [
     "export",
     "generate",
     "log_probs",
+    "predictions",
     "sealed_split",
     "timing",
     "train",

@@ -11,8 +11,10 @@ __all__ = [
     "efficiency_report",
     "external",
     "external_reader",
+    "paired",
     "ranking",
     "report",
     "sequential",
     "settling",
+    "significance",
 ]

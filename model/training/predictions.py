@@ -1,0 +1,34 @@
+"""What a run that has ended predicts of the validation split, made again from its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.config import Config, ConfigError
+from model.data.table import TokenTable
+from model.optim import swap_in_averages
+from model.training import checkpoint
+from model.training.averages import RAW
+from model.training.train import begin
+
+
+def predictions(folder: Path, table: TokenTable) -> np.ndarray:
+    """Log-probabilities (N,) of the validation targets of `table`, nats, by the run in `folder`.
+
+    By what `train.evaluate` names, as the run was evaluated last: one pass over the split for each
+    of its averages. Raises ConfigError if the folder holds no run that has ended.
+    """
+    with checkpoint.locked(folder):
+        state = checkpoint.read_state(folder)
+        if state is None or not state.history or not state.history[-1].done:
+            raise ConfigError([f"{folder} holds no run that has ended"])
+        config = Config.from_settings(state.settings)
+        with torch.random.fork_rng():
+            run = begin(config, table, folder, state)
+            run.gpt.enter((state.step - 1) / config.steps, config.train.seed, state.step - 1)
+            with swap_in_averages(run.optimizers):
+                evaluations = run.averages.evaluate(run.evaluate(), run.evaluate, run.score)
+    return evaluations.get(config.train.evaluate, evaluations[RAW]).log_probs_N
