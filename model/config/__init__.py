@@ -6,7 +6,7 @@ from model.config.cost import Cost, config_flops, trial_cost, trial_flops
 from model.config.data import AS_THERE_IS, TEXT_TEST_TOKENS, VOCABULARIES
 from model.config.number import read_number
 from model.config.optim import FOR_ALL, KINDS, OptimConfig
-from model.config.setting import ConfigError, Setting, Value, did_you_mean
+from model.config.setting import ConfigError, Setting, Value, closest, did_you_mean
 from model.config.size import (
     HEAD_GATE_INPUTS,
     VALUE_GATE_INPUTS,
@@ -45,6 +45,7 @@ __all__ = [
     "Value",
     "block_parameters",
     "branch_steps",
+    "closest",
     "config_flops",
     "did_you_mean",
     "flops_per_token",

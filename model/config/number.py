@@ -56,6 +56,8 @@ def read_number(text: str, unit: str = "", *, share: bool = False) -> float:
 def _why_not(suffix: str, unit: str, is_time: bool) -> str:
     if suffix == "%":
         return "a percentage is of something; this is not a share"
+    if is_time and suffix == "m":
+        return "m may be minutes or months; write min"
     if is_time:
         return f"{suffix} is no unit of time; s, min, h and d are"
     if suffix in SECONDS:

@@ -120,10 +120,16 @@ def _as_kind(value: object, kind: type, unit: str, share: bool) -> Value | None:
     return float(number)
 
 
+def closest(word: str, words: Iterable[str]) -> str:
+    """Which of `words` a misspelt one probably is; empty if it is like none."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return close[0] if close else ""
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """A suggestion to put at the end of a message, or nothing."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = closest(word, words)
+    return f"; did you mean {close}?" if close else ""
 
 
 def setting(

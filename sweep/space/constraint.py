@@ -20,6 +20,7 @@ QUANTITIES = {
     "train.memory": "bytes",
     SECONDS: "seconds",
 }
+OTHER_TIMES = ("time", "minutes", "hours", "days", "wall_time", "duration")
 FORM = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|<|>|=)\s*(.+?)\s*", re.DOTALL)
 
 
@@ -48,6 +49,8 @@ def read_constraint(text: object) -> Constraint:
     quantity, sign, limit = match.groups()
     if quantity not in QUANTITIES:
         hint, limited = suggestion(quantity, QUANTITIES), ", ".join(QUANTITIES)
+        if quantity.rpartition(".")[2] in OTHER_TIMES:
+            hint = f"; did you mean {SECONDS}, such as {SECONDS} <= 2h?"
         raise ConfigError([f"{quantity} cannot be limited{hint}; these can: {limited}"])
     if sign not in ("<=", ">="):
         raise ConfigError([f"write <= or >=, got {quantity} {sign} {limit}"])

@@ -35,4 +35,6 @@ def read_overrides(
 def _unknown(name: str, settings: Mapping[str, Setting]) -> str:
     if name in SETTINGS or name in SWEEP_SETTINGS:
         return "cannot be set here"
-    return renamed(name) or f"no such setting{suggestion(name, settings)}"
+    # A word that several kinds of settings have, as lr, most likely means the trainer's.
+    ours = suggestion(name, settings) or suggestion(name, settings.keys() & SETTINGS.keys())
+    return renamed(name) or f"no such setting{ours}"

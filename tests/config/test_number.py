@@ -47,6 +47,7 @@ def test_a_suffix_means_what_its_unit_makes_of_it(text: str, unit: str, number: 
         ("data.train_tokens", "3x", "x is not understood; k, M, B and T are"),
         ("optim.lr", "fast", "expected a number, got 'fast'"),
         ("optim.lr", "1e99999", "expected a number"),
+        ("train.epochs", "30m", "write M for millions"),
         ("optim.lr", "", "expected a number"),
     ],
 )
@@ -106,3 +107,8 @@ def test_every_foreign_name_stands_for_a_setting() -> None:
 
 def test_a_group_is_told_apart_from_a_setting() -> None:
     assert suggestion("optim", ["optim.name", "optim.lr"]).startswith("; it is a group")
+
+
+def test_m_for_minutes_is_told_what_to_write() -> None:
+    with pytest.raises(ValueError, match="m may be minutes or months; write min"):
+        read_number("30m", "hours")

@@ -103,7 +103,7 @@ def check_together(space: Space, problems: Problems) -> None:
     for point in baseline_points(space):
         impossible |= dict.fromkeys(_impossible(baseline_settings(space, point)))
     for text in impossible:
-        problems.add(0, *text.split(": ", 1))
+        problems.add_of_settings(text)
     if not problems:
         _check_feasible(space, problems)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from model.config import SETTINGS, ConfigError, Value, did_you_mean, suggestion
+from model.config import SETTINGS, ConfigError, Value, closest, did_you_mean, suggestion
 from model.config.presets import SAME, overridden, preset
 from sweep.errors import SweepError
 from sweep.space import (
@@ -35,6 +35,7 @@ from sweep.space.language.checks import (
 )
 from sweep.space.language.domains import read_leaves
 from sweep.space.language.first_points import read_points
+from sweep.space.language.hints import hints
 from sweep.space.language.yaml_nodes import (
     Problems,
     as_text,
@@ -67,6 +68,8 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
     if name:
         space = replace(space, name=name)
     space = _overridden(space, overrides, problems)
+    notes = hints(space, says_trials="budget.trials" in problems.place)
+    space = replace(space, notes=(*space.notes, *notes))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
         problems.add(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
     check_together(space, problems)
@@ -88,11 +91,13 @@ def space_in(text: str, default_name: str, problems: Problems) -> Space:
 
 def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
     parts: Nodes = {key: (line, node) for key, line, node in entries(root, "the file", problems)}
-    for key, (line, _) in parts.items():
+    for key, (line, node) in [*parts.items()]:
         if key not in KEYS:
             hint = did_you_mean(key, KEYS)
             hint = f"; under search, {suggestion(key, SETTINGS)[2:]}" if key in SETTINGS else hint
             problems.add(line, key, renamed(key) or f"no such section{hint}")
+            if hint and key not in SETTINGS:  # what is wrong inside is told as well
+                parts.setdefault(closest(key, KEYS), (line, node))
     hyperparameters, fixed = _settings(parts, problems)
     sections, notes = _sections(parts, problems)
     if "preset" in parts:
@@ -223,6 +228,7 @@ def _overridden(space: Space, overrides: Sequence[str], problems: Problems) -> S
     for text in wrong:
         problems.add(0, *text.split(": ", 1))
     for name, value in pairs:
+        problems.place[name] = 0
         if name in SETTINGS:
             space = space.pinned(name, as_text(value))
         else:

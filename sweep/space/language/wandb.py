@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from model.config import SETTINGS, did_you_mean, read_number
-from sweep.space import SWEEP_SETTINGS
+from sweep.space import SWEEP_SETTINGS, SamplerConfig
 from sweep.space.language.yaml_nodes import Problems, entries, line_of, plain
 
-METHODS = {"bayes": "tpe", "random": "random", "grid": "grid"}
+METHODS = {"bayes": SamplerConfig().name, "random": "random", "grid": "grid"}
 # Keys that mean nothing here, and why: said by `sweep check`, so that nothing is dropped unseen.
 UNUSED = {
     "program": "sweep trains with its own trainer",
@@ -66,7 +66,7 @@ def read_wandb_keys(
     notes = [f"{key}: not used; {why}" for key, why in UNUSED.items() if key in parts]
     values = {key: (line_of(parts[key]), plain(parts[key])) for key in KEYS if key in parts}
     if "method" in values:
-        _read_method(*values["method"], sections, problems)
+        notes += _read_method(*values["method"], sections, problems)
     if "metric" in values:
         _read_metric(*values["metric"], sections, problems)
     if "run_cap" in values:
@@ -76,7 +76,9 @@ def read_wandb_keys(
     return sections, tuple(notes)
 
 
-def _read_method(line: int, method: object, sections: Sections, problems: Problems) -> None:
+def _read_method(
+    line: int, method: object, sections: Sections, problems: Problems
+) -> tuple[str, ...]:
     samplers = SWEEP_SETTINGS["sampler.name"].choices
     if not isinstance(method, str) or method not in METHODS:
         hint = did_you_mean(str(method), METHODS)
@@ -86,6 +88,10 @@ def _read_method(line: int, method: object, sections: Sections, problems: Proble
         problems.add(line, "method", what)
     else:
         sections["sampler"] = {"name": (line, METHODS[method])}
+        if method == "bayes":
+            what = f"is sampler.name {METHODS[method]} here, the default; sampler: {{name: tpe}} or"
+            return (f"method: bayes {what} {{name: gp}} instead are Optuna's",)
+    return ()
 
 
 def _read_metric(line: int, metric: object, sections: Sections, problems: Problems) -> None:

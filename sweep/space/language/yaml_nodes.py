@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,17 +10,26 @@ import yaml
 
 from model.config import ConfigError, Setting, Value, suggestion
 
+NAME = re.compile(r"[a-z]+\.[a-z_\d]+")  # of a setting, in a sentence
+
 
 class Problems:
     """Everything wrong with one file, collected instead of raised, so that all is told at once."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[int, str]] = []
+        # The line at which each setting first got a value; 0 where the command line gave it.
+        self.place: dict[str, int] = {}
 
     def add(self, line: int, where: str, what: str) -> None:
         """Note a problem in `line`; 0 where none is to blame."""
         place = f"line {line}: " if line else ""
         self._lines.append((line, f"{place}{where}: {what}"))
+
+    def add_of_settings(self, text: str) -> None:
+        """Note `setting: what`, in the line of the setting, else of the first that is named."""
+        named = (name for name in NAME.findall(text) if name in self.place)
+        self.add(self.place.get(next(named, ""), 0), *text.split(": ", 1))
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -82,6 +92,7 @@ def checked(
     if name not in settings:
         problems.add(line, name, f"no such setting{suggestion(name, settings)}")
         return None
+    problems.place.setdefault(name, line)
     try:
         return settings[name].check(value)
     except ConfigError as error:
