@@ -39,6 +39,8 @@ class TrialView:
     devices: float = 0.0  # GPUs it has, or CPU cores where it has none
     expected_gain: float | None = None  # nats, of any trial when it was proposed; None: not known
     spared: float = 0.0  # fraction of its schedule that a shared trunk was expected to spare it
+    begun: int = 0  # when it began or last went on, milliseconds since 1970
+    seconds_before: float = 0.0  # that it had trained for by then
 
     @property
     def role(self) -> Role:
@@ -74,6 +76,16 @@ class TrialView:
     def seconds(self) -> float:
         """Seconds it has trained for, as of its latest observation."""
         return float(self.last["seconds"]) if self.last else 0.0
+
+    @property
+    def latest(self) -> int:
+        """When it was last heard of, milliseconds since 1970."""
+        return max(self.begun, int(self.last["time"]) if self.last else 0)
+
+    @property
+    def clock_seconds(self) -> float:
+        """Seconds by the clock until its latest observation: its start and evaluations too."""
+        return self.seconds_before + (self.latest - self.begun) / 1000
 
     @property
     def done(self) -> float:
@@ -134,9 +146,11 @@ class View:
     confirm: Event | None = None  # what was last asked to be confirmed, and how
     confirmed: list[Event] = field(default_factory=list)  # every end of a confirmation
     sealed: list[Event] = field(default_factory=list)  # every look at the test split
+    slots: int = 0  # trials that run at once; 0 while the driver starts what they run on
     began: int | None = None  # milliseconds since 1970 of its first driver
     _driven: dict[Role, int] = field(default_factory=dict)  # milliseconds of earlier drivers
     _latest: int = 0  # milliseconds since 1970 of the latest event
+    _worked: bool = False  # whether a trial began, or went on, since the driver of now did
 
     def apply(self, event: Event) -> None:
         """Fold one journal event in."""
@@ -147,12 +161,15 @@ class View:
             else:
                 self.began = event.get("time")
             self.header, self.end = event, None
+            self.slots, self._worked = 0, False
             self.budgets[self.role] = event.get("budget", {})
+        elif kind == "ready":
+            self.slots = event["slots"]
         elif kind == "rejected":
             self.rejected += 1
         elif kind == "trial":
-            self.rejected = 0
-            self.trials.setdefault(
+            self.rejected, self._worked = 0, True
+            trial = self.trials.setdefault(
                 event["trial"],
                 TrialView(
                     event["trial"],
@@ -165,6 +182,7 @@ class View:
                     spared=event.get("spared", 0.0),
                 ),
             )
+            trial.begun, trial.seconds_before = event["time"], trial.seconds
         elif kind == "observation":
             self.trials[event["trial"]].observations.append(event)
         elif kind == "outcome":
@@ -199,11 +217,13 @@ class View:
         """Time that drivers of `role` have been at work, those that were killed included.
 
         now   milliseconds since 1970, if a driver is at work
+
+        A driver that found nothing to do has spent none of it.
         """
         return self._milliseconds(role, self._latest if now is None else now) / 1000
 
     def _milliseconds(self, role: Role, now: int) -> int:
-        current = now - int(self.header["time"]) if self.header and role is self.role else 0
+        current = now - int(self.header["time"]) if self._worked and role is self.role else 0
         return self._driven.get(role, 0) + current
 
     def searches(self) -> list[TrialView]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
     from sweep.results.edges import edges_data, edges_text
     from sweep.results.external import external_data, external_text
     from sweep.results.settling import settling_text
+    from sweep.results.time_left import speed_text, time_left_text
 
     folder, view = begun(folder, runs)
     driven = is_driven(folder)
@@ -35,6 +37,9 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
         print_json({**report.sweep_data(view, driven), **beside})
         return
     click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
+    if driven:
+        left = [time_left_text(view, time.time_ns() // 1_000_000), speed_text(view)]
+        click.echo(", ".join(filter(None, left)))
     for trial in view.running():
         last = trial.last
         at = f"{last['basis_points'] / 100:.0f} %, val loss {last['val_loss']:.4f}" if last else "-"

@@ -17,4 +17,5 @@ __all__ = [
     "sequential",
     "settling",
     "significance",
+    "time_left",
 ]

@@ -92,7 +92,22 @@ def verdict(now: ConfirmationState, name: str) -> str:
         return "diverged"
     if name == now.leader:
         return "lowest" if now.tied else "best"
-    return f"tied with {now.leader}" if name in now.tied else "worse"
+    if name not in now.tied:
+        return "worse"
+    its = now.against_leader(name)  # one run, or runs of other seeds, are judged by nothing
+    judged = its is not None and math.isfinite(its.high)
+    return f"tied with {now.leader}" if judged else "open"
+
+
+def lowest_line(view: View) -> str:
+    """Where a confirmation stands while it runs: each finalist's mean, best first."""
+    now = confirmed(view)
+    if now is None:
+        return "no confirming run has ended yet"
+    means = [
+        f"{name} {its.value:.4f} of {its.runs} ({verdict(now, name)})" for name, its in _means(now)
+    ]
+    return f"means over fresh seeds: {', '.join(means)}"
 
 
 def _means(now: ConfirmationState) -> list[tuple[str, Mean]]:

@@ -20,6 +20,7 @@ from sweep.results.efficiency_report import worth_of_winner
 from sweep.results.ranking import Gap, gaps, judged_by, ranking, tied
 from sweep.results.sequential import means_anytime
 from sweep.results.settling import settled, settling_text
+from sweep.results.time_left import baseline_counts, confirm_counts
 from sweep.space import BudgetConfig
 from sweep.view import TrialView, View
 
@@ -97,13 +98,12 @@ def _worse_by(gap: Gap) -> tuple[str, str]:
 def counts(view: View) -> str:
     """How the search trials stand and what they have spent, in a line."""
     if view.role is Role.CONFIRM and view.end is None:
-        runs = [t for t in list(view.trials.values()) if t.role is Role.CONFIRM]
-        ended = f"{sum(t.outcome is not None for t in runs)} confirming runs ended"
-        return "; ".join(filter(None, [ended, _spending(view, Role.CONFIRM)]))
+        return "; ".join(filter(None, [confirm_counts(view), _spending(view, Role.CONFIRM)]))
     unfinished = sum(t.outcome is None for t in view.searches())
-    parts = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
-    line = f"{progress(view)} trials: {parts}, {unfinished} unfinished"
-    return "; ".join(filter(None, [line, _sparing(view), _spending(view, Role.SEARCH)]))
+    outcomes = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
+    line = f"{progress(view)} trials: {outcomes}, {unfinished} unfinished"
+    parts = [baseline_counts(view), line, _sparing(view), _spending(view, Role.SEARCH)]
+    return "; ".join(filter(None, parts))
 
 
 def progress(view: View) -> str:

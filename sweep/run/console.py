@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import termios
 import time
 from collections.abc import Callable
-from statistics import mean
 from threading import Event, Thread
 from typing import Protocol
 
@@ -17,16 +17,19 @@ from rich.table import Table
 from rich.text import Text
 
 from model.progress import WHOLE
-from sweep.format import clock_text
+from sweep.format import clock_text, short_names, three_digits
 from sweep.records import Event as JournalEvent
-from sweep.records import Outcome, Role, read_baseline_point, read_kind
+from sweep.records import Outcome, Proposal, Role, read_baseline_point, read_kind
+from sweep.results.confirmation_report import lowest_line
 from sweep.results.report import counts, efficiency_of
 from sweep.results.settling import PATIENCE, settled
+from sweep.results.time_left import speed_text, time_left_text
 from sweep.view import TrialView, View
 
 REDRAWS_PER_SECOND = 2
 SECONDS_BETWEEN_HEARTBEATS = 60.0
 SECONDS_BETWEEN_BEATS = 5.0
+LOCAL = 3  # place of a terminal's local modes in what termios gives
 BASELINE = {"measured": "measured", "table": "given", "slowrun": "of NanoGPT Slowrun"}
 
 
@@ -71,7 +74,7 @@ class PlainConsole:
     def beat(self) -> None:
         """Say how the sweep stands if no line was written for a minute."""
         if self._view.header and self._clock() - self._spoke >= SECONDS_BETWEEN_HEARTBEATS:
-            self._say(f"{counts(self._view)}, {remaining(self._view)}")
+            self._say(progress_line(self._view))
 
     def _keep_beating(self) -> None:
         while not self._ended.wait(SECONDS_BETWEEN_BEATS):
@@ -88,6 +91,7 @@ class LiveConsole:
     def __init__(self, view: View) -> None:
         self._view = view
         self._started = time.monotonic()
+        self._shown = False
         self._console = RichConsole(stderr=True, highlight=False)
         self._live = Live(
             console=self._console,
@@ -97,11 +101,13 @@ class LiveConsole:
         )
 
     def __enter__(self) -> LiveConsole:
+        self._shown = show_control_keys(False)
         self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._live.stop()
+        show_control_keys(self._shown)
 
     def show(self, event: JournalEvent) -> None:
         text = describe(self._view, event)
@@ -112,25 +118,59 @@ class LiveConsole:
         view, elapsed = self._view, time.monotonic() - self._started
         if not view.header:
             return Text("starting")
-        head = f"{view.header['name']}  {counts(view)}  {clock_text(elapsed)}, {remaining(view)}"
+        head = f"{view.header['name']}  {clock_text(elapsed)}  {progress_line(view)}"
         return Group(Text(head, style="bold"), Text(best(view)), running_table(view))
 
 
+def show_control_keys(shown: bool) -> bool:
+    """Whether the terminal writes ^C where the cursor is, as set from now on; what it was before.
+
+    Written at the end of the panel it may begin a line of its own, and the panel is then erased one
+    line too low: its first line stays behind.
+    """
+    if not sys.stdin.isatty():
+        return False
+    mode = termios.tcgetattr(sys.stdin)
+    before = bool(mode[LOCAL] & termios.ECHOCTL)
+    mode[LOCAL] = mode[LOCAL] | termios.ECHOCTL if shown else mode[LOCAL] & ~termios.ECHOCTL
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, mode)
+    return before
+
+
+def progress_line(view: View) -> str:
+    """What has ended, the time left, and how fast trials train."""
+    left = time_left_text(view, time.time_ns() // 1_000_000)
+    return ", ".join(filter(None, [counts(view), left, speed_text(view)]))
+
+
 def running_table(view: View) -> Table:
-    """One row for each running trial: how far, how well, what it is."""
+    """One row for each running trial: how far, how well, what it is, as far as there is room."""
     grid = Table.grid(padding=(0, 2))
+    for _ in range(5):
+        grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
     for trial in view.running():
         last = trial.last
         done = last["basis_points"] if last else 0
         loss = f"{last['val_loss']:.4f}" if last else "-"
         epoch = f"epoch {last['epoch']:.1f}" if last else ""
         bar = ProgressBar(total=WHOLE, completed=done, width=20)
-        grid.add_row(trial.name, bar, f"{done / 100:.0f} %", loss, epoch, str(trial.kind))
+        grid.add_row(trial.name, bar, f"{done / 100:.0f} %", loss, epoch, short_text(trial))
     return grid
 
 
+def short_text(trial: TrialView) -> str:
+    """What makes the trial different, settings under their short names."""
+    if not isinstance(trial.kind, Proposal):
+        return str(trial.kind)
+    short = short_names(list(trial.searched))
+    return " ".join(f"{short[name]}={three_digits(v)}" for name, v in trial.searched.items())
+
+
 def best(view: View) -> str:
-    """The best complete trial so far, in a line."""
+    """The best complete trial so far, in a line; of a confirmation, every finalist's mean."""
+    if view.role is Role.CONFIRM:
+        return lowest_line(view)
     ranked = view.ranked()
     if not ranked:
         return "no trial is complete yet"
@@ -148,10 +188,17 @@ def describe(view: View, event: JournalEvent) -> str:
     if kind == "sweep":
         # Trials that ended before a continuation are only counted.
         if view.role is Role.CONFIRM:
-            return f"sweep {event['name']}: its best run again with fresh seeds"
+            return ""  # what is confirmed comes with the plan
         ended = sum(t.outcome is not None for t in view.trials.values())
         begun = f"continues; {counts(view)}" if ended else f"begins; {event['trials']} trials"
         return f"sweep {event['name']} {begun}"
+    if kind == "confirm":
+        names = event["finalists"]
+        again = f"its {len(names)} best recipes run" if len(names) > 1 else "its best recipe runs"
+        most = event["seeds"] * len(names)
+        return f"sweep {view.header['name']}: {again} again with fresh seeds, at most {most} runs"
+    if kind == "ready" and view.header.get("ray"):
+        return f"Ray is ready; {event['slots']} at a time"
     if kind == "trial":
         trial = view.trials[event["trial"]]
         last = trial.last
@@ -203,16 +250,3 @@ def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:
         text += f", {multiplier} data" if multiplier else ""
         text += "  <- best so far" if view.ranked()[0] is trial else ""
     return text
-
-
-def remaining(view: View) -> str:
-    """The time left, from how long ended trials took and how many run at once."""
-    ended = [t for t in view.searches() if t.outcome is not None and t.last]
-    if not ended or view.role is Role.CONFIRM:
-        return "time left unknown"
-    seconds = mean(t.last["seconds"] for t in ended if t.last)
-    running = view.running()
-    progress = sum((t.last["basis_points"] if t.last else 0) / WHOLE for t in running)
-    done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
-    left = max(0.0, view.header["trials"] - done - progress)
-    return f"about {clock_text(left * seconds / max(1, len(running)))} left"

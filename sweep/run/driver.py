@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
-from model.config import Config, ConfigError
+from model.config import Config, ConfigError, trial_flops
 from model.files import cache_folder, write_text
 from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import JOURNAL, LEDGER, SWEEP_ID, TRIALS, locked
@@ -23,8 +24,8 @@ from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, write_or_compare
 from sweep.session import BaselineCache
-from sweep.space import Space
-from sweep.space.baseline import with_known_table
+from sweep.space import Space, plan
+from sweep.space.baseline import baseline_points, baseline_settings, with_known_table
 from sweep.tracking import process
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def drive(job: Job, options: Options, train: Train) -> int:
     publishing = process.start(folder)
     # Baseline and trials begin once the header is written: a reader of the journal needs it first.
     with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
-        console.show(journal.append("sweep", **_header(job, journal.view.header)))
+        header = _header(job, journal.view.header)
+        console.show(journal.append("sweep", **header, ray=not options.here))
         kept = LogProbs(folder / TRIALS, journal.view, job.space.trial.keep_log_probs)
         kept.make_room()
         sharing = job.space.trial.share_trunks and job.role is Role.SEARCH
@@ -217,7 +219,22 @@ def _header(job: Job, before: Event) -> Event:
         "cpus": space.trial.cpus,
         "gpus": space.trial.gpus,
         "noise": space.baseline.noise if searches else before.get("noise", 0.0),
+        **(_foreseen(space) if searches else {}),
     }
+
+
+def _foreseen(space: Space) -> Event:
+    """FLOPs of each baseline run and, on average, of a trial: what tells the time left at first."""
+    runs = [
+        [dict(point.searched), trial_flops(baseline_settings(space, point))]
+        for point in baseline_points(space)
+    ]
+    try:
+        expected = plan.plan(space)
+    except SweepError:  # no trial of it can be trained, which it says when it tries
+        return {"baseline_runs": runs}
+    flops = fmean(cost.flops for cost in expected.drawn) * expected.pruned
+    return {"baseline_runs": runs, "expected_flops": flops}
 
 
 def _sweep_id(folder: Path) -> str:

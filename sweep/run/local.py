@@ -26,6 +26,7 @@ def shared_trainer(
 
 def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:
     """Run every trial of `session`, each in its own folder under `folder`."""
+    session.note("ready", slots=1, resources=session.queue.budget.resources)
     while (trial := session.next_trial()) is not None:
         evaluations, meter = None, Meter()
         while True:

@@ -52,6 +52,7 @@ def run(
         resources, at_once = fit(session.space.trial, nodes)
         session.queue.budget.resources = resources
         session.queue.budget.slots = at_once
+        session.note("ready", slots=at_once, resources=resources)
         bridge = _Bridge(session, folder.absolute())
         tuner = tune.Tuner(
             tune.with_resources(_worker(train), resources),

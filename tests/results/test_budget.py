@@ -241,12 +241,16 @@ def test_a_trial_longer_than_the_time_left_is_not_begun(
 
 
 def test_the_hours_of_earlier_drivers_count_even_of_those_killed(tmp_path: Path) -> None:
-    view = View()
-    for time, event in [(0, "sweep"), (3_000, "end"), (10_000, "sweep"), (14_000, "x")]:
-        view.apply({"event": event, "time": time, "reason": ""})
+    view, trial = View(), {"trial": "0000", "role": "search", "searched": {}, "settings": {}}
+    for time, event in [(0, "sweep"), (1, "trial"), (3_000, "end"), (10_000, "sweep")]:
+        view.apply({"event": event, "time": time, "reason": "", **trial})
+    view.apply({"event": "trial", "time": 11_000, **trial})
+    view.apply({"event": "x", "time": 14_000})
     view.apply({"event": "sweep", "role": "confirm", "time": 20_000})
+    view.apply({"event": "trial", "time": 20_001, **trial})
     assert view.wall_seconds(Role.CONFIRM, 21_000) == 1
     view.apply({"event": "sweep", "time": 30_000})
+    view.apply({"event": "trial", "time": 30_000, **trial})
 
     assert view.wall_seconds(Role.SEARCH, 32_000) == 3 + 4 + 2
     assert view.wall_seconds(Role.SEARCH) == 3 + 4

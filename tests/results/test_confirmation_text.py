@@ -9,7 +9,7 @@ import pytest
 
 from model.clusters import Clusters, Variance
 from sweep.results.confirmation import ConfirmationPlan, ConfirmationState, state_of
-from sweep.results.confirmation_report import noise_text, table_of
+from sweep.results.confirmation_report import noise_text, table_of, verdict
 from sweep.results.significance import Reach, compare
 
 DOCUMENTS = 33
@@ -106,3 +106,15 @@ def test_the_text_is_charged_once_and_seeds_at_each_look() -> None:
     alone = Reach(seeds, 0.1, Variance(0, math.inf)).half(0.05)
     assert alone == pytest.approx(0.01 * 3.153, rel=1e-3)
     assert both == pytest.approx(math.hypot(alone, 0.02 * 2.086), rel=1e-3)
+
+
+def test_a_finalist_that_one_run_judges_is_open_and_not_tied() -> None:
+    """A difference of one seed has no error: before, it was called tied with the best."""
+    plan = ConfirmationPlan(("a", "b", "c"), 4, until_separated=False)
+
+    begun = state_of(plan, {"a": {1: 3.0, 2: 3.1}, "b": {1: 3.01}})
+    judged = state_of(plan, {"a": {1: 3.0, 2: 3.1}, "b": {1: 3.01, 2: 3.11}})
+
+    assert verdict(begun, "b") == "open"
+    assert verdict(begun, "c") == "open"
+    assert verdict(judged, "b").startswith(("tied", "worse"))

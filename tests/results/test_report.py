@@ -18,7 +18,7 @@ from sweep.cli.main import cli
 from sweep.format import clock_text
 from sweep.records import Proposal, TrialEnding
 from sweep.results import report
-from sweep.run.console import PlainConsole, remaining
+from sweep.run.console import PlainConsole, progress_line
 from sweep.session.session import Session
 from sweep.space.space import Space
 from sweep.view import TrialView, View
@@ -96,7 +96,7 @@ def test_a_silent_minute_is_broken_by_a_heartbeat(
     console.beat()
     console.beat()
 
-    assert lines == [f"[1:01] {report.counts(view)}, {remaining(view)}"]
+    assert lines == [f"[1:01] {progress_line(view)}"]
 
 
 def test_durations_read_as_on_a_clock() -> None:
