@@ -7,6 +7,7 @@ __all__ = [
     "overlap",
     "prepare",
     "slowrun_files",
+    "split",
     "table",
     "tokenizer",
 ]

@@ -121,9 +121,9 @@ def comparison_data(its: Comparison) -> dict[str, Any]:
         "others": [
             {
                 **_run_data(pair.source.name, pair.source.val_loss, pair.source.error),
-                "difference": _plain(asdict(pair.difference)),
+                "difference": plain(asdict(pair.difference)),
                 "apart": pair.difference.apart,
-                **(_plain(asdict(pair.detail)) if pair.detail else {}),
+                **(plain(asdict(pair.detail)) if pair.detail else {}),
             }
             for pair in its.pairs
         ],
@@ -135,12 +135,12 @@ def _run_data(name: str, loss: float, error: float) -> dict[str, Any]:
     return {"run": name, "val_loss": finite_or_none(loss), "error": finite_or_none(error)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` with text keys, and None for numbers that are not finite."""
     if isinstance(value, float):
         return finite_or_none(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

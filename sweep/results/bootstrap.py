@@ -122,7 +122,7 @@ def _deviations(noise: Noise, random: np.random.Generator) -> np.ndarray:
     return sd * np.sqrt(noise.freedom / random.chisquare(noise.freedom, DRAWS))
 
 
-def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 1) -> Estimate:
+def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: float = 1) -> Estimate:
     """Slowrun's multiplier of `loss`, the mean of `repeats` runs, with its interval."""
     loss_B = loss + baseline.trial_B / math.sqrt(repeats)
     tokens_P, losses_BP = baseline.tokens_P, baseline.losses_BP
@@ -138,7 +138,9 @@ def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 
     return _estimate(point, needed_B, baseline, train_tokens)
 
 
-def by_law(loss: float, baseline: Baseline, train_tokens: int, repeats: int = 1) -> Estimate | None:
+def by_law(
+    loss: float, baseline: Baseline, train_tokens: int, repeats: float = 1
+) -> Estimate | None:
     """Kim et al.'s multiplier: the baseline's fitted law, inverted; None where there is no law.
 
     Outside the measured token counts it is cut off like the other: the law may go on, nobody has

@@ -168,6 +168,17 @@ def worth_of_winner(view: View) -> Worth | None:
     return next(iter(_confirmed_worth(view).values()), None)
 
 
+def worth_of_loss(view: View, name: str, loss: float, tokens: int, runs: float) -> Worth:
+    """What a loss on all of val is worth, whatever reached it.
+
+    runs   that it is the mean of, or the mixture, so that noise between seeds counts for less
+    """
+    baseline = draw(view.baseline_runs, noise_of(view))
+    law = by_law(loss, baseline, tokens, runs)
+    lines = widened(by_lines(loss, baseline, tokens, runs), law)
+    return Worth(name, tokens, loss, round(runs), lines, law)
+
+
 def devices_of(view: View) -> tuple[float, str]:
     """Devices of a trial, and what an hour of them is called."""
     gpus, cpus = view.header.get("gpus", -1.0), view.header.get("cpus", 1.0)
