@@ -15,6 +15,7 @@ from sweep.cli.data import data
 from sweep.cli.efficiency import efficiency
 from sweep.cli.ensemble import ensemble
 from sweep.cli.external import import_
+from sweep.cli.laws import laws
 from sweep.cli.list import list_
 from sweep.cli.options import same_command
 from sweep.cli.publish import publish
@@ -30,7 +31,7 @@ from sweep.errors import SweepError
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
     "A search": (init, check, plan, run, status, best, list_),
-    "What it is worth": (confirm, compare, ensemble, efficiency, import_, replay),
+    "What it is worth": (confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "One model, and its text": (train, data),
     "What there is to set": (settings, presets, schema),

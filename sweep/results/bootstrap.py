@@ -18,7 +18,6 @@ from statistics import fmean
 import numpy as np
 
 from sweep.records import BaselineRun
-from sweep.results.data_law import DataLaw, fit_law, fit_laws
 from sweep.results.efficiency import (
     BaselineCurve,
     Multiplier,
@@ -27,6 +26,7 @@ from sweep.results.efficiency import (
     multiplier,
     within,
 )
+from sweep.results.power_law import PowerLaw, fit_law, fit_laws
 from sweep.results.significance import CONFIDENCE
 
 DRAWS = 500
@@ -75,7 +75,7 @@ class Baseline:
     """A baseline curve, its law, and both as they might have come out as well."""
 
     curve: BaselineCurve  # best of sizes
-    law: DataLaw | None
+    law: PowerLaw | None
     tokens_P: np.ndarray
     losses_BP: np.ndarray  # never rising
     laws_B: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # floor, scale, exponent
@@ -96,8 +96,8 @@ def draw(
     runs = [run for run in runs if math.isfinite(run.loss)]
     curve = best_of_sizes(runs)
     random = np.random.default_rng(seed)
-    sd_B = _deviations(noise, random)
-    of_trials_B = sd_B if of_trials is None else _deviations(of_trials, random)
+    sd_B = drawn_deviations(noise, DRAWS, random)
+    of_trials_B = sd_B if of_trials is None else drawn_deviations(of_trials, DRAWS, random)
     trial_B = of_trials_B * random.standard_normal(DRAWS)
     best_BP = np.full((DRAWS, len(curve)), np.inf)
     column = {tokens: p for p, (tokens, _) in enumerate(curve)}
@@ -114,12 +114,12 @@ def draw(
     return Baseline(curve, law, tokens_P, falling_BP, laws_B, trial_B, noise.sd is not None)
 
 
-def _deviations(noise: Noise, random: np.random.Generator) -> np.ndarray:
+def drawn_deviations(noise: Noise, draws: int, random: np.random.Generator) -> np.ndarray:
     """What the standard deviation may be, nats per token: (B,); zero where nobody knows."""
     sd = noise.sd or 0.0
     if not noise.freedom:
-        return np.full(DRAWS, sd)
-    return sd * np.sqrt(noise.freedom / random.chisquare(noise.freedom, DRAWS))
+        return np.full(draws, sd)
+    return np.asarray(sd * np.sqrt(noise.freedom / random.chisquare(noise.freedom, draws)))
 
 
 def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: float = 1) -> Estimate:
@@ -153,7 +153,7 @@ def by_law(
     with np.errstate(over="ignore", divide="ignore"):
         ratio_B = scale_B / np.where(above_B > 0, above_B, 1.0)
         needed_B = np.where(above_B > 0, ratio_B ** (1 / exponent_B), np.inf)
-    point = within(baseline.law.tokens(loss), baseline.curve, train_tokens)
+    point = within(baseline.law.reach(loss), baseline.curve, train_tokens)
     return _estimate(point, needed_B, baseline, train_tokens)
 
 

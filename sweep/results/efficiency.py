@@ -1,7 +1,7 @@
 """How many times more data a plain baseline would need to reach a loss.
 
 The metric is NanoGPT Slowrun's: straight lines, in tokens, between measured baseline points.
-`data_law` reads the same off a fitted curve, `bootstrap` says how sure either is.
+`power_law` reads the same off a fitted curve, `bootstrap` says how sure either is.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from sweep.results.bootstrap import (
 )
 from sweep.results.confirmation import losses_of
 from sweep.results.confirmation_report import confirmed
-from sweep.results.data_law import DataLaw, misfit
 from sweep.results.efficiency import Multiplier, multiplier
+from sweep.results.power_law import PowerLaw, misfit
 from sweep.results.ranking import ranking
 from sweep.results.significance import BySeed
 from sweep.view import TrialView, View
@@ -275,7 +275,7 @@ def _chosen(figures: Figures) -> str:
     )
 
 
-def _fit(law: DataLaw, figures: Figures) -> str:
+def _fit(law: PowerLaw, figures: Figures) -> str:
     """How well the law fits; intervals know noise, not a law that is the wrong one."""
     off = misfit(law, figures.baseline.curve)
     wrong = figures.noise.sd is not None and off > FAR * figures.noise.sd

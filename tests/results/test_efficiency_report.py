@@ -17,7 +17,6 @@ from sweep.errors import SweepError
 from sweep.records import End, Ending, FinalistRun, TrialEnding
 from sweep.results import report
 from sweep.results.bootstrap import Noise
-from sweep.results.data_law import misfit
 from sweep.results.efficiency_report import (
     devices_of,
     efficiency_data,
@@ -25,6 +24,7 @@ from sweep.results.efficiency_report import (
     figures_of,
     noise_of,
 )
+from sweep.results.power_law import misfit
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
 from sweep.session.session import Session

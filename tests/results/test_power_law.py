@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.results.data_law import DataLaw, fit_law, fit_laws, misfit
+from sweep.results.power_law import PowerLaw, fit_law, fit_laws, misfit
 
 BASE = 209_715_200  # tokens of Kim et al.'s smallest corpus
-KIM = DataLaw(1.92, (3.74974 - 1.92) * BASE**0.232, 0.232)  # through their standard recipe's loss
+KIM = PowerLaw(1.92, (3.74974 - 1.92) * BASE**0.232, 0.232)  # through their standard recipe's loss
 
 
 @pytest.mark.parametrize(("loss", "expected"), [(3.43, 2.29), (3.17, 5.17), (3.74974, 1.0)])
 def test_kims_multipliers_come_out_of_inverting_the_law(loss: float, expected: float) -> None:
-    assert KIM.tokens(loss) / BASE == pytest.approx(expected, abs=0.005)
+    assert KIM.reach(loss) / BASE == pytest.approx(expected, abs=0.005)
 
 
 @settings(max_examples=25, deadline=None)
@@ -23,7 +23,7 @@ def test_kims_multipliers_come_out_of_inverting_the_law(loss: float, expected: f
 def test_a_law_fitted_to_exact_points_recovers_its_constants(
     floor: float, exponent: float, above: float, count: int
 ) -> None:
-    law = DataLaw(floor, above * 1e6**exponent, exponent)
+    law = PowerLaw(floor, above * 1e6**exponent, exponent)
     points = [(1e6 * 2**i, law.loss(1e6 * 2**i)) for i in range(count)]
 
     fitted = fit_law(points)
@@ -53,8 +53,8 @@ def test_no_law_rises_with_data() -> None:
 
 
 def test_a_loss_that_no_data_reaches_needs_endless_data() -> None:
-    assert KIM.tokens(1.92) == math.inf
-    assert math.isnan(KIM.tokens(math.nan))
+    assert KIM.reach(1.92) == math.inf
+    assert math.isnan(KIM.reach(math.nan))
 
 
 @pytest.mark.parametrize("points", [[(1, 3.0), (2, 2.5)], [(1, 3.0), (2, 3.1), (4, 3.0)]])

@@ -1,0 +1,187 @@
+"""The best recipes of one or several runs as points for laws, and the laws through them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from model.config import SETTINGS, ConfigError, Value, trial_cost
+from sweep.errors import SweepError
+from sweep.records import SEEDS, Proposal
+from sweep.results.bootstrap import Noise
+from sweep.results.efficiency import best_of_sizes
+from sweep.results.efficiency_report import noise_of
+from sweep.results.laws import (
+    MEMBERS,
+    PARAMETERS,
+    TOKENS,
+    Law,
+    Measured,
+    law_over,
+    law_over_epochs,
+)
+from sweep.results.ranking import ranking
+from sweep.view import View
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe of one of the runs, and where it stands on each axis."""
+
+    measured: Measured
+    parameters: int
+    tokens: int
+    epochs: float
+
+
+@dataclass(frozen=True)
+class LawsOfRuns:
+    """Every law that the points suffice for, and why the others are not there."""
+
+    names: tuple[str, ...]
+    laws: tuple[Law, ...]
+    refused: tuple[str, ...]  # a line each
+
+
+def laws_of(
+    views: Mapping[str, View],
+    where: Mapping[str, Value] | None = None,
+    members: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+) -> LawsOfRuns:
+    """The laws of these runs together, which need the same validation tokens.
+
+    views     by name
+    where     settings that a trial must have to count
+    members   (members, nats per token) of ensembles, by name
+    Raises SweepError if runs cannot be compared, or if no law has points enough.
+    """
+    _same_tokens(views)
+    candidates = _candidates(views, where or {})
+    if where and not candidates:
+        told = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise SweepError(f"no complete trial has {told}", code=1)
+    noise = _noise(views)
+    fits = [
+        *_over_parameters(candidates, noise),
+        law_over(TOKENS, "", _best(candidates, lambda c: c.tokens), noise),
+        *_over_baselines(views, noise),
+        law_over_epochs(_cells(candidates), noise),
+    ]
+    for name, curve in (members or {}).items():
+        points = [Measured(x, loss, name) for x, loss in sorted(curve)]
+        fits.append(law_over(MEMBERS, name, points, noise))
+    refused = tuple(fit for fit in fits if isinstance(fit, str))
+    laws = tuple(fit for fit in fits if isinstance(fit, Law))
+    if not laws:
+        raise SweepError(
+            f"{' and '.join(views)}: no law, the points do not suffice",
+            refused,
+            hint="search_spaces/scale.yaml is a space with enough of them; a grid over gpt.scale, "
+            "data.train_tokens or train.epochs has the best recipe at each.",
+        )
+    return LawsOfRuns(tuple(views), laws, refused)
+
+
+def _same_tokens(views: Mapping[str, View]) -> None:
+    digests: dict[str, list[str]] = {}
+    for name, view in views.items():
+        digests.setdefault(view.header["data"], []).append(name)
+    if len(digests) > 1:
+        raise SweepError(
+            "losses on different tokens cannot be compared",
+            [f"{', '.join(names)}: {digest}" for digest, names in digests.items()],
+            hint="Runs concatenate that read the same corpus with the same splits and tokenizer.",
+        )
+
+
+def _candidates(views: Mapping[str, View], where: Mapping[str, Value]) -> list[Candidate]:
+    """The recipes of all runs that have what is asked for, lowest loss first."""
+    candidates = []
+    for run, view in views.items():
+        for recipe in ranking(view):
+            trial = recipe.trials[0]
+            settings = {name: setting.default for name, setting in SETTINGS.items()}
+            settings |= trial.settings
+            if not all(_same(settings.get(name), value) for name, value in where.items()):
+                continue
+            try:
+                cost = trial_cost(trial.settings)
+            except ConfigError as error:
+                raise SweepError(f"{run}: trial {trial.name}", error.problems) from None
+            name = trial.name if len(views) == 1 else f"{run}/{trial.name}"
+            searched = {k: v for k, v in trial.searched.items() if k not in SEEDS}
+            tokens = view.train_tokens(trial)
+            epochs = float(settings["train.epochs"])  # type: ignore[arg-type]
+            measured = Measured(
+                0.0, recipe.loss, name, len(recipe.trials), str(Proposal(searched)), tokens=tokens
+            )
+            candidates.append(Candidate(measured, cost.parameters, tokens, epochs))
+    return sorted(candidates, key=lambda candidate: candidate.measured.loss)
+
+
+def _same(value: object, wanted: Value) -> bool:
+    """Whether a setting is what was asked for; numbers to six digits, as ranges are inexact."""
+    if isinstance(value, int | float) and isinstance(wanted, int | float):
+        return math.isclose(value, wanted, rel_tol=1e-6)
+    return value == wanted
+
+
+def _noise(views: Mapping[str, View]) -> Noise:
+    """The noise between seeds that is known best: measured most often, else stated, else not."""
+    kinds = [noise_of(view) for view in views.values()]
+    return max(kinds, key=lambda noise: (noise.freedom, noise.sd is not None))
+
+
+def _best(candidates: Sequence[Candidate], x_of: Callable[[Candidate], float]) -> list[Measured]:
+    """The best recipe at each x, x rising."""
+    groups = groupby(sorted(candidates, key=x_of), key=x_of)  # sorting keeps the lowest loss first
+    best = []
+    for x, group in groups:
+        here = [candidate.measured for candidate in group]
+        about: dict[str, Any] = {**vars(here[0]), "x": float(x), "among": len(here)}
+        best.append(Measured(**about))
+    return best
+
+
+def _over_parameters(candidates: Sequence[Candidate], noise: Noise) -> list[Law | str]:
+    """At each budget of unique tokens where several sizes were trained, else at the smallest."""
+    by_tokens = {
+        tokens: _best([c for c in candidates if c.tokens == tokens], lambda c: c.parameters)
+        for tokens in sorted({c.tokens for c in candidates})
+    }
+    if not by_tokens:
+        return [law_over(PARAMETERS, "", [], noise)]
+    several = {tokens: points for tokens, points in by_tokens.items() if len(points) > 1}
+    return [
+        law_over(PARAMETERS, f"{tokens:,} unique tokens", points, noise)
+        for tokens, points in (several or dict(list(by_tokens.items())[:1])).items()
+    ]
+
+
+def _over_baselines(views: Mapping[str, View], noise: Noise) -> list[Law | str]:
+    """Of the plain baseline of each run; the same runs in two sweeps count once."""
+    names: dict[tuple[tuple[float, float], ...], str] = {}
+    for run, view in views.items():
+        if curve := tuple(best_of_sizes(view.baseline_runs)):
+            names.setdefault(curve, f" of {run}" if len(views) > 1 else "")
+    return [
+        law_over(
+            TOKENS,
+            f"plain baseline{name}",
+            [Measured(tokens, loss, "baseline") for tokens, loss in curve],
+            noise,
+        )
+        for curve, name in names.items()
+    ]
+
+
+def _cells(candidates: Sequence[Candidate]) -> list[Measured]:
+    """The best recipe at each number of unique tokens and epochs."""
+    return [
+        cell
+        for tokens in sorted({c.tokens for c in candidates})
+        for cell in _best([c for c in candidates if c.tokens == tokens], lambda c: c.epochs)
+    ]
