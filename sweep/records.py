@@ -54,7 +54,8 @@ class Ending(StrEnum):
     NOTHING_LEFT = "nothing left to try"
     SETTLED = "settled"  # nothing that could be tried was expected to gain anything
     CONFIRMED = "confirmed"
-    RUNS_FAILED = "some runs failed"  # of a confirmation
+    MEMBERS_TRAINED = "members trained"  # of an ensemble
+    RUNS_FAILED = "some runs failed"  # of a confirmation, or of an ensemble's members
     GAVE_UP = "too many trials failed"
     INTERRUPTED = "interrupted"
     DISK_FULL = "disk full"
@@ -71,6 +72,7 @@ class Ending(StrEnum):
             Ending.NOTHING_LEFT,
             Ending.SETTLED,
             Ending.CONFIRMED,
+            Ending.MEMBERS_TRAINED,
         )
 
 

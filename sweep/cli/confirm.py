@@ -27,6 +27,14 @@ MOST = 64  # seeds with --until-separated
 USUAL = 4
 LIMITS = ("trials", "failures", "hours", "device_hours", "flops")
 
+budget_option = click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Spend no more on it: trials, hours, device_hours, flops, failures; repeatable.",
+)
+
 
 @click.command()
 @folder_argument
@@ -51,13 +59,7 @@ LIMITS = ("trials", "failures", "hours", "device_hours", "flops")
     is_flag=True,
     help="Go on until the best is told apart from each of the others.",
 )
-@click.option(
-    "--budget",
-    "budgets",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Spend no more on it: trials, hours, device_hours, flops, failures; repeatable.",
-)
+@budget_option
 @click.option(
     "--test/--no-test",
     default=None,
@@ -94,7 +96,7 @@ def confirm(
       sweep confirm
       sweep confirm runs/quickstart --top 5 --until-separated --budget hours=2
     """
-    budget = _budget(budgets)
+    budget = read_budget(budgets)
 
     from sweep.folder import JOURNAL, run_folder
     from sweep.journal import read_view
@@ -126,7 +128,7 @@ def confirm(
     sys.exit(code)
 
 
-def _budget(words: tuple[str, ...]) -> BudgetConfig:
+def read_budget(words: tuple[str, ...]) -> BudgetConfig:
     """The budget of KEY=VALUE words. Raises SweepError with everything that is wrong."""
     limits = {key: SWEEP_SETTINGS[f"budget.{key}"] for key in LIMITS}
     pairs, problems = read_overrides(words, limits, "--budget")

@@ -13,7 +13,7 @@ from itertools import combinations
 
 from model.clusters import Clusters, Variance
 from model.config import Value
-from sweep.records import FinalistRun, Outcome
+from sweep.records import Ending, FinalistRun, Outcome
 from sweep.results.allocation import next_runs
 from sweep.results.paired import ClustersBySeed, text_of_pairs
 from sweep.results.sequential import Effects, compare_anytime, effects
@@ -251,6 +251,7 @@ class Rounds:
     plan: ConfirmationPlan
     settings: Mapping[str, Mapping[str, Value]]  # of each finalist
     _begun: set[FreshRun] = field(default_factory=set)
+    ending = Ending.CONFIRMED  # once it is through
 
     def wanted(self, view: View) -> tuple[FreshRun, ...]:
         """Runs to begin now; none while a look waits for those under way, and none in the end."""
@@ -269,3 +270,38 @@ class Rounds:
     def begun(self, finalist: str, seed: int) -> None:
         """Remember that this driver has begun the run."""
         self._begun.add((finalist, seed))
+
+
+@dataclass
+class FreshMembers:
+    """One trial with each of the first fresh seeds, as a plan that is followed like `Rounds`.
+
+    Its runs are those of a confirmation: what either has trained, the other finds.
+    """
+
+    trial: str
+    members: int
+    settings: Mapping[str, Mapping[str, Value]]  # of the trial, by its name
+    _begun: set[FreshRun] = field(default_factory=set)
+    ending = Ending.MEMBERS_TRAINED
+
+    @property
+    def plan(self) -> ConfirmationPlan:
+        """Whose runs these are."""
+        return ConfirmationPlan((self.trial,), self.members, until_separated=False)
+
+    def wanted(self, view: View) -> tuple[FreshRun, ...]:
+        """Runs to begin now: all that nobody has begun, as none depends on another."""
+        return tuple(run for run in self._missing(view) if run not in self._begun)
+
+    def over(self, view: View) -> bool:
+        """Whether every member has ended, be it that it diverged."""
+        return not self._missing(view)
+
+    def begun(self, trial: str, seed: int) -> None:
+        """Remember that this driver has begun the run."""
+        self._begun.add((trial, seed))
+
+    def _missing(self, view: View) -> list[FreshRun]:
+        ended = losses_of(view).get(self.trial, {})
+        return [(self.trial, seed) for seed in range(1, self.members + 1) if seed not in ended]

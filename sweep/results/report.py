@@ -215,6 +215,7 @@ def result(view: View, folder: Path, width: int | None = None) -> str:
         Ending.TRIALS_SPENT,
         Ending.SETTLED,
         Ending.CONFIRMED,
+        Ending.MEMBERS_TRAINED,
     )
     ended = "" if usual else f" ({view.end})"
     parts = [confirmed_text, counts(view) + ended, title + leaderboard(view, width)]

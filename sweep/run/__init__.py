@@ -2,5 +2,6 @@
 
 from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
+from sweep.run.members import train_members
 
-__all__ = ["Options", "Request", "confirm", "has_test_split", "run"]
+__all__ = ["Options", "Request", "confirm", "has_test_split", "run", "train_members"]

@@ -65,7 +65,7 @@ def confirm(
     """
     with locked(folder):
         view = read_view(folder / JOURNAL)
-        space = _space(folder, request.budget)
+        space = searched_space(folder, request.budget)
         recipes = ranking(view)[: request.top]
         if not recipes:
             raise SweepError(f"no trial in {folder} is complete yet", code=1)
@@ -141,13 +141,13 @@ def _refuse_look(view: View, again: bool) -> None:
         )
 
 
-def _space(folder: Path, budget: BudgetConfig) -> Space:
+def searched_space(folder: Path, budget: BudgetConfig) -> Space:
     """What the sweep fixes, without its hyperparameters. Refuses if the trainer has changed."""
     resolved = read_resolved(folder / RESOLVED)
     if resolved.get("trainer") != digest_of_trainer():
         raise SweepError(
             f"{folder} was searched with another trainer: the code in model/ has changed",
-            hint="Confirm with the version of sweep that ran the search, or search anew.",
+            hint="Use the version of sweep that ran the search, or search anew.",
             code=REFUSED_TO_CONTINUE,
         )
     trial = TrialConfig(**resolved["trial"])

@@ -25,7 +25,7 @@ from sweep.records import (
     read_baseline_point,
     read_finalist_run,
 )
-from sweep.results.confirmation import Rounds
+from sweep.results.confirmation import FreshMembers, Rounds
 from sweep.search import Certificate
 from sweep.session.baseline import Fate, missing
 from sweep.session.distributions import suggest
@@ -273,4 +273,4 @@ class Confirming:
     """The study and the plan of a session that confirms."""
 
     finalists: FinalistTrials
-    rounds: Rounds
+    rounds: Rounds | FreshMembers

@@ -130,7 +130,7 @@ class SearchQueue:
 
 
 class ConfirmationQueue:
-    """Hands out the runs of finalists that the rounds of a confirmation want, within its budget."""
+    """Hands out the fresh runs that a confirmation or an ensemble wants, within its budget."""
 
     def __init__(self, space: Space, confirming: Confirming, view: View) -> None:
         self._space, self._view = space, view
@@ -152,7 +152,7 @@ class ConfirmationQueue:
     def end(self) -> End:
         """Why no trial is left to run."""
         if self._rounds.over(self._view):
-            return End(Ending.CONFIRMED)
+            return End(self._rounds.ending)
         return self._spent or (NOTHING_FITS if self._left_out else End(Ending.RUNS_FAILED))
 
     def next(self, running: Collection[str]) -> Trial | None:

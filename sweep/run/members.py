@@ -1,0 +1,59 @@
+"""Members for an ensemble: one trial of a finished search again, with fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sweep.errors import SweepError
+from sweep.folder import JOURNAL, LEDGER, locked
+from sweep.journal import Journal, read_view
+from sweep.records import Event, Role
+from sweep.results import report
+from sweep.results.confirmation import FreshMembers
+from sweep.run.confirmation import searched_space
+from sweep.run.driver import Job, Options, drive
+from sweep.run.local import Train, shared_trainer
+from sweep.session import Session
+from sweep.space import BudgetConfig
+
+
+def train_members(
+    folder: Path,
+    members: int,
+    budget: BudgetConfig,
+    options: Options,
+    of: str = "",
+    train: Train = shared_trainer,
+) -> int:
+    """Train the trial `of`, by default the winner, with each of so many fresh seeds; the exit code.
+
+    They are runs like those of a confirmation: journalled, resumed, never in the ranking of the
+    search, and what either has trained is not trained again. Raises SweepError for what the user
+    can mend.
+    """
+    with locked(folder):
+        view = read_view(folder / JOURNAL)
+        space = searched_space(folder, budget)
+        complete = {trial.name: trial for trial in view.ranked()}
+        winner = report.winner(view)
+        if winner is None:
+            raise SweepError(f"no trial in {folder} is complete yet")
+        name = of or winner.name
+        if name not in complete:
+            raise SweepError(
+                f"{folder} has no complete search trial {name}",
+                hint="sweep status shows which there are.",
+            )
+        settings = {name: trial.settings for name, trial in complete.items()}
+
+        def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
+            from sweep.session import Confirming, FinalistTrials, open_storage
+
+            finalists = FinalistTrials(open_storage(folder / LEDGER), space, settings)
+            confirming = Confirming(finalists, FreshMembers(name, members, settings))
+            session = Session(space, confirming, journal, watch)
+            session.note("members", of=name, members=members)
+            return session
+
+        return drive(Job(space, folder, open_session, Role.CONFIRM), options, train)
