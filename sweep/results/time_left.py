@@ -1,14 +1,13 @@
 """How long a driver that is at work still needs, and how fast its trials train.
 
-Time is taken by the clock and not by what trials spend on training: starting one and evaluating it
-is time that a person waits.
+What trials take beyond their training, such as the start of a worker, is time that a person waits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from statistics import fmean
+from statistics import fmean, median
 
 from sweep.format import clock_text
 from sweep.records import BaselinePoint, FinalistRun, Outcome, Role, read_baseline_point
@@ -26,11 +25,15 @@ def time_left_text(view: View, now: int) -> str:
 
     now   milliseconds since 1970
     """
+    if view.end is not None:
+        return ""
     if not view.slots:
         return "starting Ray" if view.header.get("ray") else "starting"
     seconds = seconds_left(view, now)
     if math.isnan(seconds):
         return "time left unknown"
+    if seconds == 0 and not view.running():
+        return "finishing"
     most = "at most" if view.role is Role.CONFIRM else "about"
     return f"{most} {clock_text(seconds)} left"
 
@@ -38,13 +41,15 @@ def time_left_text(view: View, now: int) -> str:
 def seconds_left(view: View, now: int) -> float:
     """Seconds until the driver of now has no trial left; not a number where nothing tells them."""
     trials = list(view.trials.values())  # a live view reads this while the driver adds trials
-    seen = [(t.flops * t.trained, t.clock_seconds) for t in trials if t.last]
+    seen = [(t.flops * t.trained, t.seconds) for t in trials if t.last]
+    starting = [t.clock_seconds - t.seconds for t in trials if t.last]
+    start = max(0.0, median(starting)) if starting else 0.0
     running = []
     for trial in view.running():
-        waited = (now - trial.latest) / 1000 if trial.last else 0.0
         needed = expected_seconds(trial.flops * (1 - trial.done), seen)
-        running.append(Expense(0.0, max(0.0, needed - waited), 0.0))
-    waiting = [Expense(0.0, expected_seconds(flops, seen), 0.0) for flops in _waiting(view)]
+        needed += 0.0 if trial.last else start
+        running.append(Expense(0.0, max(0.0, needed - (now - trial.latest) / 1000), 0.0))
+    waiting = [Expense(0.0, start + expected_seconds(flops, seen), 0.0) for flops in _waiting(view)]
     left = row_expense(waiting, running, max(view.slots, len(running))).seconds
     left = max([left, *(its.seconds for its in running)])  # not a number stays one, as the first
     return min([left, *_until_spent(view, now)])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import termios
 import time
 from collections.abc import Callable
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Protocol
 
 from rich.console import Console as RichConsole
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -29,7 +29,6 @@ from sweep.view import TrialView, View
 REDRAWS_PER_SECOND = 2
 SECONDS_BETWEEN_HEARTBEATS = 60.0
 SECONDS_BETWEEN_BEATS = 5.0
-LOCAL = 3  # place of a terminal's local modes in what termios gives
 BASELINE = {"measured": "measured", "table": "given", "slowrun": "of NanoGPT Slowrun"}
 
 
@@ -88,53 +87,52 @@ class PlainConsole:
 class LiveConsole:
     """A panel redrawn in place; what ends scrolls by above it."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, console: RichConsole | None = None) -> None:
+        """console: where to draw; by default on standard error."""
         self._view = view
         self._started = time.monotonic()
-        self._shown = False
-        self._console = RichConsole(stderr=True, highlight=False)
+        self._console = console or RichConsole(stderr=True, highlight=False)
+        # Rich takes no lock between reading how high the panel is and drawing it again, so that a
+        # line printed meanwhile by another thread would leave a part of the panel behind.
+        self._lock, self._ended = Lock(), Event()
         self._live = Live(
-            console=self._console,
-            get_renderable=self._panel,
-            refresh_per_second=REDRAWS_PER_SECOND,
-            transient=True,
+            console=self._console, get_renderable=self._panel, auto_refresh=False, transient=True
         )
+        self._redrawing = Thread(target=self._keep_redrawing, name="live view", daemon=True)
 
     def __enter__(self) -> LiveConsole:
-        self._shown = show_control_keys(False)
         self._live.start()
+        self._redrawing.start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._redrawing.join()
         self._live.stop()
-        show_control_keys(self._shown)
 
     def show(self, event: JournalEvent) -> None:
         text = describe(self._view, event)
         if text:
-            self._console.print(text, markup=False)
+            with self._lock:
+                self._console.print(text, markup=False)
+
+    def redraw(self) -> None:
+        """Draw the panel as things stand now."""
+        with self._lock:
+            self._live.refresh()
+
+    def _keep_redrawing(self) -> None:
+        while not self._ended.wait(1 / REDRAWS_PER_SECOND):
+            self.redraw()
 
     def _panel(self) -> RenderableType:
         view, elapsed = self._view, time.monotonic() - self._started
         if not view.header:
             return Text("starting")
         head = f"{view.header['name']}  {clock_text(elapsed)}  {progress_line(view)}"
-        return Group(Text(head, style="bold"), Text(best(view)), running_table(view))
-
-
-def show_control_keys(shown: bool) -> bool:
-    """Whether the terminal writes ^C where the cursor is, as set from now on; what it was before.
-
-    Written at the end of the panel it may begin a line of its own, and the panel is then erased one
-    line too low: its first line stays behind.
-    """
-    if not sys.stdin.isatty():
-        return False
-    mode = termios.tcgetattr(sys.stdin)
-    before = bool(mode[LOCAL] & termios.ECHOCTL)
-    mode[LOCAL] = mode[LOCAL] | termios.ECHOCTL if shown else mode[LOCAL] & ~termios.ECHOCTL
-    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, mode)
-    return before
+        panel = Group(Text(head, style="bold"), Text(best(view)), running_table(view))
+        # A terminal writes ^C where the cursor is, which must not begin a line of its own.
+        return Constrain(panel, self._console.width - len("^C^C"))
 
 
 def progress_line(view: View) -> str:

@@ -32,7 +32,7 @@ def trial(view: View, name: str, time: int, role: str = "search", **fields: Any)
 
 def observe(view: View, name: str, time: int, part: int, **fields: Any) -> None:
     about = {"basis_points": part, "step": part, "val_loss": 3.0, "val_loss_error": 0.1}
-    about |= {"seconds": part / 200, "tokens": part, "epoch": 1.0}
+    about |= {"seconds": part * 60 / 10_000, "tokens": part, "epoch": 1.0}
     view.apply({"event": "observation", "trial": name, "time": time, **about, **fields})
 
 
@@ -122,6 +122,18 @@ def test_a_night_between_two_drivers_is_no_time_of_the_trial() -> None:
     assert seconds_left(view, night + MINUTE // 2) == pytest.approx(3 * 60)
 
 
+def test_what_comes_after_the_last_trial_is_not_called_time_left() -> None:
+    """Such as the look at the test split, and Ray's end."""
+    view = View()
+    begin(view, trials=1)
+    ready(view, 1)
+    whole(view, "0000", 0)
+
+    assert time_left_text(view, MINUTE) == "finishing"
+    view.apply({"event": "end", "time": MINUTE, "ending": "trials spent", "reason": ""})
+    assert time_left_text(view, MINUTE) == ""
+
+
 def test_a_budget_of_hours_ends_it_sooner() -> None:
     view = View()
     begin(view, budget={"hours": 2 / 60})
@@ -179,18 +191,18 @@ def test_the_live_view_of_a_confirmation_has_every_mean_so_far() -> None:
 
 
 def test_speed_is_that_of_the_latest_stretch_of_each_running_trial() -> None:
-    """5000 tokens in 25 s, then in 10 s; another's first half came with a trunk."""
+    """5000 tokens in 30 s, then in 5 s; another's first half came with a trunk."""
     view = View()
     begin(view)
     ready(view, 2)
     trial(view, "0000", 0)
     observe(view, "0000", MINUTE, 5_000)
-    assert speed_text(view) == "200 tokens/s"
+    assert speed_text(view) == "170 tokens/s"
     observe(view, "0000", MINUTE, 10_000, seconds=35.0)
     trial(view, "0001", 0)
     observe(view, "0001", MINUTE, 8_000, trunk_step=4_000, seconds=10.0)
 
-    assert speed_text(view) == "900 tokens/s"
+    assert speed_text(view) == "1,400 tokens/s"
     end(view, "0000", MINUTE)
     end(view, "0001", MINUTE)
     assert speed_text(view) == ""
