@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from model.config.config import Config
-from model.config.memory import peak_bytes
+from model.config.memory import disk_bytes, peak_bytes
 from model.config.size import (
     block_parameters,
     flops_per_token,
@@ -29,6 +29,8 @@ class Cost:
     flops: float  # of training
     evaluation_flops: float
     memory: float  # bytes at the peak, estimated
+    disk: float  # bytes that it leaves there
+    disk_while_running: float  # bytes more, until it has ended
 
 
 def trial_cost(settings: Mapping[str, object]) -> Cost:
@@ -38,6 +40,7 @@ def trial_cost(settings: Mapping[str, object]) -> Cost:
     flops, tokens = config_flops(config), config.steps * config.train.batch_tokens
     averages = (config.train.ema_epochs > 0) + (config.train.average_last > 0)
     evaluated = config.train.evals * config.data.val_tokens * (1 + averages)
+    disk, more = disk_bytes(config)
     return Cost(
         parameters=parameters(gpt, config.data.token_kinds),
         block_parameters=block_parameters(gpt),
@@ -46,6 +49,8 @@ def trial_cost(settings: Mapping[str, object]) -> Cost:
         flops=flops,
         evaluation_flops=evaluated * flops / tokens / 3,  # forward is a third
         memory=peak_bytes(config),
+        disk=disk,
+        disk_while_running=more,
     )
 
 

@@ -12,7 +12,7 @@ from model.config.config import Config, GPTConfig
 from model.config.optim import FOR_ALL
 from model.config.size import block_parameters, parameters, scaled
 
-FLOAT = 4  # bytes
+FLOAT, HALF = 4, 2  # bytes
 # Numbers of optimizer state for each number of a matrix, preconditioners left out.
 STATE = {
     "adamw": 2,
@@ -41,17 +41,41 @@ def peak_bytes(config: Config) -> float:
     return _fixed(gpt, config) + tokens * gpt.layers * _saved(gpt, config) + logits
 
 
+def disk_bytes(config: Config) -> tuple[float, float]:
+    """Bytes of a run's checkpoint and log-probabilities once it has ended, and more while it runs.
+
+    The state of its optimizers is kept as long as the run may go on; schedule_free's for ever, as
+    its weights follow from it.
+    """
+    gpt, train = scaled(config.gpt), config.train
+    weights = FLOAT * parameters(gpt, config.data.token_kinds) * (1 + _averages(config))
+    state = FLOAT * _state(gpt, config)
+    predicted = {"no": 0, "last": 1, "epochs": 1 + train.epochs}[train.log_probs]
+    kept = weights + HALF * config.data.val_tokens * predicted
+    return (kept + state, 0.0) if config.optim.name == "schedule_free" else (kept, state)
+
+
 def _fixed(gpt: GPTConfig, config: Config) -> float:
+    every, blocks = parameters(gpt, config.data.token_kinds), block_parameters(gpt)
+    transient = TRANSIENT.get(config.optim.name, 0) * blocks
+    return FLOAT * (every * (2 + _averages(config)) + transient + _state(gpt, config))
+
+
+def _averages(config: Config) -> int:
+    """Copies of the weights that are averages of them."""
+    return (config.train.ema_epochs > 0) + (config.train.average_last > 0)
+
+
+def _state(gpt: GPTConfig, config: Config) -> float:
+    """Numbers that the optimizers keep from step to step."""
     every, blocks = parameters(gpt, config.data.token_kinds), block_parameters(gpt)
     name = config.optim.name
     state = STATE[name] * every if name in FOR_ALL else STATE[name] * blocks + 2 * (every - blocks)
-    state += TRANSIENT.get(name, 0) * blocks
     if name in PRECONDITIONED:
         width, hidden = gpt.width, gpt.hidden
         sides = 4 * 2 * width**2 + 2 * (width**2 + hidden**2)
         state += PRECONDITIONED[name] * gpt.layers * sides
-    averages = (config.train.ema_epochs > 0) + (config.train.average_last > 0)
-    return FLOAT * (every * (2 + averages) + state)
+    return state
 
 
 def _saved(gpt: GPTConfig, config: Config) -> float:

@@ -8,6 +8,7 @@ __all__ = [
     "generate",
     "log_probs",
     "predictions",
+    "release",
     "sealed_split",
     "timing",
     "train",

@@ -17,8 +17,9 @@ from torch import Tensor
 from model.config import ConfigError
 from model.files import Locked, lock, replaced
 from model.progress import Progress
+from model.training.release import CHECKPOINT, OPTIMIZERS
 
-NAME = "checkpoint.safetensors"
+NAME = CHECKPOINT
 LOCK = "lock"
 FORMAT = 2  # of the file; one that another version wrote is not guessed at
 SECONDS_TO_WAIT = 30.0  # for a process that is being ended to let go of its folder
@@ -45,6 +46,7 @@ class RunState:
     settings: dict[str, Any]  # every setting, to refuse continuing with others
     history: tuple[Progress, ...]  # every evaluation so far; the last one is this checkpoint's
     trunk: Trunk = Trunk()  # where it began
+    goes_on: bool = True  # whether its checkpoint has all it takes
 
     @property
     def step(self) -> int:
@@ -99,7 +101,8 @@ def read_state(folder: Path) -> RunState | None:
         return None
     header, _ = _open(folder / NAME, with_tensors=False)
     history = tuple(Progress(**evaluation) for evaluation in header["history"])
-    return RunState(header["settings"], history, Trunk(**header.get("trunk", {})))
+    goes_on = header["tree"].get(OPTIMIZERS, ()) is not None
+    return RunState(header["settings"], history, Trunk(**header.get("trunk", {})), goes_on)
 
 
 def restore(folder: Path) -> Tree:

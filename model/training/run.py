@@ -22,6 +22,7 @@ from model.training.averages import Averages
 from model.training.checkpoint import Tree
 from model.training.device import Runtime, keep_freed_memory, share_compiled_code
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
+from model.training.release import OPTIMIZERS, is_needed_to_evaluate
 
 NO_SEPARATOR = -1  # of no token
 
@@ -55,11 +56,12 @@ class Run:
     def score(self, log_probs_N: np.ndarray) -> Evaluation:
         return score(log_probs_N, self.held_out)
 
-    def state_tree(self) -> Tree:
-        """All it takes to go on, for the checkpoint."""
+    def state_tree(self, ended: bool = False) -> Tree:
+        """All it takes to go on, for the checkpoint; once it has `ended`, only to be evaluated."""
+        kept = not ended or is_needed_to_evaluate(self.config.settings())
         return {
             "gpt": self.gpt.state_dict(),
-            "optimizers": state_tree(self.optimizers),
+            OPTIMIZERS: state_tree(self.optimizers) if kept else None,
             "averages": self.averages.state_tree(),
             "trunk_losses": torch.tensor(self.trunk_losses, dtype=torch.float64),
         }
@@ -67,11 +69,13 @@ class Run:
     def restore(self, folder: Path) -> None:
         """Go on from the checkpoint in `folder`; torch's random state becomes what it was there.
 
+        One that has given up its optimizers' state comes back to be evaluated, not to go on.
         Raises RuntimeError if its tensors are of other shapes.
         """
         tree = checkpoint.restore(folder)
         self.gpt.load_state_dict(tree["gpt"])
-        load_state_tree(self.optimizers, tree["optimizers"])
+        if tree[OPTIMIZERS] is not None:
+            load_state_tree(self.optimizers, tree[OPTIMIZERS])
         self.averages.load_state_tree(tree["averages"])
         self.trunk_losses[:] = tree["trunk_losses"].tolist() if "trunk_losses" in tree else []
 

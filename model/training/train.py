@@ -56,6 +56,13 @@ def train(config: Config, folder: Path, shared: SharedTrunks | None = None) -> I
         yield from state.history
         if state.ended:
             return
+        if not state.goes_on:
+            raise ConfigError(
+                [
+                    f"{folder} holds a run that was stopped for good and has given up its "
+                    "optimizers' state, so it cannot go on; choose another folder"
+                ]
+            )
         run = begin(config, table, folder, state)
         hopeless, branches = _hopeless(run), Branches(run, folder.name, shared)
         if shared and not state.history:
@@ -88,7 +95,7 @@ def train(config: Config, folder: Path, shared: SharedTrunks | None = None) -> I
             state = replace(state, history=(*state.history, progress))
             if not progress.diverged:
                 branches.keep(state.step, state)
-            checkpoint.save(folder, state, run.state_tree())
+            checkpoint.save(folder, state, run.state_tree(state.ended))
             yield progress
             if state.ended:
                 return

@@ -64,8 +64,9 @@ def trial_called(name: str, view: View, folder: Path) -> TrialView:
     if trial is None:
         some = ", ".join([*view.trials][:3]) or "no trial"
         raise SweepError(
-            f"{name} is no run folder and no trial of {folder}, which has {some}"
+            f"{name}: no such trial in {folder}, which has {some}"
             + " and so on" * (len(view.trials) > 3),
-            hint="`sweep status --json` lists every trial.",
+            hint="`sweep status --json` lists every trial. A run folder is named by its path, as "
+            "`sweep list` does.",
         )
     return trial

@@ -28,11 +28,11 @@ def list_(runs: Path, as_json: bool) -> None:
     if as_json:
         print_json(sweeps)
         return
-    rows = [["sweep", "begun", "trials", "state", "best", "val loss", "data", "on disk"]]
+    rows = [["run folder", "begun", "trials", "state", "best", "val loss", "data", "on disk"]]
     for sweep in sweeps:
         rows.append(
             [
-                sweep["name"],
+                sweep["folder"],
                 _day(sweep["begun"]),
                 sweep["trials"] or "-",
                 sweep["state"],

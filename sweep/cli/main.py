@@ -19,6 +19,7 @@ from sweep.cli.laws import laws
 from sweep.cli.list import list_
 from sweep.cli.options import same_command
 from sweep.cli.publish import publish
+from sweep.cli.remove import remove
 from sweep.cli.replay import replay
 from sweep.cli.run import run
 from sweep.cli.settings import settings
@@ -30,7 +31,7 @@ from sweep.errors import SweepError
 
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
-    "A search": (init, check, plan, run, status, best, list_),
+    "A search": (init, check, plan, run, status, best, list_, remove),
     "What it is worth": (confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "One model, and its text": (train, data),

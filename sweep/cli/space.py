@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -134,7 +135,9 @@ def plan(
     else:
         trial_speed = speed.stated(_rate(rate)) if rate else speed.assumed()
     if as_json:
-        print_json(planning.as_data(planned, trial_speed))
+        kept, more = planning.disk(checked, planned)
+        disk = {"kept": kept, "more_for_each_running": more}
+        print_json({**planning.as_data(planned, trial_speed), "disk": disk})
     else:
         click.echo(describe_plan(checked, planned, trial_speed, workers, terminal_width()))
 
@@ -166,7 +169,22 @@ def describe_plan(
         {name: name for name in space.searched} if width is None else short_names(space.searched)
     )
     parts = [_headline(space, plan), _points(plan, speed, names, width)]
-    return "\n\n".join([*parts, _totals(plan, speed, workers)])
+    totals_ = f"{_totals(plan, speed, workers)}\n{_disk(space, plan, workers)}"
+    return "\n\n".join([*parts, totals_])
+
+
+def _disk(space: Space, plan: Plan, workers: int) -> str:
+    """What the sweep needs of the disk, and whether that is there."""
+    from sweep.space.plan import disk
+
+    kept, more = disk(space, plan)
+    most, free = kept + workers * more, shutil.disk_usage(Path.cwd()).free
+    short = f" That is more than the {bytes_text(free)} that are free here." * (most > free)
+    trunks = f", at most {space.trial.trunk_room:g} GB of it trunks" * space.trial.share_trunks
+    return (
+        f"Disk: {bytes_text(kept)} in the end, weights and predictions of all trials{trunks}; "
+        f"{bytes_text(more)} more for each that runs. MLflow gets a copy of the best.{short}"
+    )
 
 
 def _headline(space: Space, plan: Plan) -> str:

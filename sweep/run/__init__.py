@@ -1,7 +1,8 @@
 """A run folder and what drives its sweep: Ray or a plain loop, and the live view."""
 
+from sweep.run import removal
 from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
 from sweep.run.members import train_members
 
-__all__ = ["Options", "Request", "confirm", "has_test_split", "run", "train_members"]
+__all__ = ["Options", "Request", "confirm", "has_test_split", "removal", "run", "train_members"]

@@ -19,6 +19,7 @@ from sweep.folder import JOURNAL, LEDGER, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run import trunk_files
+from sweep.run.checkpoints import Checkpoints
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
@@ -106,11 +107,13 @@ def drive(job: Job, options: Options, train: Train) -> int:
         console.show(journal.append("sweep", **header, ray=not options.here))
         kept = LogProbs(folder / TRIALS, journal.view, job.space.trial.keep_log_probs)
         kept.make_room()
+        checkpoints = Checkpoints(folder / TRIALS, journal.view)
         sharing = job.space.trial.share_trunks and job.role is Role.SEARCH
 
         def watch(event: Event) -> None:
             console.show(event)
             kept.take(event)
+            checkpoints.take(event)
             if sharing and event["event"] == "outcome":
                 trunk_files.tidy(job.space, folder, journal.view)
 
@@ -131,6 +134,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
                 with suppress(OSError):  # on a full disk the next driver sees the end missing
                     session.close(End(Ending.DISK_FULL) if session.disk_full else end)
                 process.close(publishing)  # it ends while the cluster does
+                checkpoints.close()
     for line in session.certificate():
         _say(line)
     if not process.finish(publishing):

@@ -24,6 +24,8 @@ DRAWS, CORNERS = 300, 1024
 QUARTILES = {"first quartile": 0.25, "median": 0.5, "third quartile": 0.75}
 SCALE = "gpt.scale"
 STOPPED = 0.5  # of the trials that may be pruned
+BYTES_A_TOKEN = 2  # of a log-probability
+GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def plan(space: Space) -> Plan:
     if not rows:
         raise SweepError(f"{space.name} proposes nothing that can be trained and keeps constraints")
     trials = _trials(space)
-    left, assumption = pruning(space.prune, trials, _strata(space), _evals(space))
+    left, assumption = pruning(space.prune, trials, _strata(space), _whole(space, "train.evals"))
     return Plan(
         trials=trials,
         seeds=space.repeat,
@@ -118,6 +120,23 @@ def totals(expected: Plan, speed: Speed) -> dict[str, dict[str, float]]:
         "baseline": baseline,
         "all, pruned": {key: pruned[key] + baseline[key] for key in pruned},
     }
+
+
+def disk(space: Space, expected: Plan) -> tuple[float, float]:
+    """Bytes that the sweep leaves, as expected, and most that one trial needs more while it runs.
+
+    Of search trials beyond the best ones, log-probabilities are deleted; a shared trunk is kept as
+    long as there is room for it.
+    """
+    trials, val_tokens = expected.trials, _whole(space, "data.val_tokens")
+    kept = trials * fmean(cost.disk for cost in expected.drawn)
+    kept -= max(0, trials - space.trial.keep_log_probs) * BYTES_A_TOKEN * val_tokens
+    baseline = [cost for _, cost in expected.baseline]
+    kept += sum(cost.disk for cost in baseline) + space.trial.share_trunks * (
+        space.trial.trunk_room * GIGABYTE
+    )
+    more = [cost.disk_while_running for cost in (*baseline, *(row.cost for row in expected.rows))]
+    return max(0.0, kept), max(more)
 
 
 def as_data(expected: Plan, speed: Speed) -> dict[str, Any]:
@@ -217,6 +236,7 @@ def _strata(space: Space) -> int:
     return math.prod(max(1, len(values)) for values in groups.values())
 
 
-def _evals(space: Space) -> int:
-    evals: Any = space.fixed.get("train.evals", SETTINGS["train.evals"].default)
-    return int(evals)
+def _whole(space: Space, name: str) -> int:
+    """The value of a whole number that no trial varies."""
+    value: Any = space.fixed.get(name, SETTINGS[name].default)
+    return int(value)

@@ -49,7 +49,7 @@ def test_sweeps_are_listed_with_what_they_found_and_take_of_the_disk(
     assert its["bytes"] == (fake / JOURNAL).stat().st_size
     assert "is damaged at byte 0" in by_name["damaged"]["problem"]
     assert by_name["damaged"]["bytes"] > 5000
-    assert text.splitlines()[0].split()[:3] == ["sweep", "begun", "trials"]
+    assert text.splitlines()[0].split()[:4] == ["run", "folder", "begun", "trials"]
     assert len(text.splitlines()) == 3
 
 
@@ -73,7 +73,7 @@ def test_the_command_of_any_trial_is_printed_by_its_name(runs: list[str], tmp_pa
 def test_a_word_that_is_neither_a_folder_nor_a_trial_is_told(runs: list[str]) -> None:
     result = CliRunner().invoke(cli, ["best", "0099", *runs])
 
-    assert "0099 is no run folder and no trial of" in str(result.exception)
+    assert "0099: no such trial in" in str(result.exception)
 
 
 def test_a_lower_budget_is_not_called_a_share(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,7 +19,7 @@ from sweep.cli.space import describe_plan
 from sweep.errors import SweepError
 from sweep.format import bytes_text, time_text
 from sweep.space.language.reader import read_space
-from sweep.space.plan import plan, pruning, totals
+from sweep.space.plan import disk, plan, pruning, totals
 from sweep.space.settings import PruneConfig
 from sweep.space.speed import Speed, stated
 
@@ -229,3 +230,34 @@ def test_a_grid_ends_when_each_of_its_points_was_tried(tmp_path: Path) -> None:
         plan(make_space(tmp_path, text + "repeat: 2\nconstraints: gpt.parameters <= 1M")).trials
         == 6
     )
+
+
+def test_the_plan_says_what_the_sweep_needs_of_the_disk(tmp_path: Path) -> None:
+    """Log-probabilities stay of the best trials alone, trunks as long as there is room."""
+    space = make_space(tmp_path, SPACE)
+    found = plan(space)
+    few = make_space(tmp_path, SPACE, "trial.keep_log_probs=2")
+
+    kept, more = disk(space, found)
+
+    weights = sum(cost.disk for cost in found.drawn) / len(found.drawn)
+    assert kept == pytest.approx(12 * weights + sum(cost.disk for _, cost in found.baseline))
+    assert more == max(row.cost.disk_while_running for row in found.rows)
+    assert disk(few, plan(few))[0] == pytest.approx(kept - 10 * 2 * 16_384)
+    text = describe_plan(space, found, stated(1e12), workers=4)
+    assert f"Disk: {bytes_text(kept)} in the end" in text
+    assert "That is more than" not in text
+    told = json.loads(invoke("plan", tmp_path / "space.yaml", "--json").stdout)["disk"]
+    assert told == {"kept": pytest.approx(kept), "more_for_each_running": more}
+
+
+def test_a_sweep_that_the_disk_cannot_hold_is_told_in_its_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = SimpleNamespace(free=1000)
+    monkeypatch.setattr("sweep.cli.space.shutil.disk_usage", lambda path: free)
+    space = make_space(tmp_path, SPACE)
+
+    text = describe_plan(space, plan(space), stated(1e12), workers=1)
+
+    assert "That is more than the 1 kB that are free here." in text

@@ -1,0 +1,80 @@
+"""The room that a run which never goes on gives back: the state of its optimizers.
+
+A checkpoint is rewritten without torch: whoever drives a cluster has none. The format of
+safetensors is eight bytes for the length of a header, the header in JSON, then tensors end to end.
+https://huggingface.co/docs/safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from model.files import replaced
+
+CHECKPOINT = "checkpoint.safetensors"
+OPTIMIZERS = "optimizers"  # of the tree in a checkpoint, and what names of its tensors begin with
+ALIGNED = 8  # bytes, to a multiple of which headers are filled up with blanks
+AT_ONCE = 1 << 24  # bytes
+
+
+def is_needed_to_evaluate(settings: Mapping[str, Any]) -> bool:
+    """Whether optimizer state says with which weights a run is evaluated."""
+    return bool(settings["optim.name"] == "schedule_free")
+
+
+def release(folder: Path) -> int:
+    """Take the optimizers' state out of the checkpoint in `folder`; the bytes that gives back.
+
+    0 where there is none to take. The run keeps its weights, averages and evaluations, and cannot
+    go on. Raises OSError where the disk does not take it: then everything is as it was.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    before = path.stat().st_size
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        start = file.tell()
+        run = json.loads(header["__metadata__"]["run"])
+        if run["tree"].get(OPTIMIZERS) is None or is_needed_to_evaluate(run["settings"]):
+            return 0
+        run["tree"][OPTIMIZERS] = None
+        header["__metadata__"]["run"] = json.dumps(run)
+        left = {
+            name: about
+            for name, about in header.items()
+            if name != "__metadata__" and not name.startswith(f"{OPTIMIZERS}.")
+        }
+        with replaced(path) as beside, beside.open("wb") as new:
+            _write(new, file, start, header["__metadata__"], left)
+    return before - path.stat().st_size
+
+
+def _write(
+    new: IO[bytes],
+    file: IO[bytes],
+    start: int,
+    metadata: Mapping[str, str],
+    tensors: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write the `tensors` of `file`, whose data begin at `start`, with their places as they are."""
+    in_order = sorted(tensors.items(), key=lambda item: item[1]["data_offsets"])
+    header: dict[str, Any] = {"__metadata__": metadata}
+    at = 0
+    for name, about in in_order:
+        begin, end = about["data_offsets"]
+        header[name] = {**about, "data_offsets": [at, at + end - begin]}
+        at += end - begin
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % ALIGNED)
+    new.write(len(text).to_bytes(8, "little") + text)
+    for _, about in in_order:
+        begin, end = about["data_offsets"]
+        file.seek(start + begin)
+        while begin < end:
+            block = file.read(min(AT_ONCE, end - begin))
+            new.write(block)
+            begin += len(block)

@@ -1,0 +1,101 @@
+"""What of a run folder can be removed, and what that loses: said before anything goes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.training.release import CHECKPOINT
+from sweep.errors import SweepError
+from sweep.folder import CURSOR, JOURNAL, SEALED, TRIALS, TRUNKS, size
+from sweep.format import bytes_text, time_text
+from sweep.results import report
+from sweep.view import TrialView, View
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Files and folders to delete, in that order, with what they are and what stays."""
+
+    paths: tuple[Path, ...]
+    bytes: int
+    lines: tuple[str, ...]
+
+
+def of_everything(folder: Path, view: View) -> Removal:
+    """The whole run folder. Its journal goes last: what is left of a killed removal is found."""
+    seconds = sum(trial.seconds for trial in view.trials.values())
+    lines = [
+        f"{folder}: {bytes_text(size(folder))}, {len(view.trials)} trials that took "
+        f"{time_text(seconds)} of training: their results, settings, curves and weights"
+    ]
+    if best := report.winner(view):
+        lines.append(f"its best, {report.winner_line(view)}: {best.kind}")
+    if (folder / SEALED).exists():
+        lines.append(f"{SEALED}: that its test split was looked at, which other sweeps are told")
+    if (folder / CURSOR).exists():
+        lines.append("MLflow's runs of it stay")
+    inside = sorted(folder.iterdir(), key=lambda path: path.name == JOURNAL)
+    return Removal((*inside, folder), size(folder), tuple(lines))
+
+
+def of_trials(folder: Path, trials: Sequence[TrialView]) -> Removal:
+    """All files of these trials. What the journal and the study know of them stays."""
+    there = [t for t in trials if (folder / TRIALS / t.name).exists()]
+    paths = [folder / TRIALS / trial.name for trial in there]
+    lines = [
+        f"{path}: {bytes_text(size(path))}, {_what(trial)}"
+        for path, trial in zip(paths, there, strict=True)
+    ]
+    lines.append("the journal and the study keep their settings, curves and losses")
+    return Removal(tuple(paths), sum(map(size, paths)), tuple(lines))
+
+
+def of_checkpoints(folder: Path, view: View, named: Sequence[TrialView]) -> Removal:
+    """Weights of the trials `named`; without any, of all but the best and the unfinished ones."""
+    best = report.winner(view)
+    kept = [trial for trial in view.trials.values() if trial is best or trial.outcome is None]
+    trials = named or [trial for trial in view.trials.values() if trial not in kept]
+    paths = [
+        (trial, path)
+        for trial in trials
+        if (path := folder / TRIALS / trial.name / CHECKPOINT).exists()
+    ]
+    whole = sum(path.stat().st_size for _, path in paths)
+    if named:
+        lines = [f"{path}: {bytes_text(path.stat().st_size)}, {_what(t)}" for t, path in paths]
+    else:
+        lines = [f"checkpoints of {len(paths)} trials: {bytes_text(whole)}"]
+    trunks = [] if named or not (folder / TRUNKS).exists() else [folder / TRUNKS]
+    lines += [
+        f"{path}: {bytes_text(size(path))}; later trials train those steps" for path in trunks
+    ]
+    if kept and not named:
+        which = ", ".join(
+            f"{trial.name} ({'the best' if trial is best else 'unfinished'})" for trial in kept
+        )
+        lines.append(f"those of {which} stay; --trial takes one by its name")
+    lines.append("settings, curves, losses and log-probabilities stay")
+    whole += sum(map(size, trunks))
+    return Removal((*(path for _, path in paths), *trunks), whole, tuple(lines))
+
+
+def remove(removal: Removal) -> None:
+    """Delete it. Raises SweepError where the system refuses."""
+    for path in removal.paths:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            raise SweepError(f"cannot remove {path}: {error.strerror or error}") from None
+
+
+def _what(trial: TrialView) -> str:
+    """What is lost with the files of a trial."""
+    if trial.outcome is None:
+        return f"unfinished at {trial.done:.0%}: it would begin anew"
+    return f"{trial.outcome}, val loss {trial.val_loss:.4f}, {time_text(trial.seconds)} of training"
