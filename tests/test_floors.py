@@ -27,14 +27,16 @@ ROOMS = {
     "sweep.results": "model model.config sweep sweep.space sweep.space.language",
     "sweep.predictions": "model model.config model.data model.training sweep sweep.results",
     "sweep.session": "model model.config sweep sweep.results sweep.search sweep.space",
-    "sweep.tracking": "model model.config model.training sweep sweep.results",
+    "sweep.report": "model.config sweep sweep.results sweep.search sweep.space "
+    "sweep.space.language",
+    "sweep.tracking": "model model.config model.training sweep sweep.report sweep.results",
     "sweep.run": "model model.config model.data model.training sweep sweep.results sweep.session "
     "sweep.space sweep.tracking",
     "sweep.replay": "model model.config sweep sweep.session sweep.space",
     "sweep.notebook": "model model.config model.training sweep sweep.results sweep.search "
     "sweep.space sweep.space.language",
     "sweep.cli": "model model.config model.config.presets model.data model.optim model.training "
-    "sweep sweep.predictions sweep.replay sweep.results sweep.run sweep.space "
+    "sweep sweep.predictions sweep.replay sweep.report sweep.results sweep.run sweep.space "
     "sweep.space.language sweep.tracking",
 }
 DOORS = {

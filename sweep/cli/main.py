@@ -21,6 +21,7 @@ from sweep.cli.options import same_command
 from sweep.cli.publish import publish
 from sweep.cli.remove import remove
 from sweep.cli.replay import replay
+from sweep.cli.report import report
 from sweep.cli.run import run
 from sweep.cli.settings import settings
 from sweep.cli.space import check, init, plan, schema
@@ -32,7 +33,7 @@ from sweep.errors import SweepError
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
     "A search": (init, check, plan, run, status, best, list_, remove),
-    "What it is worth": (confirm, compare, ensemble, efficiency, laws, import_, replay),
+    "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "One model, and its text": (train, data),
     "What there is to set": (settings, presets, schema),

@@ -63,22 +63,22 @@ def edges_of(view: View, space: Space) -> list[Edge]:
     group = [best, *(recipe.trials[0] for recipe in ranked if recipe.name in same)]
     edges = []
     for hp in space.hyperparameters:
-        if hp.setting in (BUDGET, *SEEDS) or not _is_of(hp, best):
+        if hp.setting in (BUDGET, *SEEDS) or not is_of(hp, best):
             continue
         value = best.searched[hp.setting]
         high = _end_of(hp.domain, value)
         if high is None:
             continue
         end = _numbers(hp.domain)[-1 if high else 0]
-        if _is_natural(hp.setting, end, high):
+        if is_natural(hp.setting, end, high):
             continue
-        inside = [t.name for t in group if _is_of(hp, t) and not _is_at(hp, t, high)]
+        inside = [t.name for t in group if is_of(hp, t) and not _is_at(hp, t, high)]
         wider, held = _beyond(hp, best, high, space.constraints)
         edges.append(Edge(hp, value, end, high, wider, held, tuple(inside)))
     return edges
 
 
-def _is_of(hp: Hyperparameter, trial: TrialView) -> bool:
+def is_of(hp: Hyperparameter, trial: TrialView) -> bool:
     """Whether the trial chose its value by this hyperparameter."""
     chosen = trial.searched
     return hp.setting in chosen and hp.active(chosen) and hp.domain.has(chosen[hp.setting])
@@ -110,7 +110,7 @@ def _end_of(domain: Choice | Range, value: Value) -> bool | None:
     return None if NEAR < share < 1 - NEAR else share > 0.5
 
 
-def _is_natural(name: str, end: float, high: bool) -> bool:
+def is_natural(name: str, end: float, high: bool) -> bool:
     """Whether a setting has no values beyond, as dropout has none below 0."""
     setting = SETTINGS[name]
     limit = setting.high if high else setting.low

@@ -233,6 +233,7 @@ def result(view: View, folder: Path, width: int | None = None) -> str:
                 f"seed.\nTo run the best again with fresh seeds:\n\n  sweep confirm {folder}"
             )
         parts.append(f"To train the best settings again:\n\n  {train_command(best.settings)}")
+        parts.append(f"What to do next, with charts, in one file: sweep report {folder}")
     parts.append(f"Curves: sweep ui --runs {folder.parent}    Everything else: {folder}")
     return "\n\n".join(filter(None, parts))
 

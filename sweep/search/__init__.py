@@ -3,6 +3,7 @@
 from sweep.search.acquisition import Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
 from sweep.search.forecast import Forecast, Snapshot, expected_final
+from sweep.search.landscape import Landscape, landscape
 from sweep.search.published import first_points
 from sweep.search.seen import Seen
 from sweep.search.surface import Surface, surface_of
@@ -11,6 +12,7 @@ __all__ = [
     "Certificate",
     "Finished",
     "Forecast",
+    "Landscape",
     "Seen",
     "Snapshot",
     "Suggestion",
@@ -18,6 +20,7 @@ __all__ = [
     "certificate",
     "expected_final",
     "first_points",
+    "landscape",
     "next_point",
     "propose",
     "surface_of",

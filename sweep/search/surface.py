@@ -13,7 +13,7 @@ from sweep.search.coordinates import Pool, flops_of, pool_of
 from sweep.search.forecast import Snapshot, expected_final
 from sweep.search.kernel import Array
 from sweep.search.seen import Seen, learn
-from sweep.search.surrogate import TALL, Surrogate
+from sweep.search.surrogate import TALL, Surrogate, hardened
 from sweep.space import Point, Space
 from sweep.space.compatibility import Outside, place
 from sweep.view import TrialView, View
@@ -40,8 +40,7 @@ class Surface:
         mean, variance, _ = self.surrogate.mean_and_variance(self.pool.place(points))
         # The surface is fitted to losses whose walls were made lower; here they stand again.
         above = np.maximum(mean - self.lowest, 0.0) / TALL
-        nats = np.where(mean > self.lowest, self.lowest + TALL * np.expm1(above), mean)
-        return nats, np.sqrt(variance) * np.exp(above)
+        return hardened(mean, self.lowest), np.sqrt(variance) * np.exp(above)
 
     @property
     def noise(self) -> float:

@@ -34,6 +34,13 @@ def softened(losses_N: Array) -> Array:
     return np.asarray(losses_N - above + TALL * np.log1p(above / TALL))
 
 
+def hardened(softened_N: Array, lowest: float) -> Array:
+    """Losses as they would be measured, from those with walls made lower: the inverse."""
+    above = softened_N - lowest
+    raised = TALL * np.expm1(np.minimum(above / TALL, 20.0))
+    return np.asarray(lowest + np.where(above > 0, raised, above))
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """What N trials have taught."""

@@ -16,8 +16,10 @@ import model
 from model.training.checkpoint import NAME as CHECKPOINT
 from sweep.errors import SweepError
 from sweep.folder import ENVIRONMENT, RESOLVED, SPACE, TRIALS
+from sweep.report import page, reading_of
 from sweep.results import report
 from sweep.tracking.cursor import PARENT, Cursor
+from sweep.tracking.runs import LONGEST_TAG, PARENT_NOTE
 from sweep.view import TrialView, View
 
 DEFINITION = (SPACE, RESOLVED, ENVIRONMENT)
@@ -45,6 +47,7 @@ class Artifacts:
         with tempfile.TemporaryDirectory() as scratch:
             for path in write_report(view, self._folder, Path(scratch)):
                 self._send(f"{REPORT}/{path.name}", path.read_bytes())
+            self._describe(view)
         best = report.winner(view)
         if best is not None:
             self._send_model(best)
@@ -69,6 +72,22 @@ class Artifacts:
             self._client.log_artifact(self._cursor.runs[PARENT], str(path), into)
         self._cursor.files[name] = digest
         self._cursor.save(self._folder)
+
+    def _describe(self, view: View) -> None:
+        """The report for people as a file, and its answer in the description of the run."""
+        with suppress(SweepError):  # no trial has finished
+            reading = reading_of(self._folder, view)
+            name = f"{REPORT}/report.html"
+            before = self._cursor.files.get(name)
+            self._send(name, page(reading).encode())
+            if self._cursor.files[name] == before:
+                return
+            parent = self._cursor.runs[PARENT]
+            said = "\n".join(f"- **{its.about}.** {its.text}" for its in reading.answer)
+            note = f"{said}\n\n{PARENT_NOTE}"[:LONGEST_TAG]
+            self._client.set_tag(parent, "mlflow.note.content", note)
+            edges = " ".join(s.text for s in reading.answer if s.about == "Edges")
+            self._client.set_tag(parent, "sweep.edges", edges[:LONGEST_TAG])
 
     def _send_model(self, trial: TrialView) -> None:
         """The network of the best trial, once; the one that was best before stays."""

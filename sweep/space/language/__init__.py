@@ -1,8 +1,8 @@
 """The YAML file that describes a search space."""
 
 from sweep.space.language.reader import read_space
-from sweep.space.language.saved import saved_space
+from sweep.space.language.saved import saved_space, space_text
 from sweep.space.language.schema import space_schema
 from sweep.space.language.template import starter
 
-__all__ = ["read_space", "saved_space", "space_schema", "starter"]
+__all__ = ["read_space", "saved_space", "space_schema", "space_text", "starter"]

@@ -33,7 +33,9 @@ def space_text(space: Space, heading: str = "") -> str:
     heading   comment lines to begin with, without their number signs
     """
     comments = [f"# {line}".rstrip() for line in heading.splitlines()]
-    return "\n".join([*comments, *_lines(space.resolved())]) + "\n"
+    resolved = space.resolved()
+    resolved["fixed"].pop("data.digest", None)  # which the text itself has
+    return "\n".join([*comments, *_lines(resolved)]) + "\n"
 
 
 def _lines(resolved: Mapping[str, Any]) -> Iterator[str]:
@@ -50,10 +52,9 @@ def _lines(resolved: Mapping[str, Any]) -> Iterator[str]:
         else:
             yield f"  {setting}:"
             yield from (f"    - {_inline(leaf)}" for leaf in leaves)
-    fixed = {name: value for name, value in resolved["fixed"].items() if name != "data.digest"}
-    if fixed:
+    if resolved["fixed"]:
         yield "fixed:"
-        yield from (f"  {name}: {_inline(value)}" for name, value in fixed.items())
+        yield from (f"  {name}: {_inline(value)}" for name, value in resolved["fixed"].items())
     for part in ("points", "constraints"):
         if resolved.get(part):
             yield f"{part}:"

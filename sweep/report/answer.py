@@ -1,0 +1,188 @@
+"""The answer of a search, in sentences that a person can act on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from model.config import SETTINGS
+from sweep.format import count_text, three_digits
+from sweep.records import SEEDS
+from sweep.report.facts import Facts
+from sweep.report.importance import Importance
+from sweep.report.next_space import NextSpace
+from sweep.report.slices import Plateau, Slice
+from sweep.report.untried import untried
+from sweep.results.confirmation_report import confirmed
+from sweep.results.edges import edge_sentences
+from sweep.results.ranking import judged_by
+from sweep.results.report import efficiency_of, winner_line
+from sweep.results.settling import lateness, settled
+
+NAMED = 6  # trials or values named in a sentence
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One thing to know, under a word that says what it is about."""
+
+    about: str
+    text: str
+
+
+def answer(
+    facts: Facts,
+    slices: Sequence[Slice],
+    flat: Sequence[Plateau],
+    shares: Sequence[Importance],
+    following: NextSpace | None,
+) -> list[Sentence]:
+    """What won, how sure that is, what is at an edge, what was never tried, what to do next."""
+    said = [
+        Sentence("Winner", _winner(facts)),
+        Sentence("How sure", _sure(facts)),
+        Sentence("Edges", _edges(facts)),
+        Sentence("Settled", settledness(facts)),
+        Sentence("Known to", "; ".join(map(str, flat)) + "." if flat else ""),
+        Sentence("What mattered", _mattered(slices, shares)),
+        Sentence("Never tried", _untried(facts)),
+        Sentence("Data", _data(facts)),
+        Sentence("Next", "\n".join(_next(facts, following))),
+    ]
+    return [sentence for sentence in said if sentence.text]
+
+
+def _winner(facts: Facts) -> str:
+    view, best = facts.view, facts.best
+    chosen = ", ".join(f"{n} {three_digits(v)}" for n, v in best.searched.items() if n not in SEEDS)
+    text = f"{_capital(winner_line(view).partition('; tied')[0])}.\nIt has {chosen}."
+    worths = facts.figures.trials if facts.figures else []
+    worth = next((its for its in worths if its.name == best.name), None)
+    if worth is not None and worth.lines.low and worth.lines.high and not worth.confirmed:
+        text += f" Its worth in data lies between {worth.lines.low} and {worth.lines.high} (95 %)."
+    if view.baseline:
+        points = [(tokens, loss) for tokens, loss in view.baseline if math.isfinite(loss)]
+        own = view.train_tokens(best)
+        plain = next((loss for tokens, loss in points if tokens == own), None)
+        if plain is not None:
+            worse = "more" if plain > best.val_loss else "less"
+            text += (
+                f" The plain baseline reaches {plain:.4f} on the same {count_text(own)} tokens, "
+                f"{abs(plain - best.val_loss):.4f} nats {worse}."
+            )
+    return text
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _sure(facts: Facts) -> str:
+    now = confirmed(facts.view)
+    if now is not None and now.over:
+        runs = len(now.losses[now.leader])
+        same = f"tied with {_named(now.tied)}" if now.tied else "no other finalist is tied with it"
+        return f"Confirmed with {runs} fresh seeds; {same}."
+    behind, tied = facts.behind, facts.tied
+    by = judged_by(facts.view, behind)
+    if not behind:
+        text = "No other recipe has finished, so there is nothing to compare it with."
+    elif tied:
+        text = f"Tied with {_named(tied)}, which cannot be told from it, by {by}."
+    else:
+        next_best = behind[0]
+        text = (
+            f"No other is tied with it: the next, {next_best.name}, is {next_best.difference:.4f} "
+            f"± {next_best.error:.4f} behind, by {by}."
+        )
+    return f"{text} Not confirmed: it is one run, chosen for its loss, which flatters it."
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _edges(facts: Facts) -> str:
+    if facts.space is None:
+        return "The space of this sweep cannot be read by this version, so edges are not known."
+    return edge_sentences(facts.edges) or "No setting of the best is at an end of its range."
+
+
+def settledness(facts: Facts) -> str:
+    """Whether more trials of the same space would find better, as far as is known."""
+    its = settled(facts.view)
+    parts = [f"The search has {its}."] if its else []
+    surface = facts.surface
+    if surface is not None and math.isfinite(surface.gain):
+        floor, source = facts.noise
+        parts.append(
+            f"With all trials in, the surface expects any other trial to gain at most "
+            f"{surface.gain:.2g} nats; seeds differ by {floor:.4f} ({source})."
+        )
+    if late := lateness(facts.view):
+        parts.append(late)
+    return " ".join(parts)
+
+
+def _mattered(slices: Sequence[Slice], shares: Sequence[Importance]) -> str:
+    """The settings by their share, with what their worst value costs at the best."""
+    if not shares:
+        return ""
+    costs: dict[str, float] = {}
+    for cut in slices:
+        costs.setdefault(cut.hp.setting, cut.span)
+    told = [
+        f"{its.setting} {its.total[1]:.0%}"
+        + (f" (worst value {costs[its.setting]:+.2f} nats)" * (its.setting in costs))
+        for its in shares[:NAMED]
+    ]
+    return (
+        f"{', '.join(told)}: the share of the loss's variance over the space that a setting is "
+        "part of, and what its worst value costs the best recipe."
+    )
+
+
+def _untried(facts: Facts) -> str:
+    if facts.space is None:
+        return ""
+    missing = untried(facts.space, facts.view.searches())
+    more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+    return "; ".join(missing[:NAMED]) + more + "." if missing else ""
+
+
+def text_of(facts: Facts) -> str:
+    """Which text, and how much of it, as far as settings say."""
+    settings = facts.best.settings
+    path = settings.get("data.path", SETTINGS["data.path"].default)
+    return str(path) if path else "the embedded corpus (source text of Python's standard library)"
+
+
+def _data(facts: Facts) -> str:
+    view = facts.view
+    tokens = view.train_tokens(facts.best)
+    epochs = facts.best.settings.get("train.epochs", SETTINGS["train.epochs"].default)
+    text = (
+        f"{_capital(text_of(facts))}: {tokens:,} unique training tokens, which the winner reads "
+        f"{epochs} times."
+    )
+    worth = efficiency_of(view, facts.best)
+    if worth is not None and worth.side == ">":
+        text += (
+            " The baseline ends before its loss: how much more than "
+            f"{worth.value:.3g}x it is worth is not known."
+        )
+    return text
+
+
+def _next(facts: Facts, following: NextSpace | None) -> Iterator[str]:
+    folder, now = facts.folder, confirmed(facts.view)
+    if following is not None:
+        goes = "in the same folder" if not following.problems else "as a search of its own"
+        yield f"Search on, {goes}, with the space below: {following.why}"
+    if now is None or not now.over:
+        first = "Then confirm the best" if following else "Confirm it"
+        yield f"{first} with fresh seeds: sweep confirm {folder}"
+    elif following is None:
+        yield "It has settled and is confirmed: train it on more data, or at a larger scale."
