@@ -1,12 +1,17 @@
-"""How often a multiplier's 95 % interval holds the truth: simulated, with seeds, in ten minutes.
+"""How often 95 % intervals of multipliers and laws hold the truth: simulated, with seeds.
 
-    nice python benchmarks/coverage.py
+    nice python benchmarks/coverage.py multipliers    # five minutes of one core
+    nice python benchmarks/coverage.py laws           # four
 
 A plain baseline follows a curve that we know, at sparse token counts; its runs and the trial's get
 noise. The multiplier told is that of `sweep efficiency`: read off straight lines, off the fitted
 law, and off lines with the interval widened to hold the law's. Coverage is the share of baselines
 whose interval holds the true multiplier; told is the median. Two truths are no laws with a floor:
 one steepens on the way, one bends as two laws joined.
+
+Laws are those that Kim et al. (2509.14786) and Muennighoff et al. (2305.16264) publish, at points
+like theirs with noise of 0.004 nats, fitted by what `sweep laws` fits with: once with the noise
+stated, once without, where what points are off the law has to stand for it.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ import numpy as np
 from sweep.noise import pooled_deviation
 from sweep.records import BaselineRun
 from sweep.results.bootstrap import Estimate, Noise, by_law, by_lines, draw, widened
+from sweep.results.laws import MEMBERS, PARAMETERS, TOKENS, Law, Measured, law_over, law_over_epochs
+from sweep.results.power_law import PowerLaw, fresh_tokens
 
 TRUE = (1.2, 1.5, 3.0, 5.7)  # multipliers of the trials
 Curve = Callable[[float], float]  # tokens, 1 is what trials read -> nats per token
@@ -94,25 +101,117 @@ def simulate(case: Case, seed: int) -> list[tuple[float, dict[str, Estimate]]]:
 
 def holds(estimate: Estimate, true: float) -> bool:
     low, high = estimate.low, estimate.high
+    assert low is not None
+    assert high is not None
     return (low.value <= true or low.side == "<") and (true <= high.value or high.side == ">")
 
 
 def width(estimate: Estimate) -> float:
+    assert estimate.low is not None
+    assert estimate.high is not None
     return estimate.high.value / estimate.low.value - 1
+
+
+@dataclass(frozen=True)
+class Published:
+    """A law, where it is measured, and what repeats are worth where it is over epochs too."""
+
+    name: str
+    law: PowerLaw
+    quantity: str
+    x: tuple[float, ...]
+    tokens: tuple[float, ...] = (0.0,)
+    worth: float = 0.0
+
+    def loss(self, x: float, tokens: float) -> float:
+        if self.worth:
+            x = float(fresh_tokens(np.array(tokens), np.array(x), np.array(self.worth)))
+        return self.law.loss(x)
+
+    def fit(self, seed: int, noise: Noise) -> Law:
+        random = np.random.default_rng([seed, len(self.name)])
+        points = [
+            Measured(x, self.loss(x, tokens) + SD * random.standard_normal(), "", tokens=tokens)
+            for tokens in self.tokens
+            for x in self.x
+        ]
+        fitted = (
+            law_over_epochs(points, noise)
+            if self.worth
+            else law_over(self.quantity, "", points, noise)
+        )
+        assert isinstance(fitted, Law), fitted
+        return fitted
+
+    def held(self, seed: int, noise: Noise) -> list[bool]:
+        """Whether floor, exponent, the loss at four times the largest x, and worth are held."""
+        law = self.fit(seed, noise)
+        four, loss = law.beyond[1]
+        pairs = [
+            (law.floor, self.law.floor),
+            (law.exponent, self.law.exponent),
+            (loss, self.loss(four, self.tokens[-1])),
+        ]
+        if law.worth is not None:
+            pairs.append((law.worth, self.worth))
+        return [constant.low <= true <= constant.high for constant, true in pairs]
+
+
+SD = 0.004
+PUBLISHED = [
+    Published("Kim, parameters", PowerLaw(3.43, 0.05, 1.02), PARAMETERS, (0.15, 0.3, 0.6, 1.4)),
+    Published("Kim, members", PowerLaw(3.34, 0.25, 1.02), MEMBERS, (1, 2, 3, 4, 5, 8)),
+    Published("Kim, unique tokens", PowerLaw(1.92, 1.27, 0.232), TOKENS, (0.2, 0.4, 0.8, 1.6)),
+    Published(
+        "Muennighoff, epochs",
+        PowerLaw(2.66, 0.996, 0.353),
+        "",
+        (1, 4, 16, 64),
+        (4.0, 16.0),
+        15.39,
+    ),
+    Published(
+        "the same, to 8 epochs", PowerLaw(2.66, 0.996, 0.353), "", (1, 2, 4, 8), (4.0, 16.0), 15.39
+    ),
+]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["multipliers", "laws"])
     parser.add_argument("--baselines", type=int, default=100, help="of each kind")
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
+    seeds = range(arguments.baselines)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        if arguments.what == "multipliers":
+            multipliers(pool, seeds)
+        else:
+            laws(pool, seeds)
+
+
+def multipliers(pool: ProcessPoolExecutor, seeds: range) -> None:
     print("| baseline | true | told by lines, law | lines hold it | law | widened | widths |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    with ProcessPoolExecutor(arguments.workers) as pool:
-        for case in CASES:
-            told = list(pool.map(partial(simulate, case), range(arguments.baselines)))
-            for at, true in enumerate(TRUE):
-                print(row(case, true, [one[at][1] for one in told]), flush=True)
+    for case in CASES:
+        told = list(pool.map(partial(simulate, case), seeds))
+        for at, true in enumerate(TRUE):
+            print(row(case, true, [one[at][1] for one in told]), flush=True)
+
+
+def laws(pool: ProcessPoolExecutor, seeds: range) -> None:
+    """Coverage in percent, with the noise stated and without."""
+    print("| law | floor | exponent | loss at 4 times the largest | worth of repeats |")
+    print("|---|---|---|---|---|", flush=True)
+    for published in PUBLISHED:
+        kinds = [
+            100 * np.mean(list(pool.map(partial(published.held, noise=noise), seeds)), axis=0)
+            for noise in (Noise(SD), Noise(None))
+        ]
+        cells = [", ".join(f"{value:.0f}" for value in pair) for pair in zip(*kinds, strict=True)]
+        print(
+            " | ".join([f"| {published.name}", *cells, *["-"] * (4 - len(cells))]), "|", flush=True
+        )
 
 
 def row(case: Case, true: float, told: list[dict[str, Estimate]]) -> str:

@@ -20,6 +20,7 @@ SPACE = "space.yaml"  # as the user wrote it
 RESOLVED = "resolved.yaml"  # what defines the sweep, defaults included
 ENVIRONMENT = "environment.json"  # versions of what last drove it
 SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
+ENSEMBLE = "ensemble.json"  # who is in it, with what weight, and what more members bring
 EXTERNAL = "external.jsonl"  # runs of others that were imported
 DRIVER_LOCK = "driver.lock"  # held by who drives the sweep
 CURSOR = "tracking.json"  # how much of the journal the first MLflow store has

@@ -30,7 +30,7 @@ def laws(
     where: tuple[str, ...],
     plot: Path | None,
 ) -> None:
-    """Fit laws of loss over parameters, unique tokens and epochs; by default of the latest RUN.
+    """Fit laws of loss over parameters, tokens, epochs and members; by default of the latest RUN.
 
     Each law goes through the best recipe at each value: with intervals, what each point is off it,
     and losses beyond the data, marked as such. Several runs on the same tokens count as one.
@@ -42,18 +42,22 @@ def laws(
     """
     from model.config import SETTINGS
     from sweep.folder import begun
-    from sweep.results.laws_of_runs import laws_of
+    from sweep.results.laws_of_runs import laws_of, members_of
     from sweep.results.laws_report import laws_data, laws_text
     from sweep.space import read_overrides
+    from sweep.view import View
 
     pairs, problems = read_overrides(where, SETTINGS, "--where")
     if problems:
         raise SweepError("no trials can be chosen", problems)
-    views = {}
+    views: dict[str, View] = {}
+    members: dict[str, list[tuple[int, float]]] = {}
     for folder in folders or (None,):
         run_folder, view = begun(folder, runs)
-        views[run_folder.name if run_folder.name not in views else str(run_folder)] = view
-    fitted = laws_of(views, dict(pairs))
+        name = run_folder.name if run_folder.name not in views else str(run_folder)
+        views[name] = view
+        members |= members_of(name, run_folder)
+    fitted = laws_of(views, dict(pairs), members)
     if as_json:
         print_json(laws_data(fitted))
     else:

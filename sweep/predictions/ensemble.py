@@ -19,7 +19,7 @@ from model.data.split import choose_slice
 from model.files import write_text
 from model.training import log_probs
 from sweep.errors import SweepError
-from sweep.folder import TRIALS
+from sweep.folder import ENSEMBLE, TRIALS
 from sweep.predictions import mixture
 from sweep.predictions.difference import Difference, by_tokens
 from sweep.predictions.member_curve import MemberCurve, member_curve
@@ -28,7 +28,6 @@ from sweep.records import FinalistRun, Outcome, Role
 from sweep.results.efficiency_report import Worth, worth_of_loss
 from sweep.view import TrialView, View
 
-RESULT = "ensemble.json"  # in the run folder: its members and their weights, for whoever trains on
 MOST = 16  # of the search's best, whose predictions are made again if need be
 UNIFORM, GREEDY, LEARNED = "uniform", "greedy", "learned"
 METHODS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -239,11 +238,17 @@ def write_result(its: Ensemble) -> Path:
     Weights are of probabilities: the mixture's log-probability of a token is that of the weighted
     mean of its members' (model/network/mixture.py).
     """
-    path = its.folder / RESULT
+    path = its.folder / ENSEMBLE
     members = [
         {"trial": member.trial.name, "folder": f"{TRIALS}/{member.trial.name}", "weight": weight}
         for member, weight in its.trained()
     ]
-    result = {"average": "probabilities", "how": its.chosen.how, "members": members}
+    curves = [{"of": whose, "losses": curve.losses} for whose, curve in its.curves]
+    result = {
+        "average": "probabilities",
+        "how": its.chosen.how,
+        "members": members,
+        "curves": curves,  # of any 1, 2, ... of them, for sweep laws
+    }
     write_text(path, json.dumps(result, indent=2) + "\n")
     return path

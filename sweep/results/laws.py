@@ -158,7 +158,7 @@ def law_over_epochs(
         told = ", ".join(f"{cell.loss:.4f} at {cell.x:g}" for cell in cells)
         return f"{EPOCHS}: no such law, the loss does not fall: {told}"
     tokens_P, epochs_P = np.array([(cell.tokens, cell.x) for cell in cells]).T
-    of = f"{', '.join(f'{tokens:,.0f}' for tokens in budgets)} unique tokens"
+    of = f"{' and '.join(f'{tokens:,.0f}' for tokens in budgets)} unique tokens"
     fit: Fit = lambda losses: fit_repeats(tokens_P, epochs_P, losses)  # noqa: E731
     return _drawn(EPOCHS, of, cells, noise, fit, draws)
 

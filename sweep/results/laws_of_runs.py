@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from model.config import SETTINGS, ConfigError, Value, trial_cost
 from sweep.errors import SweepError
+from sweep.folder import ENSEMBLE
 from sweep.records import SEEDS, Proposal
 from sweep.results.bootstrap import Noise
 from sweep.results.efficiency import best_of_sizes
@@ -71,18 +74,40 @@ def laws_of(
         law_over_epochs(_cells(candidates), noise),
     ]
     for name, curve in (members or {}).items():
-        points = [Measured(x, loss, name) for x, loss in sorted(curve)]
-        fits.append(law_over(MEMBERS, name, points, noise))
+        points = [Measured(x, loss, f"any {x:g}") for x, loss in sorted(curve)]
+        fits.append(law_over(MEMBERS, name, points, Noise(None)))  # all are of the same members
+    if not members:
+        fits.append(f"{MEMBERS}: needs what sweep ensemble writes, and 4 members")
     refused = tuple(fit for fit in fits if isinstance(fit, str))
     laws = tuple(fit for fit in fits if isinstance(fit, Law))
     if not laws:
         raise SweepError(
             f"{' and '.join(views)}: no law, the points do not suffice",
             refused,
-            hint="search_spaces/scale.yaml is a space with enough of them; a grid over gpt.scale, "
-            "data.train_tokens or train.epochs has the best recipe at each.",
+            hint="A grid over gpt.scale, data.train_tokens or train.epochs has the best recipe at "
+            "each value; search_spaces/scale.yaml is one.",
         )
     return LawsOfRuns(tuple(views), laws, refused)
+
+
+def members_of(name: str, folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Losses of 1, 2, ... members, as `sweep ensemble` left them in a run folder; by whose.
+
+    Raises SweepError if the file is damaged.
+    """
+    path = folder / ENSEMBLE
+    if not path.exists():
+        return {}
+    try:
+        curves = json.loads(path.read_text()).get("curves", [])  # the first versions had none
+        return {
+            f"{name}, {curve['of']}": list(enumerate(map(float, curve["losses"]), 1))
+            for curve in curves
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SweepError(
+            f"cannot read {path}: {error}", hint=f"Write it again: sweep ensemble {folder}"
+        ) from None
 
 
 def _same_tokens(views: Mapping[str, View]) -> None:

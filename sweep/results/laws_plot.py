@@ -87,7 +87,8 @@ def _residuals(axes: Axes, law: Law) -> None:
     axes.set_xscale("log")
     x = sorted({point.x for point in law.points})
     small = law.quantity in (EPOCHS, MEMBERS)
-    axes.set_xticks(x, [f"{value:g}" if small else count_text(value) for value in x])
+    texts = [f"{value:g}" if small else count_text(float(f"{value:.3g}")) for value in x]
+    axes.set_xticks(x, texts, fontsize=7)
     axes.set_xticks([], minor=True)
     axes.set(xlabel=law.quantity, ylabel="off the law")
     axes.margins(y=0.2)

@@ -149,6 +149,24 @@ def test_members_of_an_ensemble_have_a_law(sizes: Path) -> None:
     assert law.floor.value == pytest.approx(3.34, abs=0.002)
 
 
+def test_members_are_what_sweep_ensemble_wrote(sizes: Path) -> None:
+    losses = [3.34 + 0.25 / k for k in (1, 2, 3, 4, 5)]
+    written = {"members": [], "curves": [{"of": "the members chosen", "losses": losses}]}
+    (sizes / "ensemble.json").write_text(json.dumps(written))
+
+    done = CliRunner().invoke(cli, ["laws", str(sizes)])
+
+    assert "Loss by members of an ensemble, sizes, the members chosen" in done.output
+
+
+def test_a_damaged_ensemble_file_is_told(sizes: Path) -> None:
+    (sizes / "ensemble.json").write_text('{"curves": [{}')
+
+    done = CliRunner().invoke(cli, ["laws", str(sizes)])
+
+    assert "Write it again: sweep ensemble" in str(done.exception)
+
+
 def test_a_run_without_points_enough_says_what_it_lacks(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "few", SIZES[:2], by_size)
 
