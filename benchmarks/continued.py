@@ -29,7 +29,7 @@ from model.progress import WHOLE, Progress
 from sweep.folder import JOURNAL, LEDGER
 from sweep.journal import Journal
 from sweep.records import End, Ending
-from sweep.run.driver import Job, _header, _with_data, search
+from sweep.run.driver import Job, _with_data, header, search
 from sweep.run.manifest import write_or_compare
 from sweep.session import Searching, Session, open_storage
 from sweep.space import Space
@@ -65,7 +65,7 @@ def make(path: Path, trials: int, runs: Path) -> Path:
     folder.mkdir(parents=True)
     write_or_compare(folder, space, path.read_text())
     journal = Journal(folder / JOURNAL)
-    journal.append("sweep", **_header(Job(space, folder, search(space, folder)), {}))
+    journal.append("sweep", **header(Job(space, folder, search(space, folder)), {}))
     memory = open_storage(None)
     session = Session(space, Searching.open(memory, space), journal)
     draw = random.Random(0)

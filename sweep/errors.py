@@ -8,6 +8,7 @@ BAD_INPUT = 2
 TOO_MANY_FAILED = 3
 REFUSED_TO_CONTINUE = 4
 UNREACHABLE = 5
+NO_MORE = 6  # no trial to give out, or the trial should be stopped: an answer, not a mistake
 
 
 class SweepError(Exception):

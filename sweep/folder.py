@@ -75,11 +75,14 @@ def is_driven(folder: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep `folder` to this driver. Raises SweepError if another is at work there."""
+def locked(folder: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Keep `folder` to this driver. Raises SweepError if another is at work there.
+
+    seconds   to wait for the other one
+    """
     with ExitStack() as stack:
         try:
-            stack.enter_context(files.lock(folder / DRIVER_LOCK))
+            stack.enter_context(files.lock(folder / DRIVER_LOCK, seconds))
         except files.Locked:
             raise SweepError(
                 f"{folder} is being run by another process",

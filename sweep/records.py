@@ -16,6 +16,7 @@ SEEDS = (SEED, "train.data_seed")  # in what runs of one recipe differ
 SCALE = "gpt.scale"
 MULTIPLE, ATTEMPT = "multiple", "attempt"  # names in journals, studies and MLflow's parameters
 FINALIST, FRESH = "finalist", "seed"
+OUTSIDE = "outside"  # who trains the trials of a sweep that is asked and told, not run
 
 
 class Outcome(StrEnum):

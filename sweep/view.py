@@ -35,6 +35,7 @@ class TrialView:
     ending: TrialEnding | None = None  # None while it runs
     reason: str = ""  # in words, where there is more to say
     ended: int | None = None
+    asked: int = 0  # milliseconds since 1970 when it was given out again, to be trained outside
     flops: float = 0.0  # training FLOPs of its whole schedule
     devices: float = 0.0  # GPUs it has, or CPU cores where it has none
     expected_gain: float | None = None  # nats, of any trial when it was proposed; None: not known
@@ -60,6 +61,11 @@ class TrialView:
     def last(self) -> Event | None:
         """The latest observation."""
         return self.observations[-1] if self.observations else None
+
+    @property
+    def heard(self) -> int:
+        """Milliseconds since 1970 when it was last given out or told of."""
+        return max(self.started, self.asked, self.last["time"] if self.last else 0)
 
     @property
     def val_loss(self) -> float:
@@ -185,6 +191,8 @@ class View:
             trial.begun, trial.seconds_before = event["time"], trial.seconds
         elif kind == "observation":
             self.trials[event["trial"]].observations.append(event)
+        elif kind == "asked":
+            self.trials[event["trial"]].asked = event["time"]
         elif kind == "outcome":
             trial = self.trials[event["trial"]]
             trial.ending, trial.reason = trial_ending(event), event["reason"]

@@ -31,7 +31,7 @@ ROOMS = {
     "sweep.space.language",
     "sweep.tracking": "model model.config model.training sweep sweep.report sweep.results",
     "sweep.run": "model model.config model.data model.training sweep sweep.results sweep.session "
-    "sweep.space sweep.tracking",
+    "sweep.space sweep.space.language sweep.tracking",
     "sweep.replay": "model model.config sweep sweep.session sweep.space",
     "sweep.notebook": "model model.config model.training sweep sweep.results sweep.search "
     "sweep.space sweep.space.language",

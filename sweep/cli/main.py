@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from sweep.cli.ask import ask, tell
 from sweep.cli.best import best
 from sweep.cli.compare import compare
 from sweep.cli.confirm import confirm
@@ -35,6 +36,7 @@ VERBS: dict[str, tuple[click.Command, ...]] = {
     "A search": (init, check, plan, run, status, best, list_, remove),
     "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
+    "A loop of your own that trains": (ask, tell),
     "One model, and its text": (train, data),
     "What there is to set": (settings, presets, schema),
 }

@@ -157,9 +157,10 @@ def variances(ranked: Sequence[Recipe], other: Recipe, repeats: Repeats) -> dict
         text = text_of_recipes(*kept)
     if text is not None and math.isfinite(text.value):
         return {by: seeds, TEXT: text}
-    if by != ASSUMED:
+    errors = best.error**2 + other.error**2
+    if by != ASSUMED or not math.isfinite(errors):  # a loop outside may tell a loss alone
         return {by: seeds}
-    return {by: seeds, EVALUATION: Variance(best.error**2 + other.error**2, math.inf)}
+    return {by: seeds, EVALUATION: Variance(errors, math.inf)}
 
 
 def _over_shared(recipes: Sequence[Recipe], seeds: Set[int]) -> Variance:

@@ -11,7 +11,7 @@ from typing import Any
 
 from model.config import Value
 from sweep.format import finite_or_none, short_names, table, three_digits
-from sweep.records import SEEDS, Ending, Outcome, Role
+from sweep.records import OUTSIDE, SEEDS, Ending, Outcome, Role
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
 from sweep.results.edges import edges_text
@@ -73,10 +73,10 @@ def leaderboard(view: View, width: int | None = None) -> str:
             [
                 trial.name,
                 f"{recipe.loss:.4f}",
-                f"{recipe.error:.4f}",
+                _or_dash(recipe.error),
                 *(_worse_by(behind[recipe.name]) if recipe.name in behind else ("-", "-")),
                 " ".join(filter(None, ["tied" if recipe.name in same else "", runs])),
-                f"{trial.last['bits_per_byte']:.4f}",
+                _or_dash(trial.last["bits_per_byte"]),
                 str(efficiency_of(view, trial) or "-"),
                 *(three_digits(trial.searched.get(name, "-")) for name in searched),
             ]
@@ -89,6 +89,11 @@ def leaderboard(view: View, width: int | None = None) -> str:
         alone = f"no other is tied with {best}"
         note = f"{f'tied: cannot be told from {best}{also}' if same else alone}, by {by}"
     return "\n".join(filter(None, [table(rows, width), note]))
+
+
+def _or_dash(number: float) -> str:
+    """A loss, or a dash for what a loop outside did not tell."""
+    return f"{number:.4f}" if math.isfinite(number) else "-"
 
 
 def _worse_by(gap: Gap) -> tuple[str, str]:
@@ -166,7 +171,8 @@ def winner_line(view: View) -> str:
         loss, names, by = f"mean {its.value:.4f}{between} of {its.runs} fresh seeds", now.tied, ""
     else:
         recipe, behind = ranking(view)[0], gaps(view)
-        loss, names = f"{recipe.loss:.4f} ± {recipe.error:.4f}", tuple(tied(behind))
+        error = f" ± {recipe.error:.4f}" if math.isfinite(recipe.error) else ""
+        loss, names = f"{recipe.loss:.4f}{error}", tuple(tied(behind))
         by = f", by {judged_by(view, behind)}"
     shown = ", ".join(names[:LEADERS]) + " and more" * (len(names) > LEADERS)
     return f"trial {best.name}: val loss {loss}{worth}" + f"; tied with {shown}{by}" * bool(names)
@@ -242,6 +248,8 @@ def state(view: View, driven: bool) -> str:
     """What the sweep does now, or why it stopped."""
     if driven:
         return "running"
+    if view.end is None and view.header.get("driver") == OUTSIDE:
+        return f"asked and told, {len(view.running())} out"
     return "its driver vanished" if view.end is None else str(view.end)
 
 

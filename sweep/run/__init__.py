@@ -4,5 +4,17 @@ from sweep.run import removal
 from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
 from sweep.run.members import train_members
+from sweep.run.outside import Report, ask, tell
 
-__all__ = ["Options", "Request", "confirm", "has_test_split", "removal", "run", "train_members"]
+__all__ = [
+    "Options",
+    "Report",
+    "Request",
+    "ask",
+    "confirm",
+    "has_test_split",
+    "removal",
+    "run",
+    "tell",
+    "train_members",
+]

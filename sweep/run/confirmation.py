@@ -12,7 +12,7 @@ from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import JOURNAL, LEDGER, RESOLVED, SEALED, TRIALS, locked
 from sweep.journal import Journal, read_view
-from sweep.records import Event, FinalistRun, Outcome, Role
+from sweep.records import OUTSIDE, Event, FinalistRun, Outcome, Role
 from sweep.results.confirmation import OPTIMAL, ConfirmationPlan, Rounds
 from sweep.results.confirmation_report import confirmed, sealed_text
 from sweep.results.ranking import ranking
@@ -144,6 +144,12 @@ def _refuse_look(view: View, again: bool) -> None:
 def searched_space(folder: Path, budget: BudgetConfig) -> Space:
     """What the sweep fixes, without its hyperparameters. Refuses if the trainer has changed."""
     resolved = read_resolved(folder / RESOLVED)
+    if resolved.get("trainer") == OUTSIDE:
+        raise SweepError(
+            f"a loop outside trained what {folder} has: there is nothing to run again here",
+            hint="Let it train every proposal with several seeds: repeat: {seeds: 3} in the space.",
+            code=REFUSED_TO_CONTINUE,
+        )
     if resolved.get("trainer") != digest_of_trainer():
         raise SweepError(
             f"{folder} was searched with another trainer: the code in model/ has changed",

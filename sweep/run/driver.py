@@ -103,8 +103,8 @@ def drive(job: Job, options: Options, train: Train) -> int:
     publishing = process.start(folder)
     # Baseline and trials begin once the header is written: a reader of the journal needs it first.
     with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
-        header = _header(job, journal.view.header)
-        console.show(journal.append("sweep", **header, ray=not options.here))
+        begins = {**header(job, journal.view.header), "ray": not options.here}
+        console.show(journal.append("sweep", **begins))
         kept = LogProbs(folder / TRIALS, journal.view, job.space.trial.keep_log_probs)
         kept.make_room()
         checkpoints = Checkpoints(folder / TRIALS, journal.view)
@@ -208,7 +208,7 @@ def _with_data(space: Space) -> Space:
     return replace(space, fixed={**fixed, "data.digest": table.digest}, baseline=baseline)
 
 
-def _header(job: Job, before: Event) -> Event:
+def header(job: Job, before: Event) -> Event:
     """The first event of a driver; `before` is that of the last driver."""
     space, searches = job.space, job.role is Role.SEARCH
     return {
@@ -219,7 +219,7 @@ def _header(job: Job, before: Event) -> Event:
         "budget": asdict(space.budget),
         "fixed": dict(space.fixed),
         "train_tokens": space.train_tokens if searches else before["train_tokens"],
-        "data": space.fixed["data.digest"],
+        "data": space.fixed.get("data.digest", ""),
         "cpus": space.trial.cpus,
         "gpus": space.trial.gpus,
         "noise": space.baseline.noise if searches else before.get("noise", 0.0),

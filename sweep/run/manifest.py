@@ -29,9 +29,12 @@ from sweep.view import View
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
 
 
-def write_or_compare(folder: Path, space: Space, source: str) -> None:
-    """Write what defines the sweep, or refuse to continue one that is defined differently."""
-    now = {**space.resolved(), "trainer": digest_of_trainer()}
+def write_or_compare(folder: Path, space: Space, source: str, trainer: str = "") -> None:
+    """Write what defines the sweep, or refuse to continue one that is defined differently.
+
+    trainer   who trains it, if not ours
+    """
+    now = {**space.resolved(), "trainer": trainer or digest_of_trainer()}
     resolved = folder / RESOLVED
     if resolved.exists():
         view = read_view(folder / JOURNAL) if (folder / JOURNAL).exists() else View()

@@ -12,7 +12,7 @@ from typing import Any
 from model.progress import WHOLE, Progress
 from sweep.errors import SweepError
 from sweep.journal import Journal
-from sweep.records import End, Ending, Event, Role, Trial, TrialEnding, Verdict
+from sweep.records import End, Ending, Event, Outcome, Role, Trial, TrialEnding, Verdict
 from sweep.session.baseline import curve
 from sweep.session.baseline_cache import BaselineCache
 from sweep.session.pruner import compared_loss
@@ -107,6 +107,21 @@ class Session:
             **({} if gain is None else {"expected_gain": gain}),
         )
         return trial
+
+    def hold(self) -> list[Trial]:
+        """The trials that are out: begun and not over, trained by others whom nobody can watch.
+
+        They count as running: `next_trial` hands none of them out, and `observe` and `fail` take
+        what is told of them. Failed trials count from the last header on.
+        """
+        assert isinstance(self.queue, SearchQueue)
+        view, out = self.journal.view, self.queue.take_unfinished()
+        for trial in out:
+            self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
+        began = view.header["time"]
+        ended = (t.ended or 0 for t in view.searches() if t.outcome is Outcome.FAILED)
+        self._failures = sum(time > began for time in ended)
+        return out
 
     def ask_ahead(self) -> None:
         """Propose a trial for one slot that is about to be free, if there is any.

@@ -59,6 +59,12 @@ class SearchQueue:
         """Why no trial is left to run."""
         return self._spent(()) or End(Ending.TRIALS_SPENT)
 
+    def take_unfinished(self) -> list[Trial]:
+        """The trials that an earlier driver left unfinished; `next` hands none of them out then."""
+        trials = list(self._unfinished)
+        self._unfinished.clear()
+        return trials
+
     def next(self, running: Collection[str]) -> Trial | None:
         """The trial to run beside those `running`; None if there is none, or none yet."""
         while self._unfinished:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model.config import SETTINGS, Config, ConfigError, Value
-from sweep.records import SEEDS, Outcome
+from sweep.records import OUTSIDE, SEEDS, Outcome
 from sweep.space.hyperparameter import Hyperparameter, Range
 from sweep.space.settings import RENAMED
 from sweep.space.space import Space
@@ -45,6 +45,12 @@ def problems(
         if isinstance(old, dict) and isinstance(new, dict):
             keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
             reasons += [f"{part}: {k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
+        elif part == "trainer" and OUTSIDE in (old, new):
+            reasons.append(
+                "trainer: its trials were trained outside (sweep ask), not by sweep run"
+                if old == OUTSIDE
+                else "trainer: its trials were trained by sweep run, not outside (sweep ask)"
+            )
         elif part == "trainer":
             reasons.append("trainer: the code in model/ has changed")
         else:
