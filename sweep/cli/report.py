@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sweep.cli.options import folder_argument, runs_option
+from sweep.cli.options import folder_argument, json_option, print_json, runs_option
 from sweep.errors import SweepError
 
 PAGE = "report.html"
@@ -22,7 +22,10 @@ PAGE = "report.html"
     help=f"Where to write it.  [default: {PAGE} in FOLDER]",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print tables for a pull request.")
-def report(folder: Path | None, runs: Path, output: Path | None, as_markdown: bool) -> None:
+@json_option
+def report(
+    folder: Path | None, runs: Path, output: Path | None, as_markdown: bool, as_json: bool
+) -> None:
     """Write what the sweep in FOLDER found as one HTML file; by default of the latest sweep.
 
     What won and how sure that is, edges to widen, what was never tried, the next run as a space to
@@ -34,11 +37,13 @@ def report(folder: Path | None, runs: Path, output: Path | None, as_markdown: bo
       sweep report --markdown
     """
     from sweep.folder import begun
-    from sweep.report import markdown, page, reading_of
+    from sweep.report import markdown, page, reading_of, report_data
 
     folder, view = begun(folder, runs)
     reading = reading_of(folder, view)
-    if not as_markdown:
+    if as_json:
+        print_json(report_data(reading))
+    elif not as_markdown:
         _write(output or folder / PAGE, page(reading))
     elif output:
         _write(output, markdown(reading))

@@ -56,7 +56,8 @@ def answer(
 def _winner(facts: Facts) -> str:
     view, best = facts.view, facts.best
     chosen = ", ".join(f"{n} {three_digits(v)}" for n, v in best.searched.items() if n not in SEEDS)
-    text = f"{_capital(winner_line(view).partition('; tied')[0])}.\nIt has {chosen}."
+    line = winner_line(view).partition("; tied")[0].replace(" ± nan", "")
+    text = f"{_capital(line)}.\nIt has {chosen}."
     worths = facts.figures.trials if facts.figures else []
     worth = next((its for its in worths if its.name == best.name), None)
     if worth is not None and worth.lines.low and worth.lines.high and not worth.confirmed:
@@ -93,10 +94,15 @@ def _sure(facts: Facts) -> str:
     else:
         next_best = behind[0]
         text = (
-            f"No other is tied with it: the next, {next_best.name}, is {next_best.difference:.4f} "
-            f"± {next_best.error:.4f} behind, by {by}."
+            f"No other is tied with it: the next, {next_best.name}, is {next_best.difference:.4f}"
+            f"{_error(next_best.error)} behind, by {by}."
         )
     return f"{text} Not confirmed: it is one run, chosen for its loss, which flatters it."
+
+
+def _error(error: float) -> str:
+    """A standard error, where it is known."""
+    return f" ± {error:.4f}" if math.isfinite(error) else ""
 
 
 def _named(names: Sequence[str]) -> str:
@@ -117,9 +123,10 @@ def settledness(facts: Facts) -> str:
     surface = facts.surface
     if surface is not None and math.isfinite(surface.gain):
         floor, source = facts.noise
+        less = ", less than that: no further trial would show it" * (surface.gain < floor)
         parts.append(
-            f"With all trials in, the surface expects any other trial to gain at most "
-            f"{surface.gain:.2g} nats; seeds differ by {floor:.4f} ({source})."
+            f"With all trials in, the surface expects any other trial of this space to gain at "
+            f"most {surface.gain:.2g} nats; seeds differ by {floor:.4f} ({source}){less}."
         )
     if late := lateness(facts.view):
         parts.append(late)
@@ -165,7 +172,7 @@ def _data(facts: Facts) -> str:
     epochs = facts.best.settings.get("train.epochs", SETTINGS["train.epochs"].default)
     text = (
         f"{_capital(text_of(facts))}: {tokens:,} unique training tokens, which the winner reads "
-        f"{epochs} times."
+        f"{'once' if epochs == 1 else f'{epochs} times'}."
     )
     worth = efficiency_of(view, facts.best)
     if worth is not None and worth.side == ">":
@@ -185,4 +192,4 @@ def _next(facts: Facts, following: NextSpace | None) -> Iterator[str]:
         first = "Then confirm the best" if following else "Confirm it"
         yield f"{first} with fresh seeds: sweep confirm {folder}"
     elif following is None:
-        yield "It has settled and is confirmed: train it on more data, or at a larger scale."
+        yield "Nothing more is expected of this space, and its best is confirmed: train that."

@@ -9,9 +9,10 @@ from typing import Any
 
 from model.config import Config, ConfigError, Value
 from sweep.format import three_digits
+from sweep.records import Ending
 from sweep.report.facts import Facts
 from sweep.results.edges import Edge
-from sweep.results.settling import settled
+from sweep.results.settling import lateness, settled
 from sweep.space import BudgetConfig, Choice, Hyperparameter, Point, Range, Space
 from sweep.space.compatibility import problems
 from sweep.space.constraint import violations
@@ -19,6 +20,7 @@ from sweep.space.language import space_text
 from sweep.space.points import snapped
 
 FEWEST = 8  # trials more
+UNCHANGED = "as long as the trainer's code is what it was"
 LIMITS = ("hours", "device_hours", "flops")
 
 
@@ -33,10 +35,10 @@ class NextSpace:
 
 
 def next_space(facts: Facts) -> NextSpace | None:
-    """What to search next; None where the search has settled at no edge, or cannot be read."""
+    """What to search next; None where nothing says that more would help, or none can be read."""
     space = facts.space
     edges = [edge for edge in facts.edges if edge.firm and edge.wider is not None]
-    if space is None or (not edges and settled(facts.view)):
+    if space is None or not (edges or more_may_help(facts)):
         return None
     wider = replace(
         space,
@@ -53,9 +55,21 @@ def next_space(facts: Facts) -> NextSpace | None:
         wider = replace(wider, points=own, budget=space.budget)
     named = f" --name {name}" if name != space.name else ""
     command = f"sweep run {file}{named}{runs}"
-    goes = "goes on in the same folder: its trials are kept" if not reasons else "begins anew"
-    heading = f"{why}\n\n  {command}\n\n{goes[0].upper()}{goes[1:]}."
+    goes = "Begins anew." if reasons else f"Goes on in the same folder, {UNCHANGED}."
+    heading = f"{why}\n\n  {command}\n\n{goes}"
     return NextSpace(space_text(wider, heading), command, why, reasons)
+
+
+def more_may_help(facts: Facts) -> bool:
+    """Whether more trials of the same space may find what is better than seeds differ by."""
+    end = facts.view.end
+    if settled(facts.view) or (end and end.ending is Ending.NOTHING_LEFT):
+        return False
+    known = facts.surface is not None and math.isfinite(facts.surface.gain)
+    if not known or lateness(facts.view):
+        return True
+    assert facts.surface is not None
+    return facts.surface.gain > facts.noise[0]
 
 
 def _why(edges: Sequence[Edge]) -> str:

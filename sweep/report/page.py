@@ -11,12 +11,14 @@ from sweep.format import three_digits
 from sweep.records import SEEDS
 from sweep.report import tables
 from sweep.report.answer import Sentence
+from sweep.report.next_space import UNCHANGED
 from sweep.report.progress_charts import compute, curves, data, progress
 from sweep.report.reading import Reading
 from sweep.report.setting_charts import importance, panels, parallel
 from sweep.report.svg import SHAPES
 from sweep.results.confirmation_report import confirmation_text
 from sweep.results.efficiency_report import efficiency_text, noise_of
+from sweep.results.external import external_text
 from sweep.results.ranking import judged_by
 from sweep.view import TrialView
 
@@ -93,6 +95,8 @@ def _best(reading: Reading) -> str:
     if text := confirmation_text(facts.view):
         parts.append(f"<p>With fresh seeds:</p><pre>{escape(text)}</pre><p>In the search:</p>")
     parts.append(tables.table(*tables.best_rows(facts)))
+    if others := external_text(facts.folder):
+        parts.append(f"<pre>{escape(others)}</pre>")
     if facts.behind:
         parts.append(f"<p>Judged by {escape(judged_by(facts.view, facts.behind))}.</p>")
     parts.append(f"<p>To train it again:</p><pre>{escape(tables.command(facts))}</pre>")
@@ -106,7 +110,7 @@ def _next(reading: Reading) -> str:
     goes = (
         "<p>It does not continue this folder:</p><pre>" + escape("\n".join(its.problems)) + "</pre>"
         if its.problems
-        else "<p>It continues this folder: every trial so far counts.</p>"
+        else f"<p>It continues this folder, {UNCHANGED}: every trial so far counts.</p>"
     )
     return f"<p>{escape(its.why)}</p>{goes}<pre>{escape(its.text)}</pre>"
 
@@ -147,6 +151,8 @@ def _noise(reading: Reading) -> str:
 
 def _evaluation(trial: TrialView) -> str:
     error = trial.last["val_loss_error"] if trial.last else math.nan
+    if not math.isfinite(error):
+        return ""
     return f"{error:.4f} nats, the standard error of the best trial's loss over its text"
 
 

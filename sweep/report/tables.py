@@ -40,14 +40,18 @@ def best_rows(facts: Facts) -> tuple[Row, list[tuple[str, Row]]]:
         cells = [
             trial.name,
             f"{recipe.loss:.4f}",
-            f"{recipe.error:.4f}",
-            f"{gap.difference:.4f}" if gap else "-",
-            f"{gap.error:.4f}" if gap else "-",
+            _four(recipe.error),
+            _four(gap.difference) if gap else "-",
+            _four(gap.error) if gap else "-",
             " ".join(filter(None, [tie, runs])),
             str(efficiency_of(facts.view, trial) or "-"),
         ]
         rows.append((trial.name, [*cells, *(_setting(trial, name) for name in names)]))
     return head, rows
+
+
+def _four(number: float) -> str:
+    return f"{number:.4f}" if math.isfinite(number) else "-"
 
 
 def _setting(trial: TrialView, name: str) -> str:
@@ -85,7 +89,7 @@ def lost(facts: Facts) -> str:
 
 def _lost_row(trial: TrialView, names: Sequence[str]) -> Row:
     done = f"{trial.last['basis_points'] / 100:.0f} %" if trial.last else "-"
-    loss = f"{trial.val_loss:.4f}" if math.isfinite(trial.val_loss) else "-"
+    loss = _four(trial.val_loss)
     reason = trial.reason.strip().splitlines()[-1][:200] if trial.reason.strip() else ""
     return [trial.name, str(trial.ending), reason, done, loss, *(_setting(trial, n) for n in names)]
 
@@ -95,7 +99,7 @@ def every_trial(facts: Facts) -> str:
     names = searched_names(facts)
     rows = []
     for trial in facts.view.searches():
-        loss = f"{trial.val_loss:.4f}" if math.isfinite(trial.val_loss) else "-"
+        loss = _four(trial.val_loss)
         state = str(trial.ending or "running")
         worth = efficiency_of(facts.view, trial) if trial.outcome is Outcome.COMPLETE else None
         cells = [trial.name, state, loss, str(worth or "-"), time_text(trial.seconds)]

@@ -9,6 +9,7 @@ from run_folders import Ended, write_run
 
 from sweep.cli.main import cli
 from sweep.journal import read_view
+from sweep.report import reading_of
 from sweep.report.facts import facts_of
 from sweep.report.next_space import NextSpace, next_space
 from sweep.space.compatibility import problems
@@ -83,10 +84,20 @@ def test_without_an_edge_an_unsettled_search_goes_on_as_it_is(tmp_path: Path) ->
     assert "train.epochs: [1, 2, 4]" in its.text
 
 
-def test_where_the_baseline_would_move_the_next_run_begins_anew_with_the_best(
+def test_a_grid_that_is_through_gets_no_more_trials_of_the_same(tmp_path: Path) -> None:
+    text = "name: near\nsearch: {train.epochs: [1, 2, 4, 8]}\n"
+    made = [Ended({"train.epochs": n}, 3.0 - 0.1 * (n == 2)) for n in (1, 2, 4, 8)]
+    folder = write_run(tmp_path / "near", text, made, ending="nothing left to try")
+
+    reading = reading_of(folder, read_view(folder / "journal.jsonl"))
+
+    assert reading.next is None
+    assert reading.answer[-1].text == f"Confirm it with fresh seeds: sweep confirm {folder}"
+
+
+def test_where_a_trial_lies_outside_the_space_the_next_run_begins_anew_with_the_best(
     tmp_path: Path,
 ) -> None:
-    """The smallest token budget is what the baseline's multiples are of; it cannot change."""
     folder = write_run(tmp_path / "near", SPACE, at_an_edge())
     journal = folder / "journal.jsonl"
     journal.write_text(journal.read_text().replace('"optim.lr": 0.004', '"optim.lr": 0.4'))

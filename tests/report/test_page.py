@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -170,6 +171,18 @@ def test_the_command_writes_the_file_and_says_where(tmp_path: Path) -> None:
     assert done.stderr == f"wrote {folder / 'report.html'}\n"
     assert (tmp_path / "a.html").read_text() == (folder / "report.html").read_text()
     assert str(wrong.exception).startswith(f"cannot write {tmp_path / 'b' / 'a'}: ")
+
+
+def test_data_for_programs_says_the_same_as_the_page(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "shown", SPACE, trials(12))
+
+    done = CliRunner().invoke(cli, ["report", str(folder), "--json"])
+
+    told = json.loads(done.stdout)
+    assert told["best"] == read_view(folder / "journal.jsonl").ranked()[0].name
+    assert told["answer"].keys() >= {"Winner", "How sure", "Edges", "Settled", "Next"}
+    assert told["importance"].keys() == told["known_to"].keys()
+    assert told["next"]["command"].startswith("sweep run shown-next.yaml")
 
 
 def test_markdown_is_a_table_with_the_answer_above_it(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def write_run(
     trials: Sequence[Ended],
     baseline: Mapping[int, float] | None = None,
     noise: float = 0.01,
+    ending: str = "trials spent",
 ) -> Path:
     """A folder with the journal and the space of these trials; its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ def write_run(
         journal.append("baseline", source="measured", points=list(map(list, baseline.items())))
     for number, trial in enumerate(trials):
         _write(journal, f"{number:04d}", trial, space.fixed)
-    journal.append("end", ending="trials spent", reason="trials spent")
+    journal.append("end", ending=ending, reason=ending)
     journal.close()
     return folder
 
