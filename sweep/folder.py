@@ -22,6 +22,7 @@ ENVIRONMENT = "environment.json"  # versions of what last drove it
 SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
 ENSEMBLE = "ensemble.json"  # who is in it, with what weight, and what more members bring
 EXTERNAL = "external.jsonl"  # runs of others that were imported
+EARLIER = "earlier.jsonl"  # trials of earlier sweeps that inform this one
 DRIVER_LOCK = "driver.lock"  # held by who drives the sweep
 CURSOR = "tracking.json"  # how much of the journal the first MLflow store has
 TRACKING_LOG = "tracking.log"

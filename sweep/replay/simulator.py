@@ -237,16 +237,18 @@ def simulate(
     cost: str = "flops",
     target: float = -math.inf,
     first: Sequence[Mapping[str, Value]] = (),
+    earlier: Any = (),
 ) -> Replay:
     """One sweep with our own session; `order` seeds its proposals and picks the repetition.
 
-    first  settings that are proposed before any others, in this order
+    first    settings that are proposed before any others, in this order
+    earlier  sweeps of `sweep.search` that inform the search
     """
     from sweep.journal import Journal
     from sweep.session import Searching, Session, open_storage
 
     space = replace(bank.space(replace(sampler, seed=order), prune, trials), points=tuple(first))
-    session = Session(space, Searching.open(open_storage(None), space), Journal(None))
+    session = Session(space, Searching.open(open_storage(None), space, earlier), Journal(None))
     session.queue.budget.slots = workers
     curves = bank.repetition(order)
     return replay(session, bank, curves, workers, compute, cost, target, session.ask_ahead)

@@ -210,6 +210,10 @@ def describe(view: View, event: JournalEvent) -> str:
     if kind == "recalled":
         point = read_baseline_point(event["searched"])
         return f"{point} was measured before: {event['val_loss']:.4f}"
+    if kind == "informed":
+        left_out = [f"{count} left out, {why}" for why, count in event["left_out"].items()]
+        about = f" ({'; '.join(left_out)})" if left_out else ""
+        return f"informed by {event['trials']} trials of {event['from']}{about}"
     if kind == "rejected" and view.rejected == 1:  # others would say the same
         rejected = read_kind(Role(event["role"]), event["searched"])
         return f"a proposal is not begun, as it {event['reason']}: {rejected}"

@@ -24,7 +24,7 @@ from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, write_or_compare
-from sweep.session import BaselineCache
+from sweep.session import BaselineCache, warm_start
 from sweep.space import Space, plan
 from sweep.space.baseline import baseline_points, baseline_settings, with_known_table
 from sweep.tracking import process
@@ -51,6 +51,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     Raises SweepError for what the user can mend.
     """
     folder = options.runs / space.name
+    earlier = warm_start.take_over(space, folder)
     space = _with_data(space)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +59,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         raise SweepError(f"cannot make the run folder {folder}: {error.strerror}") from None
     with locked(folder):
         write_or_compare(folder, space, source)
+        warm_start.keep(folder, earlier)
         cache = BaselineCache(cache_folder() / "baseline", digest_of_trainer())
         job = Job(space, folder, search(space, folder, cache))
         return drive(job, options, trunk_files.trainer(space, folder)), folder
@@ -86,8 +88,12 @@ def search(space: Space, folder: Path, cache: BaselineCache | None = None) -> Op
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
         from sweep.session import Searching, Session, open_storage
 
-        searching = Searching.open(open_storage(folder / LEDGER), space)
-        return Session(space, searching, journal, watch, cache)
+        sweeps = warm_start.informing(space, folder)
+        searching = Searching.open(open_storage(folder / LEDGER), space, sweeps)
+        session = Session(space, searching, journal, watch, cache)
+        for sweep in warm_start.described(space, sweeps):
+            session.note("informed", **sweep)
+        return session
 
     return open_session
 

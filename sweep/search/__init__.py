@@ -2,6 +2,7 @@
 
 from sweep.search.acquisition import Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
+from sweep.search.earlier import EarlierSweep, EarlierTrial, lessons
 from sweep.search.forecast import Forecast, Snapshot, expected_final
 from sweep.search.landscape import Landscape, landscape
 from sweep.search.published import first_points
@@ -10,6 +11,8 @@ from sweep.search.surface import Surface, surface_of
 
 __all__ = [
     "Certificate",
+    "EarlierSweep",
+    "EarlierTrial",
     "Finished",
     "Forecast",
     "Landscape",
@@ -21,6 +24,7 @@ __all__ = [
     "expected_final",
     "first_points",
     "landscape",
+    "lessons",
     "next_point",
     "propose",
     "surface_of",

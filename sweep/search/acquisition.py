@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sweep.search.candidates import Candidates, Source
 from sweep.search.coordinates import pool_of
+from sweep.search.earlier import EarlierSweep, lessons
 from sweep.search.kernel import Array
 from sweep.search.prior import squares_away
 from sweep.search.seen import Seen, learn
@@ -33,16 +34,25 @@ class Suggestion:
     gain: float  # nats by which a trial may be expected to beat the best; nan before any ended
 
 
-def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Suggestion | None:
+def propose(
+    space: Space,
+    seen: Sequence[Seen],
+    rng: np.random.Generator,
+    earlier: tuple[EarlierSweep, ...] = (),
+) -> Suggestion | None:
     """The point to try next; None if no candidate can be trained.
 
+    earlier   sweeps whose trials inform the surface
     A share of proposals, `sampler.explore`, is random, drawn in inverse proportion to cost.
     """
-    pool, weight = pool_of(space), space.sampler.cost_weight
+    taught = lessons(space, earlier) if earlier else None
+    pool, weight = taught.pool if taught else pool_of(space), space.sampler.cost_weight
     source = Source(space, pool, seen)
     candidates = source.pool()
     finished = sorted((s for s in seen if s.loss is not None), key=lambda s: s.loss or 0.0)
     best = [s.point for s in finished]
+    if taught:
+        best += taught.centres[: max(0, BEST - len(best))]
     if source.moves:
         candidates += source.near(best[:BEST], NEAR, rng) + source.siblings(best)
     if not len(candidates):
@@ -50,12 +60,14 @@ def propose(space: Space, seen: Sequence[Seen], rng: np.random.Generator) -> Sug
     explored = rng.random() < space.sampler.explore
     cost = _cost(candidates, weight)
     random = candidates.points[rng.choice(len(cost), p=(1 / cost) / (1 / cost).sum())]
-    if not seen:  # the middle of the cheap, near where the user expects the best
+    if not seen and not (
+        taught and sum(taught.trials)
+    ):  # the middle of the cheap, near where the user expects the best
         off = np.abs(candidates.places.x_ND).sum(axis=1)
         off += squares_away(candidates.points, pool.stated)
         middle = int(np.argmin((1 + off) * cost))
         return Suggestion(random if explored else candidates.points[middle], math.nan)
-    surrogate = learn(space, pool, seen)
+    surrogate = learn(space, pool, seen, taught.evidence if taught else None)
     improvement = _improvement(surrogate, candidates)
     for _ in range(ROUNDS if source.moves else 0):
         top = np.argsort(-improvement / _cost(candidates, weight), kind="stable")[:BEST]

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from model.config import ConfigError, config_flops
+from model.config import ConfigError, Value, config_flops
 from sweep.search.features import RATE, config_of, features, in_octaves, is_kind
 from sweep.search.kernel import Array, Places
 from sweep.search.prior import expectation
@@ -38,7 +38,7 @@ class Pool:
     halves: Mapping[str, float]
     levels: Mapping[str, Mapping[str, int]]  # of each group of kinds, values by number
     searched: tuple[str, ...]
-    fixed: Mapping[str, object]
+    fixed: Mapping[str, Value]
     stated: tuple[Hyperparameter, ...]  # those with a prior of the user
     expects: bool  # the best where the field found it
 
@@ -48,13 +48,23 @@ class Pool:
 
     def place(self, points: Sequence[Point]) -> Places:
         """Where `points` lie. Raises ConfigError for one that cannot be trained."""
-        placed = [features({**self.fixed, **point}, self.searched) for point in points]  # type: ignore[dict-item]
+        return self.place_settings([{**self.fixed, **point} for point in points], points)
+
+    def place_settings(
+        self, settings: Sequence[Mapping[str, Value]], points: Sequence[Point] | None = None
+    ) -> Places:
+        """Where trials with all these settings lie, tried in this sweep or elsewhere.
+
+        points   their searched settings, where they have others too
+        """
+        points = settings if points is None else points
+        placed = [features(one, self.searched) for one in settings]
         x_ND = np.array([[self._along(at, axis) for axis in self.axes] for at in placed])
         kinds = [[_level(at, levels) for levels in self.levels.values()] for at in placed]
         expected_N, doubt_NB = expectation(placed, points, self.stated, self.searched, self.expects)
-        shape = len(points), len(self.levels)
+        shape = len(placed), len(self.levels)
         return Places(
-            x_ND.reshape(len(points), len(self.axes)),
+            x_ND.reshape(len(placed), len(self.axes)),
             np.array(kinds, dtype=np.int64).reshape(shape),
             expected_N,
             doubt_NB,

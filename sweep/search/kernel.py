@@ -9,7 +9,7 @@ coefficients (Rasmussen & Williams 2006, 2.7).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 # Prior standard deviations of the bowl's coefficients, as shares of the height.
 LINEAR, SQUARE, CROSS = 1.0, 0.75, 0.35
 TILT = 0.5  # of a kind, as a share of its offset
+LEVEL = 0.5  # nats: by how much an earlier sweep's losses may all lie higher or lower
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Places:
     kinds_NG: NDArray[np.int64]  # of what has no order: which value, by group
     expected_N: Array  # nats above the best that are expected before any trial
     doubt_NB: Array  # nats by which that may be off, together, in B independent ways
+    # Which earlier sweep each was tried in, from 1; 0: in this one, as all are where it is empty.
+    sweeps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def sweeps_N(self) -> NDArray[np.int64]:
+        return self.sweeps if len(self.sweeps) else np.zeros(len(self), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.x_ND)
@@ -39,11 +46,16 @@ class Places:
             np.concatenate([self.kinds_NG, other.kinds_NG]),
             np.concatenate([self.expected_N, other.expected_N]),
             np.concatenate([self.doubt_NB, other.doubt_NB]),
+            np.concatenate([self.sweeps_N, other.sweeps_N]),
         )
 
     def __getitem__(self, rows: slice | list[int] | NDArray[np.int64]) -> Places:
         return Places(
-            self.x_ND[rows], self.kinds_NG[rows], self.expected_N[rows], self.doubt_NB[rows]
+            self.x_ND[rows],
+            self.kinds_NG[rows],
+            self.expected_N[rows],
+            self.doubt_NB[rows],
+            self.sweeps_N[rows],
         )
 
 
@@ -57,17 +69,43 @@ class Scales:
     reach: float  # of the residual, where a coordinate of relevance 1 spans 2
     axes_D: Array
     groups_G: Array
+    # Of each earlier sweep: how unlike this one its surface is, and its own noise in nats.
+    unlike_S: Array = field(default_factory=lambda: np.zeros(0))
+    noises_S: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def from_logs(cls, logs: Array, axes: int) -> Scales:
-        height, residual, noise, reach, *relevances = np.exp(logs).tolist()
-        axes_D, groups_G = np.array(relevances[:axes]), np.array(relevances[axes:])
-        return cls(height, residual, noise, reach, axes_D, groups_G)
+    def from_logs(cls, logs: Array, axes: int, earlier: int = 0) -> Scales:
+        height, residual, noise, reach, *rest = np.exp(logs).tolist()
+        ends = np.cumsum([axes, len(rest) - axes - 2 * earlier, earlier])
+        return cls(height, residual, noise, reach, *np.split(np.array(rest), ends))
+
+    def noise_of(self, sweeps_N: NDArray[np.int64]) -> Array:
+        """The noise of trials by the sweep that each was tried in: (N,)."""
+        return np.concatenate([[self.noise], self.noises_S])[sweeps_N]
 
 
 def covariance(scales: Scales, a: Places, b: Places) -> Array:
     """Prior covariance (A, B) of the losses at two sets of points, nats squared, without noise."""
-    return Kernel(scales, a, b).covariance + a.doubt_NB @ b.doubt_NB.T
+    alike = Kernel(scales, a, b).covariance + a.doubt_NB @ b.doubt_NB.T
+    if not len(scales.unlike_S):
+        return alike
+    return alike * likeness(scales, a, b) + level(a, b)
+
+
+def likeness(scales: Scales, a: Places, b: Places) -> Array:
+    """How alike the surfaces are that two sets of points were tried on, 0 to 1: (A, B).
+
+    A sweep is like another as far as both are like this one: exp(-(unlike + unlike)).
+    """
+    unlike = np.concatenate([[0.0], scales.unlike_S])
+    both = np.exp(-unlike[a.sweeps_N][:, None] - unlike[b.sweeps_N])
+    return np.where(a.sweeps_N[:, None] == b.sweeps_N, 1.0, both)
+
+
+def level(a: Places, b: Places) -> Array:
+    """What trials of one earlier sweep have in common beside its surface: (A, B), nats squared."""
+    same = (a.sweeps_N[:, None] == b.sweeps_N) & (b.sweeps_N > 0)
+    return np.asarray(LEVEL**2 * same)
 
 
 def variance(scales: Scales, at: Places) -> Array:
@@ -77,7 +115,8 @@ def variance(scales: Scales, at: Places) -> Array:
     bowl = 1 + LINEAR**2 * dot + SQUARE**2 * fourth + CROSS**2 * (dot**2 - fourth) / 2
     kind = (scales.groups_G**2).sum() * (1 + TILT**2 * dot)
     unit = bowl + kind + scales.residual**2
-    return np.asarray(scales.height**2 * unit + (at.doubt_NB**2).sum(axis=1))
+    apart = LEVEL**2 * (at.sweeps_N > 0)
+    return np.asarray(scales.height**2 * unit + (at.doubt_NB**2).sum(axis=1) + apart)
 
 
 class Kernel:

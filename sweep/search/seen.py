@@ -21,6 +21,7 @@ from sweep.search.surrogate import (
 )
 from sweep.space import Point, Space
 
+JUDGING = 3  # trials that can tell whether earlier sweeps mislead
 OPEN = 64  # trials of which nothing is known but where they are, the latest
 UNSURE = 0.05  # nats: how sure it is that what was lost is no better than the middle
 
@@ -36,8 +37,10 @@ class Seen:
     done: float = 1.0  # fraction of its schedule that is trained: how far a trunk of it goes
 
 
-def learn(space: Space, pool: Pool, seen: Sequence[Seen]) -> Surrogate:
-    """The surface through what has ended or is forecast.
+def learn(
+    space: Space, pool: Pool, seen: Sequence[Seen], earlier: Evidence | None = None
+) -> Surrogate:
+    """The surface through what has ended or is forecast, and through trials of `earlier` sweeps.
 
     What is running takes part as the surface expects it: someone is there already ("kriging
     believer", Ginsbourg et al. 2010). What was lost counts as no better than the middle.
@@ -45,20 +48,32 @@ def learn(space: Space, pool: Pool, seen: Sequence[Seen]) -> Surrogate:
     told = [s for s in seen if s.loss is not None and math.isfinite(s.loss)]
     finished = [s for s in told if not s.error]
     first = finished[: _rung(len(finished))]
-    evidence = _evidence(space, pool, _kept(first, LIKELIHOOD))
-    axes, groups = evidence.places.x_ND.shape[1], evidence.places.kinds_NG.shape[1]
-    scales = likeliest(evidence) if len(evidence.places) > 1 else usual_scales(axes, groups)
-    evidence = _evidence(space, pool, _kept(finished, USED) + [s for s in told if s.error])
-    surrogate = fit(evidence, scales)
+    deciding = _evidence(space, pool, _kept(first, LIKELIHOOD))
+    own = _evidence(space, pool, _kept(finished, USED) + [s for s in told if s.error])
+    surrogate, evidence = _surface(own, deciding), own
+    if earlier is not None and len(earlier.places):
+        informed, count = _surface(earlier + own, earlier + deciding), len(own.places)
+        # Misleading sweeps make what was seen here less likely than it is without them.
+        if count < JUDGING or informed.surprise(count) <= surrogate.surprise(count):
+            surrogate, evidence = informed, earlier + own
+    scales = surrogate.scales
     open_ = _trainable(space, [s for s in seen if s.running or s.loss is None])[-OPEN:]
     if open_:
         at = pool.place([s.point for s in open_])
-        middle = float(np.median(evidence.losses_N)) if len(evidence.losses_N) else 0.0
+        middle = float(np.median(own.losses_N)) if len(own.losses_N) else 0.0
         lost = np.array([not s.running for s in open_])
         believed = surrogate.mean(at)
         believed = np.where(lost, np.maximum(believed, middle), believed)
         surrogate = fit(evidence + Evidence(at, believed, np.where(lost, UNSURE, 0.0)), scales)
     return surrogate
+
+
+def _surface(evidence: Evidence, deciding: Evidence) -> Surrogate:
+    """The surface through the evidence, under the scales that `deciding` trials make likeliest."""
+    at = deciding.places
+    sweeps = int(at.sweeps_N.max(initial=0))
+    usual = usual_scales(at.x_ND.shape[1], at.kinds_NG.shape[1], sweeps)
+    return fit(evidence, likeliest(deciding) if len(at) > 1 else usual)
 
 
 def _rung(count: int) -> int:

@@ -1,5 +1,6 @@
 """The sweep without Ray: one Optuna study that proposes and prunes, and what runs next."""
 
+from sweep.session import warm_start
 from sweep.session.baseline_cache import BaselineCache
 from sweep.session.roles import Confirming, FinalistTrials, Searching
 from sweep.session.session import DISK_FULL, Session
@@ -13,4 +14,5 @@ __all__ = [
     "Searching",
     "Session",
     "open_storage",
+    "warm_start",
 ]

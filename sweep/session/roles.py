@@ -43,7 +43,7 @@ from sweep.session.enqueue import (
 from sweep.session.ledger import Ledger
 from sweep.session.migration import open_study
 from sweep.session.pruner import make_pruner
-from sweep.session.samplers import descent, make_sampler, settled
+from sweep.session.samplers import Earlier, descent, make_sampler, settled
 from sweep.space import Space
 from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.constraint import SECONDS, violations
@@ -58,8 +58,9 @@ class SearchTrials:
 
     role = Role.SEARCH
 
-    def __init__(self, storage: BaseStorage, space: Space) -> None:
-        self._space = space
+    def __init__(self, storage: BaseStorage, space: Space, earlier: Earlier = ()) -> None:
+        """earlier: sweeps whose trials inform the sampler and count nowhere."""
+        self._space, self._earlier = space, earlier
         study = open_study(storage, self.role, space)
         study.pruner = make_pruner(space.prune)
         self.ledger = Ledger(study, self._as_trial)
@@ -74,7 +75,7 @@ class SearchTrials:
         config = replace(config, name="random") if at_random else config
         for _ in range(MOST_ASKED):
             enqueue_next(study, self._space, fits)
-            study.sampler = make_sampler(config, len(self.ledger), self._space)
+            study.sampler = make_sampler(config, len(self.ledger), self._space, self._earlier)
             trial = self._draw(self._begun())
             if not self._infeasible(trial):
                 return trial
@@ -128,7 +129,9 @@ class SearchTrials:
 
     def _adopt(self, frozen: FrozenTrial) -> Trial:
         # A crash may have come between the proposal's parameters: the rest are drawn now.
-        self.ledger.study.sampler = make_sampler(self._space.sampler, frozen.number, self._space)
+        self.ledger.study.sampler = make_sampler(
+            self._space.sampler, frozen.number, self._space, self._earlier
+        )
         return self._draw(self.ledger.reopen(frozen))
 
     def _draw(self, live: optuna.Trial) -> Trial:
@@ -263,9 +266,12 @@ class Searching:
     search: SearchTrials
 
     @classmethod
-    def open(cls, storage: BaseStorage, space: Space) -> Searching:
-        """Make both studies in `storage`, or find them there."""
-        return cls(BaselineTrials(storage, space), SearchTrials(storage, space))
+    def open(cls, storage: BaseStorage, space: Space, earlier: Earlier = ()) -> Searching:
+        """Make both studies in `storage`, or find them there.
+
+        earlier   sweeps whose trials inform the search
+        """
+        return cls(BaselineTrials(storage, space), SearchTrials(storage, space, earlier))
 
 
 @dataclass(frozen=True)

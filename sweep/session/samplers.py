@@ -26,6 +26,7 @@ from model.progress import WHOLE
 from sweep.errors import SweepError
 from sweep.search import (
     Certificate,
+    EarlierSweep,
     Finished,
     Seen,
     Suggestion,
@@ -46,19 +47,23 @@ from sweep.space.grid import (
 from sweep.space.points import drawn, key, spread
 
 TELLING = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+Earlier = tuple[EarlierSweep, ...]
 Plan = Callable[[Study, FrozenTrial], Suggestion | Point | None]
 
 
-def make_sampler(config: SamplerConfig, asked: int, space: Space) -> BaseSampler:
+def make_sampler(
+    config: SamplerConfig, asked: int, space: Space, earlier: Earlier = ()
+) -> BaseSampler:
     """The sampler of the proposal that follows `asked` others; it serves for that one alone.
 
     Samplers keep a random stream outside the storage, so a continued sweep would repeat its first
     proposals. Here the stream is a function of the seed and the number of the proposal. Points
-    of the field come first where `sampler.prior` asks for them.
+    of the field come first where `sampler.prior` asks for them; trials of `earlier` sweeps inform
+    the surface.
     Raises SweepError for a grid without end and where a package is missing.
     """
     seed = (config.seed * 1_000_003 + asked) % 2**32
-    plan = _plan(config, space, asked)
+    plan = _plan(config, space, asked, earlier)
     if config.prior:
         plan = _after(first_points(space), plan, space)
     return Planned(plan, space.hyperparameters, _stock(config, seed))
@@ -154,10 +159,10 @@ def _cmaes(seed: int, startup_trials: int) -> BaseSampler:
     return CmaEsSampler(seed=seed, n_startup_trials=startup_trials, warn_independent_sampling=False)
 
 
-def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
+def _plan(config: SamplerConfig, space: Space, asked: int, earlier: Earlier) -> Plan:
     """The plan of our sampler of that name; empty for Optuna's, which draw value by value."""
     if config.name == "surface":
-        return lambda study, trial: _by_surface(config, space, study, trial)
+        return lambda study, trial: _by_surface(config, space, study, trial, earlier)
     if config.name == "coordinate":
         return lambda study, trial: _step(config, space, _seen(study, trial, space))
     if config.name == "grid":
@@ -170,10 +175,10 @@ def _plan(config: SamplerConfig, space: Space, asked: int) -> Plan:
 
 
 def _by_surface(
-    config: SamplerConfig, space: Space, study: Study, trial: FrozenTrial
+    config: SamplerConfig, space: Space, study: Study, trial: FrozenTrial, earlier: Earlier
 ) -> Suggestion | None:
     rng = np.random.default_rng([config.seed, trial.number])
-    return propose(space, _seen(study, trial, space, forecasts=True), rng)
+    return propose(space, _seen(study, trial, space, forecasts=True), rng, earlier)
 
 
 def _after(first: Sequence[Point], plan: Plan, space: Space) -> Plan:

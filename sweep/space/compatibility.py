@@ -18,6 +18,8 @@ from sweep.view import View
 
 # Sections that a continued sweep may have differently: they say what is spent and what is proposed.
 CHANGEABLE = ("budget", "trial", "constraints", "repeat", "priors")
+# And so do these settings of others.
+CHANGEABLE_SETTINGS = ("sampler.warm_start",)
 GROWING = ("search", "fixed")  # sections that may differ as long as every trial has its place
 TOLD = 3  # trials that a refusal names
 
@@ -43,7 +45,11 @@ def problems(
         if part == "points" and (new or [])[: len(old or [])] == (old or []):
             continue  # they are known by their place in the list
         if isinstance(old, dict) and isinstance(new, dict):
-            keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+            keys = sorted(
+                key
+                for key in old.keys() | new.keys()
+                if old.get(key) != new.get(key) and f"{part}.{key}" not in CHANGEABLE_SETTINGS
+            )
             reasons += [f"{part}: {k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
         elif part == "trainer" and OUTSIDE in (old, new):
             reasons.append(

@@ -84,6 +84,12 @@ class SamplerConfig:
     prior: bool = setting(
         False, "", "first try published optima of like tokens per parameter, where they fit"
     )
+    warm_start: tuple[str, ...] = setting(
+        (),
+        "",
+        "surface: run folders of earlier sweeps, or files that `sweep import` reads, on the same "
+        "data or not: their losses inform proposals and count nowhere else",
+    )
     step: float = setting(
         2.0, "x", "grid and coordinate: between neighbours in a log range", low=1.4142, high=4
     )

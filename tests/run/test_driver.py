@@ -152,3 +152,34 @@ def test_a_driver_hands_trunks_to_trials_that_share_them_and_deletes_what_nobody
     assert {path.parents[2] for path in kept} == {trunks}
     assert len(set(kept)) == 2
     assert not list(trunks.glob("*/*/*"))
+
+
+def test_an_earlier_sweep_informs_the_next_and_counts_nowhere(
+    sweep_run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is gone by the time the next is continued."""
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", fake_train)
+    text = SPACE.replace("baseline: {multiples: [1, 2]}", "")
+    assert sweep_run(text.replace("name: tiny", "name: old")).exit_code == 0
+    old, new = tmp_path / "runs" / "old", tmp_path / "runs" / "tiny"
+    warm = f"{text}sampler: {{warm_start: [{old}]}}\n"
+
+    begun = sweep_run(warm)
+    old.rename(tmp_path / "moved")
+    continued = sweep_run(warm.replace("trials: 3", "trials: 4"))
+
+    for result in (begun, continued):
+        assert result.exit_code == 0, result.output
+        assert f"informed by 3 trials of {old}" in result.stderr
+    assert len(read_view(new / "journal.jsonl").ranked()) == 4
+
+
+def test_a_warm_start_from_nothing_writes_nothing(
+    sweep_run: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = sweep_run(SPACE + "sampler: {warm_start: [runs/gone]}\n")
+
+    assert isinstance(result.exception, SweepError)
+    assert result.exception.code == 2
+    assert "runs/gone: no run folder, and no file" in str(result.exception)
+    assert not (tmp_path / "runs").exists()

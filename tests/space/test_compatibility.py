@@ -290,6 +290,17 @@ def test_a_prior_may_come_and_go_while_a_sweep_is_continued(tmp_path: Path) -> N
     assert "search 2" not in studies(tmp_path)
 
 
+def test_a_warm_start_may_come_and_go_while_a_sweep_is_continued(tmp_path: Path) -> None:
+    """Sweeps of before there were any have nothing of it."""
+    space = make_space(tmp_path, SPACE, "sampler.name=surface")
+    warm = make_space(tmp_path, SPACE, "sampler.name=surface", "sampler.warm_start=runs/old")
+    before = space.resolved()
+    del before["sampler"]["warm_start"]
+
+    assert problems(before, warm.resolved(), warm, View()) == []
+    assert problems(warm.resolved(), space.resolved(), space, View()) == []
+
+
 def test_a_section_that_had_another_name_is_compared_under_its_new_one(tmp_path: Path) -> None:
     space = make_space(tmp_path, SPACE)
     before = space.resolved()

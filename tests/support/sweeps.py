@@ -17,6 +17,7 @@ from sweep.journal import Journal, read_events
 from sweep.records import End, Ending, Event
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
+from sweep.search.earlier import EarlierSweep
 from sweep.session.roles import Searching
 from sweep.session.session import Session
 from sweep.space.language.reader import read_space
@@ -96,12 +97,13 @@ def session_in(
     space: Space,
     storage: BaseStorage,
     watch: Callable[[Event], None] = lambda event: None,
+    earlier: tuple[EarlierSweep, ...] = (),
 ) -> Session:
     journal = Journal(folder / JOURNAL)
     about = {"id": "1", "name": space.name, "trials": space.budget.trials, "fixed": {}, "data": "0"}
     journal.append("sweep", train_tokens=space.train_tokens, **about)
     try:
-        return Session(space, Searching.open(storage, space), journal, watch)
+        return Session(space, Searching.open(storage, space, earlier), journal, watch)
     except SweepError:
         journal.close()
         raise

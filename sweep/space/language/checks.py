@@ -90,6 +90,9 @@ def check_together(space: Space, problems: Problems) -> None:
         for hp in filter(lambda hp: hp.prior, space.hyperparameters):
             what = f"prior: sampler.name {space.sampler.name} has no use for it; "
             problems.add(hp.line, hp.setting, what + "write surface there, or leave out prior")
+        if space.sampler.warm_start:
+            what = f"sampler.name {space.sampler.name} has no use for it; write surface there"
+            problems.add(0, "sampler.warm_start", what)
     if space.repeat > 1 and SEED in space.searched:
         problems.add(0, "repeat", f"counts {SEED} up, which is searched; keep one")
     if space.trial.share_trunks:
