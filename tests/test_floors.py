@@ -26,7 +26,8 @@ ROOMS = {
     "sweep.search": "model.config model.config.presets sweep sweep.space",
     "sweep.results": "model model.config sweep sweep.space sweep.space.language",
     "sweep.predictions": "model model.config model.data model.training sweep sweep.results",
-    "sweep.session": "model model.config sweep sweep.results sweep.search sweep.space",
+    "sweep.session": "model model.config model.config.presets sweep sweep.results sweep.search "
+    "sweep.space",
     "sweep.report": "model.config sweep sweep.results sweep.search sweep.space "
     "sweep.space.language",
     "sweep.tracking": "model model.config model.training sweep sweep.report sweep.results",
