@@ -3,7 +3,7 @@
 from model.config.aliases import suggestion
 from model.config.config import MULTIPLIER, SETTINGS, Config, DataConfig, GPTConfig, TrainConfig
 from model.config.cost import Cost, config_flops, trial_cost, trial_flops
-from model.config.data import AS_THERE_IS, TEXT_TEST_TOKENS, VOCABULARIES
+from model.config.data import ALL, AS_THERE_IS, TEXT_TEST_TOKENS, VOCABULARIES
 from model.config.number import read_number
 from model.config.optim import FOR_ALL, KINDS, OptimConfig
 from model.config.setting import ConfigError, Setting, Value, closest, did_you_mean
@@ -24,6 +24,7 @@ from model.config.trunk import (
 )
 
 __all__ = [
+    "ALL",
     "AS_THERE_IS",
     "FOR_ALL",
     "HEAD_GATE_INPUTS",

@@ -55,7 +55,9 @@ class Config:
                 continue
             try:
                 part, _, key = name.partition(".")
-                parts[part][key] = SETTINGS[name].check(value)
+                parts[part][key] = typed = SETTINGS[name].check(value)
+                if typed in SETTINGS[name].words:
+                    problems.append(f"{name}: {typed} is known once the data are counted")
             except ConfigError as error:
                 problems.append(f"{name}: {error}")
         if problems:

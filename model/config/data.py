@@ -20,6 +20,7 @@ VOCABULARIES = {
     "o200k_base": 200_019,
     "o200k_harmony": 201_088,
 }
+ALL = "all"  # of data.train_tokens: who opens the data puts the number in its place
 AS_THERE_IS = -1  # data.test_tokens, unless it is given
 TEXT_TEST_TOKENS = 16_384  # what that comes to where there is text to take them from
 
@@ -50,7 +51,13 @@ class DataConfig:
     pool_tokens: int = setting(
         0, "tokens", "with splits stream, read so many to train on; 0: all there are", low=0
     )
-    train_tokens: int = setting(65_536, "tokens", "the training budget, seen once per epoch", low=2)
+    train_tokens: int = setting(
+        65_536,
+        "tokens",
+        "the training budget, seen once per epoch; all: as many as there are",
+        low=2,
+        words=(ALL,),
+    )
     val_tokens: int = setting(16_384, "tokens", "held out for searching and pruning", low=2)
     test_tokens: int = setting(
         AS_THERE_IS,

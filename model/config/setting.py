@@ -34,6 +34,7 @@ class Setting:
     above: float | None
     high: float | None
     choices: tuple[str, ...]
+    words: tuple[str, ...] = ()  # that stand for a number which is known later
 
     @property
     def bounds(self) -> str:
@@ -45,7 +46,8 @@ class Setting:
         low = f">= {self.low:g}" if self.low is not None else ""
         low = f"> {self.above:g}" if self.above is not None else low
         high = f"<= {self.high:g}" if self.high is not None else ""
-        return ", ".join(part for part in (low, high) if part) or "any"
+        numbers = ", ".join(part for part in (low, high) if part) or "any"
+        return " | ".join((numbers, *self.words))
 
     @property
     def _is_share(self) -> bool:
@@ -54,7 +56,12 @@ class Setting:
         return of and self.kind is float
 
     def check(self, value: object) -> Value:
-        """`value` in this setting's type; raises ConfigError saying what was expected."""
+        """`value` in this setting's type, or one of its words.
+
+        Raises ConfigError saying what was expected.
+        """
+        if isinstance(value, str) and value.strip() in self.words:
+            return value.strip()
         if isinstance(value, bool) and (word := "yes" if value else "no") in self.choices:
             value = word  # YAML reads yes and no as true and false
         reason = ""
@@ -141,9 +148,10 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    words: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that `sweep settings` can explain and that is checked when it is set."""
-    bounds = {"low": low, "above": above, "high": high, "choices": choices}
+    bounds = {"low": low, "above": above, "high": high, "choices": choices, "words": words}
     return field(default=default, metadata={"unit": unit, "meaning": meaning, **bounds})
 
 

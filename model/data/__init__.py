@@ -4,6 +4,7 @@ __all__ = [
     "batches",
     "clusters",
     "corpus",
+    "known",
     "overlap",
     "prepare",
     "slowrun_files",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from model.config import SETTINGS, VOCABULARIES, ConfigError, DataConfig
+from model.config import ALL, SETTINGS, VOCABULARIES, ConfigError, DataConfig
 from sweep.errors import SweepError
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ def _settings(source: str, options: Mapping[str, str | None]) -> dict[str, str]:
     settings = dict(FINEWEB) if source == "fineweb" else {}
     settings |= {f"data.{key}": value for key, value in options.items() if value is not None}
     settings["data.path"] = NAMED.get(source, source)
+    if settings.get("data.train_tokens") == ALL:  # which is what is made without it
+        del settings["data.train_tokens"]
     if settings.get("data.splits") == "stream" and "data.train_tokens" in settings:
         settings["data.pool_tokens"] = settings["data.train_tokens"]
     return settings
@@ -214,7 +216,8 @@ def _tokenizer(table: TokenTable) -> dict[str, str]:
 
 
 def _print(table: TokenTable, path: Path, settings: Mapping[str, str], as_json: bool) -> None:
-    with_digest = {**settings, "data.digest": table.digest}
+    with_digest = {"data.train_tokens": str(len(table.train)), **settings}
+    with_digest = {"data.path": settings["data.path"], **with_digest, "data.digest": table.digest}
     if as_json:
         everything = {"table": str(path), "settings": with_digest, **table.recorded}
         click.echo(json.dumps(everything, indent=2))

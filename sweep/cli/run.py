@@ -16,6 +16,7 @@ from sweep.cli.options import (
     set_option,
 )
 from sweep.cli.space import say_notes
+from sweep.cli.text import counted
 from sweep.space.language import read_space
 
 
@@ -48,7 +49,7 @@ def run(
     """
     if trials is not None:
         overrides = (*overrides, f"budget.trials={trials}")
-    checked = read_space(space, overrides, name)
+    checked = read_space(space, overrides, name, counted)
     say_notes(checked)
 
     from sweep.folder import JOURNAL

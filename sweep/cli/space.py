@@ -12,6 +12,7 @@ import click
 from model.config import ConfigError, Cost, did_you_mean, read_number
 from model.config.presets import PRESETS
 from sweep.cli.options import json_option, print_json, set_option
+from sweep.cli.text import at_most, text_line
 from sweep.errors import SweepError
 from sweep.format import (
     bytes_text,
@@ -45,13 +46,18 @@ def schema() -> None:
 def check(space: Path, overrides: tuple[str, ...]) -> None:
     """Check SPACE and say what it searches; nothing is run.
 
+    Its text must be there and long enough, as far as files here tell; what is elsewhere is not
+    fetched.
+
     \b
       sweep check search_spaces/quickstart.yaml
     """
-    checked = read_space(space, overrides)
+    checked = read_space(space, overrides, count=at_most)
     say_notes(checked)
+    text = text_line(checked)
     hyperparameters = ", ".join(checked.searched)
     click.echo(f"{space} is fine: {checked.budget.trials} trials over {hyperparameters}")
+    click.echo(text)
     if checked.priors:
         click.echo(priors_text(checked))
 
@@ -124,7 +130,12 @@ def plan(
     from sweep.space import plan as planning
     from sweep.space import speed
 
-    checked = read_space(space, overrides)
+    checked = read_space(space, overrides, count=at_most)
+    try:
+        text = text_line(checked)
+    except SweepError as error:  # it may be planned where the text is not
+        text = ""
+        click.echo(f"note: {error}", err=True)
     planned = planning.plan(checked)
     if measure:
         named = {row.label: row.settings for row in planned.rows}
@@ -137,8 +148,10 @@ def plan(
     if as_json:
         kept, more = planning.disk(checked, planned)
         disk = {"kept": kept, "more_for_each_running": more}
-        print_json({**planning.as_data(planned, trial_speed), "disk": disk})
+        print_json({**planning.as_data(planned, trial_speed), "text": text, "disk": disk})
     else:
+        if text:
+            click.echo(text)
         click.echo(describe_plan(checked, planned, trial_speed, workers, terminal_width()))
 
 

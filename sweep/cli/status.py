@@ -37,6 +37,8 @@ def status(folder: Path | None, runs: Path, as_json: bool) -> None:
         print_json({**report.sweep_data(view, driven), **beside})
         return
     click.echo(f"{view.header['name']} ({report.state(view, driven)})  {report.counts(view)}")
+    if text := report.text_read(view):
+        click.echo(text)
     if driven:
         left = [time_left_text(view, time.time_ns() // 1_000_000), speed_text(view)]
         click.echo(", ".join(filter(None, left)))

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import click
 
-from model.config import SETTINGS, ConfigError, Value
+from model.config import ALL, SETTINGS, ConfigError, Value
 from model.config.presets import PRESETS, overridden, preset
 from sweep.cli.data import describe_splits
 from sweep.cli.options import json_option, print_json, set_option
+from sweep.cli.text import counted
 from sweep.errors import SweepError
 from sweep.space import read_overrides
 
@@ -80,7 +81,10 @@ def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
         problems = [*error.problems, *problems]
     if problems:
         raise ConfigError(problems)
-    return Config.from_settings(overridden(settings, dict(pairs)))
+    chosen: Mapping[str, object] = overridden(settings, dict(pairs))
+    if chosen.get("data.train_tokens") == ALL:
+        chosen = {**chosen, "data.train_tokens": counted(chosen)}
+    return Config.from_settings(chosen)
 
 
 def _train(config: Config, folder: Path) -> None:

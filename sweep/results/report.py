@@ -22,6 +22,7 @@ from sweep.results.sequential import means_anytime
 from sweep.results.settling import settled, settling_text
 from sweep.results.time_left import baseline_counts, confirm_counts
 from sweep.space import BudgetConfig
+from sweep.space.corpus import Corpus
 from sweep.view import TrialView, View
 
 LEADERS = 10
@@ -116,6 +117,12 @@ def progress(view: View) -> str:
     done = view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED)
     asked = view.header["trials"]
     return f"{done}/{asked}" if done <= asked else f"{done}"
+
+
+def text_read(view: View) -> str:
+    """Which text is read, and how much of it; empty of sweeps that did not note it."""
+    known = view.header.get("text")
+    return str(Corpus(**known)) if known else ""
 
 
 def _sparing(view: View) -> str:
@@ -224,7 +231,12 @@ def result(view: View, folder: Path, width: int | None = None) -> str:
         Ending.MEMBERS_TRAINED,
     )
     ended = "" if usual else f" ({view.end})"
-    parts = [confirmed_text, counts(view) + ended, title + leaderboard(view, width)]
+    parts = [
+        confirmed_text,
+        counts(view) + ended,
+        text_read(view),
+        title + leaderboard(view, width),
+    ]
     parts += [settling_text(view), edges_text(view, folder)]
     best = winner(view)
     if best is not None:
@@ -260,6 +272,7 @@ def sweep_data(view: View, driven: bool) -> dict[str, Any]:
         "state": state(view, driven),
         "budget": view.header["trials"],
         "data": view.header["data"],
+        "text": view.header.get("text"),
         "baseline": view.baseline,
         "spent": spent_data(spent(view, SEARCHING)),
         "settled": vars(its) if (its := settled(view)) else None,

@@ -25,7 +25,7 @@ from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, write_or_compare
 from sweep.session import BaselineCache, warm_start
-from sweep.space import Space, plan
+from sweep.space import Space, corpus, plan
 from sweep.space.baseline import baseline_points, baseline_settings, with_known_table
 from sweep.tracking import process
 
@@ -53,6 +53,8 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     folder = options.runs / space.name
     earlier = warm_start.take_over(space, folder)
     space = _with_data(space)
+    text = corpus.corpus(space)
+    _say(str(text))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,7 +63,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         write_or_compare(folder, space, source)
         warm_start.keep(folder, earlier)
         cache = BaselineCache(cache_folder() / "baseline", digest_of_trainer())
-        job = Job(space, folder, search(space, folder, cache))
+        job = Job(space, folder, search(space, folder, cache), text=asdict(text))
         return drive(job, options, trunk_files.trainer(space, folder)), folder
 
 
@@ -77,6 +79,7 @@ class Job:
     open: OpenSession
     role: Role = Role.SEARCH
     finish: Callable[[Session, Interrupt], None] = lambda session, interrupt: None
+    text: Event | None = None  # what is known of it; None: what the last driver knew
 
 
 def search(space: Space, folder: Path, cache: BaselineCache | None = None) -> OpenSession:
@@ -226,6 +229,7 @@ def header(job: Job, before: Event) -> Event:
         "fixed": dict(space.fixed),
         "train_tokens": space.train_tokens if searches else before["train_tokens"],
         "data": space.fixed.get("data.digest", ""),
+        "text": before.get("text") if job.text is None else job.text,
         "cpus": space.trial.cpus,
         "gpus": space.trial.gpus,
         "noise": space.baseline.noise if searches else before.get("noise", 0.0),

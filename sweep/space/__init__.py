@@ -38,6 +38,7 @@ __all__ = [
     "baseline",
     "compatibility",
     "constraint",
+    "corpus",
     "grid",
     "is_number",
     "plan",

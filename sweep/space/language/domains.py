@@ -162,11 +162,20 @@ def read_choice(name: str, line: int, values: object, problems: Problems) -> Cho
     if not isinstance(values, list) or not values:
         problems.add(line, name, f"expected a list of values, got {values!r}")
         return None
-    read = [checked(SETTINGS, name, line, value, problems) for value in values]
+    read = [_number(name, line, value, problems) for value in values]
     listed = [as_text(value) for value in read if value is not None]
     if len(set(listed)) < len(listed):
         problems.add(line, name, f"lists a value twice: {values}")
     return Choice(tuple(listed))
+
+
+def _number(name: str, line: int, value: object, problems: Problems) -> Value | None:
+    """One of several values; a word that stands for a number is none of them."""
+    read = checked(SETTINGS, name, line, value, problems)
+    if isinstance(read, str) and read in SETTINGS[name].words:
+        problems.add(line, name, f"{read} is one number, so it is not searched; move it to fixed")
+        return None
+    return read
 
 
 def _range(name: str, line: int, leaf: Mapping[str, object], problems: Problems) -> Range | None:
@@ -181,7 +190,7 @@ def _range(name: str, line: int, leaf: Mapping[str, object], problems: Problems)
     if not isinstance(log, bool):
         blame(f"log is true or false, got {log!r}")
         return None
-    low, high = (checked(SETTINGS, name, line, leaf[key], problems) for key in ("min", "max"))
+    low, high = (_number(name, line, leaf[key], problems) for key in ("min", "max"))
     if not isinstance(low, int | float) or not isinstance(high, int | float):
         return None
     if low >= high:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from model.config import SETTINGS, ConfigError, Value, closest, did_you_mean, suggestion
+from model.config import ALL, SETTINGS, ConfigError, Value, closest, did_you_mean, suggestion
 from model.config.presets import SAME, overridden, preset
 from sweep.errors import SweepError
 from sweep.space import (
@@ -45,16 +45,21 @@ from sweep.space.language.yaml_nodes import (
     line_of,
     plain,
 )
+from sweep.space.space import BUDGET
 
 OWN = ("name", "preset", "search", wandb.NESTED, "fixed", "points", "constraints", "repeat")
 KEYS = (*OWN, *SECTIONS, *wandb.KEYS)
 MOST_SEEDS = 100  # of one proposal
 Nodes = dict[str, tuple[int, yaml.Node]]  # line and value by key
+Count = Callable[[Mapping[str, Value]], int]
 
 
-def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Space:
+def read_space(
+    path: Path, overrides: Sequence[str] = (), name: str = "", count: Count | None = None
+) -> Space:
     """The space in the YAML file `path`, with `key=value` overrides applied.
 
+    count   training tokens of the text that these settings name, where all of them are asked for
     Raises SweepError listing every problem found, with line numbers.
     """
     try:
@@ -68,15 +73,17 @@ def read_space(path: Path, overrides: Sequence[str] = (), name: str = "") -> Spa
     if name:
         space = replace(space, name=name)
     space = _overridden(space, overrides, problems)
+    if space.fixed.get(BUDGET) == ALL:
+        space = replace(space, fixed=_counted(space.fixed, count, problems))
     notes = hints(space, says_trials="budget.trials" in problems.place)
     space = replace(space, notes=(*space.notes, *notes))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
         problems.add(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
     check_together(space, problems)
     if problems:
-        count = len(problems.lines())
+        many = len(problems.lines())
         raise SweepError(
-            f"{path} has {count} problem{'s' * (count > 1)}",
+            f"{path} has {many} problem{'s' * (many > 1)}",
             problems.lines(),
             hint="`sweep settings` lists every setting with its unit, default and bounds.",
         )
@@ -87,6 +94,21 @@ def space_in(text: str, default_name: str, problems: Problems) -> Space:
     """The space that `text` describes, its parts not yet checked together."""
     root = compose(text, problems)
     return _space(root, default_name, problems) if root else Space(default_name, ())
+
+
+def _counted(
+    fixed: Mapping[str, Value], count: Count | None, problems: Problems
+) -> dict[str, Value]:
+    """`fixed` with the number that all training tokens come to; without it, if that is unknown."""
+    settings = {name: value for name, value in fixed.items() if name != BUDGET}
+    if count is None or problems:  # who has other problems need not wait for the counting
+        return settings
+    try:
+        return {**settings, BUDGET: count(settings)}
+    except ConfigError as error:
+        for text in error.problems:
+            problems.add_of_settings(text)
+    return settings
 
 
 def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:

@@ -83,7 +83,8 @@ def _value(setting: Setting) -> Schema:
     bounds = {"minimum": setting.low, "exclusiveMinimum": setting.above, "maximum": setting.high}
     number: Schema = {"type": "integer" if setting.kind is int else "number"}
     number |= {key: bound for key, bound in bounds.items() if bound is not None}
-    return described | {"anyOf": [number, {"type": "string", "pattern": NUMBER}]}
+    known_later: list[Schema] = [{"enum": list(setting.words)}] if setting.words else []
+    return described | {"anyOf": [number, {"type": "string", "pattern": NUMBER}, *known_later]}
 
 
 def _leaf(setting: Setting) -> Schema:
