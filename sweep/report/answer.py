@@ -17,7 +17,7 @@ from sweep.report.untried import untried
 from sweep.results.confirmation_report import confirmed
 from sweep.results.edges import edge_sentences
 from sweep.results.ranking import judged_by
-from sweep.results.report import efficiency_of, winner_line
+from sweep.results.report import efficiency_of, winner_line, worth
 from sweep.results.settling import lateness, settled
 
 NAMED = 6  # trials or values named in a sentence
@@ -58,19 +58,20 @@ def _winner(facts: Facts) -> str:
     chosen = ", ".join(f"{n} {three_digits(v)}" for n, v in best.searched.items() if n not in SEEDS)
     line = winner_line(view).partition("; tied")[0].replace(" ± nan", "")
     text = f"{_capital(line)}.\nIt has {chosen}."
-    worths = facts.figures.trials if facts.figures else []
-    worth = next((its for its in worths if its.name == best.name), None)
-    if worth is not None and worth.lines.low and worth.lines.high and not worth.confirmed:
-        text += f" Its worth in data lies between {worth.lines.low} and {worth.lines.high} (95 %)."
+    measured = facts.figures.trials if facts.figures else []
+    its = next((its for its in measured if its.name == best.name and not its.confirmed), None)
+    if its and its.lines.low and its.lines.high:
+        text += f" Its worth in data lies between {its.lines.low} and {its.lines.high} (95 %)."
     if view.baseline:
         points = [(tokens, loss) for tokens, loss in view.baseline if math.isfinite(loss)]
         own = view.train_tokens(best)
         plain = next((loss for tokens, loss in points if tokens == own), None)
         if plain is not None:
-            worse = "more" if plain > best.val_loss else "less"
+            loss, _ = worth(view, best)
+            worse = "more" if plain > loss else "less"
             text += (
                 f" The plain baseline reaches {plain:.4f} on the same {count_text(own)} tokens, "
-                f"{abs(plain - best.val_loss):.4f} nats {worse}."
+                f"{abs(plain - loss):.4f} nats {worse}."
             )
     return text
 
@@ -174,11 +175,11 @@ def _data(facts: Facts) -> str:
         f"{_capital(text_of(facts))}: {tokens:,} unique training tokens, which the winner reads "
         f"{'once' if epochs == 1 else f'{epochs} times'}."
     )
-    worth = efficiency_of(view, facts.best)
-    if worth is not None and worth.side == ">":
+    times = efficiency_of(view, facts.best)
+    if times is not None and times.side == ">":
         text += (
             " The baseline ends before its loss: how much more than "
-            f"{worth.value:.3g}x it is worth is not known."
+            f"{times.value:.3g}x it is worth is not known."
         )
     return text
 

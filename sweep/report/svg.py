@@ -82,9 +82,9 @@ def _cut(name: str) -> str:
 
 
 def tick_text(value: float) -> str:
-    """A number beside an axis: 0.003, 2.5, 40K, 1e-05 or 1e+15."""
-    if abs(value) >= 1e12:
-        return f"{value:.3g}"
+    """A number beside an axis: 0.003, 2.5, 40K or 3e12."""
+    if abs(value) >= 1e9:
+        return f"{value:.3g}".replace("e+0", "e").replace("e+", "e")
     return count_text(value) if abs(value) >= 10_000 else f"{value:.4g}"
 
 

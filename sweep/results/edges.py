@@ -15,6 +15,7 @@ from typing import Any
 from model.config import SETTINGS, Config, ConfigError, Value
 from sweep.format import three_digits
 from sweep.records import SEEDS
+from sweep.results.confirmation_report import confirmed
 from sweep.results.ranking import gaps, ranking, tied
 from sweep.space import Choice, Constraint, Hyperparameter, Range, Space, is_number
 from sweep.space.constraint import violations
@@ -58,9 +59,8 @@ def edges_of(view: View, space: Space) -> list[Edge]:
     ranked = ranking(view)
     if len(ranked) < LEAST:
         return []
-    same = set(tied(gaps(view)))
-    best = ranked[0].trials[0]
-    group = [best, *(recipe.trials[0] for recipe in ranked if recipe.name in same)]
+    group = _best_and_tied(view)
+    best = group[0]
     edges = []
     for hp in space.hyperparameters:
         if hp.setting in (BUDGET, *SEEDS) or not is_of(hp, best):
@@ -76,6 +76,15 @@ def edges_of(view: View, space: Space) -> list[Edge]:
         wider, held = _beyond(hp, best, high, space.constraints)
         edges.append(Edge(hp, value, end, high, wider, held, tuple(inside)))
     return edges
+
+
+def _best_and_tied(view: View) -> list[TrialView]:
+    """The best trial, as confirmed if it was, and those that cannot be told from it."""
+    now = confirmed(view)
+    if now is not None and now.over:
+        return [view.trials[name] for name in (now.leader, *now.tied)]
+    names = [ranking(view)[0].name, *tied(gaps(view))]
+    return [view.trials[name] for name in names]
 
 
 def is_of(hp: Hyperparameter, trial: TrialView) -> bool:

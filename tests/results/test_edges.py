@@ -11,9 +11,10 @@ from sweeps import make_space
 
 from model.config import Value
 from sweep.folder import RESOLVED
+from sweep.records import FinalistRun, TrialEnding
 from sweep.results.edges import Edge, edge_sentences, edges_of, edges_text
 from sweep.space import Space
-from sweep.view import View
+from sweep.view import TrialView, View
 
 EPOCHS = "search: {train.epochs: [1, 2, 4, 8]}\n"
 Tried = Sequence[tuple[Mapping[str, Value], float]]
@@ -145,6 +146,23 @@ search:
 
 def test_one_of_three_trials_is_at_an_end_by_chance(tmp_path: Path) -> None:
     assert edges(tmp_path, EPOCHS, along("train.epochs", 1, 2, 8)) == []
+
+
+def test_after_a_confirmation_the_edges_are_those_of_the_confirmed_best(tmp_path: Path) -> None:
+    view = view_of(along("train.epochs", 1, 2, 4, 8))
+    space = make_space(tmp_path, EPOCHS)
+    plan = {"seeds": 2, "allocation": "optimal", "until_separated": False}
+    view.apply({"event": "confirm", "time": 1, "finalists": ["0003", "0002"], **plan})
+    for name, loss in (("0003", 3.9), ("0002", 3.2)):
+        for seed in (1, 2):
+            run = FinalistRun(name, seed)
+            last = {"val_loss": loss + seed / 1e4, "val_loss_error": 0.0, "seconds": 1.0}
+            confirming = TrialView(run.name(0), run, view.trials[name].settings, 0, [last])
+            confirming.ending = TrialEnding.FINISHED
+            view.trials[confirming.name] = confirming
+
+    assert edges_of(view_of(along("train.epochs", 1, 2, 4, 8)), space)[0].firm
+    assert not any(edge.firm for edge in edges_of(view, space))
 
 
 def test_a_folder_whose_space_cannot_be_read_has_no_edges(tmp_path: Path) -> None:
