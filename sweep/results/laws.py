@@ -36,7 +36,7 @@ PARAMETERS, TOKENS, EPOCHS, MEMBERS = "parameters", "unique tokens", "epochs", "
 CONSTANTS = 3  # of a power law with a floor; what repeats are worth is one more
 FEWEST = CONSTANTS + 1  # different values: with fewer nothing is left over to see a misfit by
 FEWEST_EPOCHS, FEWEST_CELLS = 3, CONSTANTS + 2
-DRAWS, DRAWS_OF_REPEATS = 500, 100  # the latter fit takes forty times as long
+DRAWS, DRAWS_OF_REPEATS = 500, 200  # the latter fit takes ten times as long
 BEYOND = (2.0, 4.0)  # times the largest x, where the law is asked what would be
 
 

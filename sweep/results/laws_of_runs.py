@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from model.config import SETTINGS, ConfigError, Value, trial_cost
 from sweep.errors import SweepError
 from sweep.folder import ENSEMBLE
+from sweep.noise import pooled_deviation
 from sweep.records import SEEDS, Proposal
 from sweep.results.bootstrap import Noise
 from sweep.results.efficiency import best_of_sizes
@@ -27,7 +29,7 @@ from sweep.results.laws import (
     law_over_epochs,
 )
 from sweep.results.ranking import ranking
-from sweep.view import View
+from sweep.view import TrialView, View
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Candidate:
     parameters: int
     tokens: int
     epochs: float
+    losses: tuple[float, ...]  # of its runs, which differ in their seeds
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def laws_of(
     if where and not candidates:
         told = ", ".join(f"{name}={value}" for name, value in where.items())
         raise SweepError(f"no complete trial has {told}", code=1)
-    noise = _noise(views)
+    noise = _noise(views, candidates)
     fits = [
         *_over_parameters(candidates, noise),
         law_over(TOKENS, "", _best(candidates, lambda c: c.tokens), noise),
@@ -123,28 +126,49 @@ def _same_tokens(views: Mapping[str, View]) -> None:
 
 
 def _candidates(views: Mapping[str, View], where: Mapping[str, Value]) -> list[Candidate]:
-    """The recipes of all runs that have what is asked for, lowest loss first."""
-    candidates = []
+    """The recipes of all runs that have what is asked for, lowest loss first.
+
+    Runs that differ in their seeds alone are runs of one recipe, whichever sweep they are of.
+    """
+    pooled: dict[str, tuple[str, View, TrialView, dict[int, float]]] = {}
     for run, view in views.items():
         for recipe in ranking(view):
             trial = recipe.trials[0]
-            settings = {name: setting.default for name, setting in SETTINGS.items()}
-            settings |= trial.settings
-            if not all(_same(settings.get(name), value) for name, value in where.items()):
+            if not all(_same(_setting(trial, name), value) for name, value in where.items()):
                 continue
-            try:
-                cost = trial_cost(trial.settings)
-            except ConfigError as error:
-                raise SweepError(f"{run}: trial {trial.name}", error.problems) from None
-            name = trial.name if len(views) == 1 else f"{run}/{trial.name}"
-            searched = {k: v for k, v in trial.searched.items() if k not in SEEDS}
-            tokens = view.train_tokens(trial)
-            epochs = float(settings["train.epochs"])  # type: ignore[arg-type]
-            measured = Measured(
-                0.0, recipe.loss, name, len(recipe.trials), str(Proposal(searched)), tokens=tokens
-            )
-            candidates.append(Candidate(measured, cost.parameters, tokens, epochs))
+            kept = {name: v for name, v in trial.settings.items() if name not in SEEDS}
+            kept["data.train_tokens"] = view.train_tokens(trial)
+            first = pooled.setdefault(json.dumps(kept, sort_keys=True), (run, view, trial, {}))
+            first[3].update(recipe.by_seed)
+    candidates = [
+        _candidate(run if len(views) > 1 else "", view, trial, list(losses.values()))
+        for run, view, trial, losses in pooled.values()
+    ]
     return sorted(candidates, key=lambda candidate: candidate.measured.loss)
+
+
+def _candidate(run: str, view: View, trial: TrialView, losses: list[float]) -> Candidate:
+    """Of one recipe, named by the first of its runs."""
+    try:
+        cost = trial_cost(trial.settings)
+    except ConfigError as error:
+        raise SweepError(f"trial {run}/{trial.name} cannot be read", error.problems) from None
+    searched = {name: v for name, v in trial.searched.items() if name not in SEEDS}
+    tokens = view.train_tokens(trial)
+    measured = Measured(
+        0.0,
+        fmean(losses),
+        f"{run}/{trial.name}".lstrip("/"),
+        len(losses),
+        str(Proposal(searched)),
+        tokens=tokens,
+    )
+    epochs = float(_setting(trial, "train.epochs"))  # type: ignore[arg-type]
+    return Candidate(measured, cost.parameters, tokens, epochs, tuple(losses))
+
+
+def _setting(trial: TrialView, name: str) -> Value | None:
+    return trial.settings.get(name, SETTINGS[name].default)
 
 
 def _same(value: object, wanted: Value) -> bool:
@@ -154,9 +178,12 @@ def _same(value: object, wanted: Value) -> bool:
     return value == wanted
 
 
-def _noise(views: Mapping[str, View]) -> Noise:
+def _noise(views: Mapping[str, View], candidates: Sequence[Candidate]) -> Noise:
     """The noise between seeds that is known best: measured most often, else stated, else not."""
     kinds = [noise_of(view) for view in views.values()]
+    if len(views) > 1:
+        deviation, freedom = pooled_deviation(candidate.losses for candidate in candidates)
+        kinds += [Noise(deviation, freedom, "measured")] if freedom else []
     return max(kinds, key=lambda noise: (noise.freedom, noise.sd is not None))
 
 

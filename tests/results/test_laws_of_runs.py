@@ -140,6 +140,27 @@ def test_the_plain_baseline_has_a_law_of_its_own_that_two_runs_share(tmp_path: P
     assert laws[1].exponent.value == pytest.approx(1, abs=0.01)
 
 
+def test_runs_that_differ_in_seeds_alone_are_repeats(tmp_path: Path) -> None:
+    """Two losses 0.02 apart deviate by 0.02 / sqrt(2), in each of four recipes."""
+    views = {
+        f"{seed}": view_of(
+            folder_of(
+                tmp_path / f"{seed}",
+                [{**size, "train.seed": seed} for size in SIZES],
+                lambda settings: by_size(settings) + 0.02 * settings["train.seed"],
+            )
+        )
+        for seed in (0, 1)
+    }
+
+    (law,) = laws_of(views).laws
+
+    assert [point.runs for point in law.points] == [2, 2, 2, 2]
+    assert [point.loss for point in law.points] == pytest.approx([2.91, 2.71, 2.61, 2.56])
+    assert law.sd == pytest.approx(0.02 / 2**0.5)
+    assert "from 4 repeats" in law.by
+
+
 def test_members_of_an_ensemble_have_a_law(sizes: Path) -> None:
     curve = [(k, 3.34 + 0.25 / k) for k in (1, 2, 3, 4, 8)]
 
