@@ -1,5 +1,6 @@
 """The network, as its configuration describes it."""
 
 from model.network.gpt import GPT
+from model.network.mixture import PROBABILITIES, Mixture
 
-__all__ = ["GPT"]
+__all__ = ["GPT", "PROBABILITIES", "Mixture"]

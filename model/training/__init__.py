@@ -7,6 +7,7 @@ __all__ = [
     "export",
     "generate",
     "log_probs",
+    "mixture",
     "predictions",
     "release",
     "sealed_split",

@@ -15,7 +15,7 @@ from model.clusters import Clusters
 from model.data.batches import windows
 from model.data.clusters import by_cluster
 from model.data.table import TokenTable
-from model.network import GPT
+from model.network import GPT, Mixture
 from model.training.device import Runtime
 
 TOKENS_AT_ONCE = 8192  # bounds the logits' memory; the result does not depend on it
@@ -52,7 +52,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    gpt: GPT, held_out: HeldOut, runtime: Runtime, tokens_at_once: int = TOKENS_AT_ONCE
+    gpt: GPT | Mixture, held_out: HeldOut, runtime: Runtime, tokens_at_once: int = TOKENS_AT_ONCE
 ) -> Evaluation:
     """Predict every target once, in windows laid side by side from the start.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from model.config import Config, ConfigError
 from model.data.batches import open_table
 from model.data.table import TokenTable
 from model.data.tokenizer import Tokenizer, from_data
-from model.network import GPT
+from model.network import GPT, PROBABILITIES, Mixture
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.device import CPU
@@ -24,14 +25,15 @@ from model.training.run import NO_SEPARATOR, make_run
 
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
+MIXTURE = "mixture.json"  # of several networks, each in a folder that its number names
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network as its run evaluated it last, and what its tokens mean."""
+    """A network as its run evaluated it last, or several as one, and what its tokens mean."""
 
     config: Config
-    gpt: GPT
+    gpt: GPT | Mixture
     tokenizer: Tokenizer
 
 
@@ -70,8 +72,38 @@ def open_run(run: Path) -> Trained:
         torch.set_rng_state(random_state)
 
 
+def save_mixture(runs: Sequence[tuple[Path, float]], folder: Path) -> None:
+    """Write what several runs have come to, and the weight of each, into `folder`, for `load`.
+
+    Raises ConfigError as `save` does, also if the runs are not of the same tokens.
+    """
+    for number, (run, _) in enumerate(runs):
+        save(run, folder / str(number))
+    tokenizers = {(folder / str(number) / TOKENIZER).read_text() for number in range(len(runs))}
+    if len(tokenizers) > 1:
+        raise ConfigError(["these runs have different tokens, so they cannot predict as one"])
+    weights = [weight for _, weight in runs]
+    (folder / MIXTURE).write_text(json.dumps({"average": PROBABILITIES, "weights": weights}))
+
+
+def open_mixture(runs: Sequence[tuple[Path, float]], average: str = PROBABILITIES) -> Trained:
+    """Several runs as one network, a teacher for example. Raises ConfigError as `open_run` does."""
+    members = [open_run(run) for run, _ in runs]
+    return _mixture(members, [weight for _, weight in runs], average)
+
+
+def _mixture(members: Sequence[Trained], weights: Sequence[float], average: str) -> Trained:
+    gpts = [member.gpt for member in members]
+    mixture = Mixture([gpt for gpt in gpts if isinstance(gpt, GPT)], weights, average)
+    return Trained(members[0].config, mixture.eval(), members[0].tokenizer)
+
+
 def load(folder: Path) -> Trained:
-    """What `save` wrote, on the CPU, as it was at its last evaluation."""
+    """What `save` or `save_mixture` wrote, on the CPU, as it was at its last evaluation."""
+    if (folder / MIXTURE).exists():
+        its = json.loads((folder / MIXTURE).read_text())
+        members = [load(folder / str(number)) for number in range(len(its["weights"]))]
+        return _mixture(members, its["weights"], its["average"])
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         header = json.loads(file.metadata()["trained"])
         names = file.keys()

@@ -20,9 +20,11 @@ from sweep.cli.options import (
     same_command,
 )
 from sweep.errors import SweepError
+from sweep.folder import JOURNAL, TRIALS
 from sweep.space import BudgetConfig
 
 if TYPE_CHECKING:
+    from sweep.predictions.ensemble import Ensemble
     from sweep.run import Options
 
 MOST_MEMBERS = 1000  # that may be asked for
@@ -37,6 +39,12 @@ MOST_MEMBERS = 1000  # that may be asked for
     show_default=True,
     help="How members are chosen; all are told.",
 )
+@click.option(
+    "--logits",
+    is_flag=True,
+    help="Average the logits of its networks too: all of them read all of val once.",
+)
+@click.option("--log", is_flag=True, help="Log the ensemble as an MLflow model of the sweep.")
 @click.option("--only", metavar="TRIALS", help="Of these trials alone, such as 0003,0012.")
 @click.option(
     "--train",
@@ -55,6 +63,8 @@ MOST_MEMBERS = 1000  # that may be asked for
 def ensemble(
     folder: Path | None,
     method: str,
+    logits: bool,
+    log: bool,
     only: str | None,
     members: int | None,
     of: str | None,
@@ -75,16 +85,17 @@ def ensemble(
     \b
       sweep ensemble
       sweep ensemble runs/quickstart --method learned --json
-      sweep ensemble runs/quickstart --train 8 --budget hours=2
+      sweep ensemble runs/quickstart --train 8 --budget hours=2 --log
     """
     budget = read_budget(budgets)
     if (of or budgets) and not members:
         raise SweepError("--of and --budget are for the members that --train K trains")
 
-    from sweep.folder import JOURNAL, begun
+    from sweep.folder import begun
     from sweep.journal import read_view
     from sweep.predictions.ensemble import ensemble_of, write_result
     from sweep.predictions.ensemble_report import ensemble_data, ensemble_text
+    from sweep.predictions.logits import by_logits
     from sweep.run import Options
 
     folder, view = begun(folder, runs)
@@ -96,10 +107,30 @@ def ensemble(
     names = [name.strip() for name in only.split(",")] if only else []
     its = ensemble_of(folder, view, method, names)
     write_result(its)
+    averaged = by_logits(its) if logits else None
     if as_json:
-        print_json(ensemble_data(its))
+        print_json(ensemble_data(its, averaged))
     else:
-        click.echo(ensemble_text(its))
+        click.echo(ensemble_text(its, averaged))
+    if log:
+        click.echo(f"logged: {_log(its)}", err=True)
+
+
+def _log(its: Ensemble) -> str:
+    """Log the ensemble to MLflow; the model's address."""
+    from sweep.tracking.ensemble import log_ensemble
+
+    members = its.trained()
+    if len(members) < len(its.chosen.weights):
+        raise SweepError(
+            "the ensemble cannot be logged: of epochs only the predictions were kept",
+            hint="--only leaves those trials out.",
+        )
+    return log_ensemble(
+        its.folder,
+        [(m.name, its.folder / TRIALS / m.trial.name, weight) for m, weight in members],
+        {"val_loss": its.chosen.loss, "gain": -its.chosen.against_best.mean},
+    )
 
 
 def _train(folder: Path, members: int, budget: BudgetConfig, options: Options, of: str) -> None:

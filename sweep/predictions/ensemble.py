@@ -74,6 +74,7 @@ class Ensemble:
     worth: tuple[Worth, Worth] | None  # of the best single and the ensemble; None: no baseline
     missing: list[str]  # trials that could have been members, and why they are not
     log_probs_KN: np.ndarray
+    rest_offsets_D: np.ndarray  # where each document of the rest begins, and last its end
 
     def trained(self) -> list[tuple[Member, float]]:
         """The chosen members that are networks on the disk, with their weights."""
@@ -184,6 +185,7 @@ def _mix(
         _worths(view, members, chosen),
         missing,
         log_probs_KN,
+        offsets_D,
     )
 
 

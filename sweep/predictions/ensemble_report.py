@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from sweep.format import table
+from sweep.format import table, time_text
 from sweep.predictions.comparison_report import plain
 from sweep.predictions.ensemble import Ensemble, Mix
+from sweep.predictions.logits import LogitMix
 from sweep.predictions.member_curve import MemberCurve
 
 SHOWN = 12  # members of a curve, by twos from then on
 
 
-def ensemble_text(its: Ensemble) -> str:
+def ensemble_text(its: Ensemble, logits: LogitMix | None = None) -> str:
     """What each way of mixing comes to, what more members would bring, what it is worth."""
     rows = [["", "members", "choosing", "val loss", f"less {its.best}", "± s.e.", "95 %"]]
     on_choosing, on_rest = its.best_losses
@@ -28,6 +29,7 @@ def ensemble_text(its: Ensemble) -> str:
         "nats per token.",
         f"{its.chosen.how}: "
         + ", ".join(f"{weight:.0%} {name}" for name, weight in its.chosen.weights.items()),
+        _logits(its, logits),
         *(_curve(whose, curve) for whose, curve in its.curves),
     ]
     if scored:
@@ -49,6 +51,19 @@ def _row(mix: Mix) -> list[str]:
         f"{its.interval.error:.4f}",
         f"{its.interval.low:+.4f} to {its.interval.high:+.4f}",
     ]
+
+
+def _logits(its: Ensemble, logits: LogitMix | None) -> str:
+    if logits is None:
+        return ""
+    against, by = logits.against_best, logits.against_probabilities
+    return (
+        f"With logits averaged instead of probabilities: val loss {logits.loss:.4f}, "
+        f"{against.mean:+.4f} ± {against.interval.error:.4f} from {its.best}, {by.mean:+.4f} ± "
+        f"{by.interval.error:.4f} from the probabilities of the same.\n"
+        f"It took {time_text(logits.seconds)}: {logits.networks} networks over {logits.tokens:,} "
+        "tokens."
+    )
 
 
 def _curve(whose: str, curve: MemberCurve) -> str:
@@ -79,7 +94,7 @@ def _worth(its: Ensemble) -> str:
     )
 
 
-def ensemble_data(its: Ensemble) -> dict[str, Any]:
+def ensemble_data(its: Ensemble, logits: LogitMix | None = None) -> dict[str, Any]:
     """Everything as plain data. Losses in nats per token; null stands for what is not finite."""
     single, together = its.worth or (None, None)
     data = {
@@ -100,6 +115,7 @@ def ensemble_data(its: Ensemble) -> dict[str, Any]:
         "missing": its.missing,
         "mixes": [asdict(mix) for mix in its.mixes],
         "chosen": its.chosen.how,
+        "logits": asdict(logits) if logits else None,
         "curves": [{"of": whose, **asdict(curve)} for whose, curve in its.curves],
         "worth": {
             "best": asdict(single) if single else None,

@@ -5,6 +5,8 @@ The log-probabilities of the true tokens are all it takes. K members, N targets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Expectation maximisation ends once no other weights can be better by more than that: see `learn`.
@@ -23,6 +25,11 @@ def mixed(log_probs_KN: np.ndarray, weight_K: np.ndarray) -> np.ndarray:
     for term_N in terms:
         np.logaddexp(total_N, term_N, out=total_N)
     return total_N
+
+
+def as_weights(weights: Sequence[float]) -> np.ndarray:
+    """Weights as an array (K,)."""
+    return np.array(weights, dtype=np.float64)
 
 
 def loss(log_probs_KN: np.ndarray, weight_K: np.ndarray) -> float:

@@ -1,3 +1,3 @@
 """The journal as MLflow runs, published by a process of its own."""
 
-__all__ = ["external", "process"]
+__all__ = ["ensemble", "external", "process"]

@@ -121,20 +121,26 @@ class Artifacts:
 
 def pack(run: Path, folder: Path, scratch: Path) -> None:
     """Write the network that the run in `run` trained into `folder`, as an MLflow model."""
+    from model.training import export
+
+    export.save(run, scratch)
+    pack_saved(scratch, folder)
+
+
+def pack_saved(saved: Path, folder: Path) -> None:
+    """Write what `model.training.export` wrote into `saved` into `folder`, as an MLflow model."""
     from mlflow import pyfunc
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    from model.training import export
     from sweep.tracking import pyfunc_model
 
-    export.save(run, scratch)
     columns = [ColSpec("string", name, required=False) for name in ("prompt", "text")]
     params = [ParamSpec(name, kind, value) for name, (kind, value) in pyfunc_model.PARAMS.items()]
     pyfunc.save_model(
         folder,
         python_model=pyfunc_model.__file__,
-        artifacts={pyfunc_model.TRAINED: str(scratch)},
+        artifacts={pyfunc_model.TRAINED: str(saved)},
         code_paths=[next(iter(model.__path__))],
         signature=ModelSignature(Schema(columns), None, ParamSchema(params)),
         pip_requirements=[_pinned(name) for name in (*NEEDED, OPTIMIZERS)],

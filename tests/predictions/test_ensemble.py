@@ -12,6 +12,8 @@ from click.testing import CliRunner
 
 from model.data.split import choose_slice
 from model.training import log_probs
+from model.training.export import open_mixture
+from model.training.mixture import mixture_log_probs
 from sweep.cli.main import cli
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
@@ -19,6 +21,8 @@ from sweep.journal import read_view
 from sweep.predictions import mixture
 from sweep.predictions.ensemble import METHODS, Ensemble, ensemble_of, write_result
 from sweep.predictions.ensemble_report import ensemble_text
+from sweep.predictions.logits import by_logits
+from sweep.predictions.predicted import of_trial, shared_table
 from sweep.view import View
 
 
@@ -128,3 +132,44 @@ def test_the_command_tells_every_way_of_mixing(run_folder: Path) -> None:
     assert "endlessly many would gain" in told.output or "learned: " in told.output
     assert [mix["how"] for mix in data["mixes"]] == ["uniform", "greedy", "learned"]
     assert data["chosen"] == "greedy"
+
+
+def test_logits_averaged_are_another_mixture_of_the_same_networks(run_folder: Path) -> None:
+    its = of(run_folder, method="uniform")
+
+    logits = by_logits(its)
+
+    assert logits.networks == 4
+    assert logits.tokens == 4096
+    assert 0 < abs(logits.against_probabilities.mean) < 0.1
+    difference = logits.against_best.mean - its.chosen.against_best.mean
+    assert difference == pytest.approx(logits.against_probabilities.mean, abs=1e-6)
+    assert "4 networks over 4,096 tokens" in ensemble_text(its, logits)
+
+
+def test_probabilities_of_networks_together_are_those_that_they_kept(run_folder: Path) -> None:
+    """What a teacher or a logged model predicts is what was reported, but for float16."""
+    its = of(run_folder)
+    runs = [(run_folder / "trials" / m.trial.name, weight) for m, weight in its.trained()]
+
+    table = shared_table([of_trial(run_folder, m.trial) for m, _ in its.trained()])
+    log_probs_N = mixture_log_probs(open_mixture(runs), table, 256)
+
+    assert -log_probs_N[: its.tokens].mean() == pytest.approx(its.chosen.loss, abs=1e-4)
+
+
+def test_logits_of_epochs_that_are_no_networks_any_more_are_refused(run_folder: Path) -> None:
+    folder = run_folder / "trials" / "0000"
+    log_probs.add(folder, log_probs.epoch_key(2), log_probs.read(folder)["final"] + 0.1)
+    its = of(run_folder)
+    assert "0000@2" in its.chosen.weights
+
+    with pytest.raises(SweepError, match="these members are none any more\n  0000@2"):
+        by_logits(its)
+
+
+def test_an_ensemble_is_logged_only_where_mlflow_has_the_sweep(run_folder: Path) -> None:
+    done = CliRunner().invoke(cli, ["ensemble", str(run_folder), "--log"])
+
+    assert isinstance(done.exception, SweepError)
+    assert f"Send it first: sweep publish {run_folder}" in str(done.exception)

@@ -188,7 +188,7 @@ def test_what_a_later_version_writes_into_the_journal_is_passed_over(
     assert mlflow.store(folder).count == 15
 
 
-def test_the_best_network_is_a_model_that_writes_text_and_gives_losses(
+def test_the_best_network_and_an_ensemble_are_models_that_write_text_and_give_losses(
     folder: Path, mlflow: MLflow, tmp_path: Path, small: dict[str, object]
 ) -> None:
     """Loaded in a process that has only what was logged, and no pickle among it."""
@@ -200,6 +200,19 @@ def test_the_best_network_is_a_model_that_writes_text_and_gives_losses(
 
     uri = process.store_uri(folder.parent)
     model = mlflow.store(folder).runs["sweep"]["tags"]["sweep.model"]
+    log = """
+import sys
+from pathlib import Path
+from sweep.tracking.ensemble import log_ensemble
+folder = Path(sys.argv[1])
+runs = [(name, folder / "trials" / name, 0.5) for name in ("0000", "0001")]
+print(log_ensemble(folder, runs, {"val_loss": 3.0}))
+"""
+    ensemble = subprocess.check_output(
+        [sys.executable, "-W", "ignore", "-c", log, folder], text=True
+    )
+    ensemble = ensemble.strip()
+    assert mlflow.store(folder).runs["sweep"]["tags"]["sweep.ensemble"] == ensemble
     code = """
 import json, sys, mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
@@ -207,21 +220,24 @@ found = mlflow.pyfunc.load_model(sys.argv[2])
 said = found.predict(pandas.DataFrame({"prompt": ["7 1"]}),
                      params={"max_new_tokens": 20, "temperature": 0.0})
 costs = found.predict(pandas.DataFrame({"text": ["30 40", ""]}))
+both = mlflow.pyfunc.load_model(sys.argv[3]).predict(pandas.DataFrame({"text": ["30 40", ""]}))
 import model
-print(json.dumps([said["continuation"].tolist(), costs["loss"].isna().tolist(), model.__file__]))
+print(json.dumps([said["continuation"].tolist(), costs["loss"].isna().tolist(), model.__file__,
+                  [costs["loss"][0], both["loss"][0]]]))
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, uri, model],
+        [sys.executable, "-W", "ignore", "-c", code, uri, model, ensemble],
         capture_output=True,
         text=True,
         check=True,
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )
-    (said,), missing, where = json.loads(done.stdout)
+    (said,), missing, where, losses = json.loads(done.stdout)
     assert len(said) > 5
     assert missing == [False, True]
     assert "mlartifacts" in where
+    assert losses[0] != losses[1] > 0
     assert not [p for p in (folder.parent / "mlartifacts").rglob("*") if p.suffix == ".pkl"]
 
 
