@@ -26,13 +26,16 @@ class Known:
     source: str
     train: int | None = None  # tokens to train on; None before they were counted
     most: int | None = None  # tokens of all splits at most, by the size of files; None: not known
+    val_digest: str = ""  # of the validation tokens; empty before they are prepared
 
 
 def look(data: DataConfig) -> Known:
     """What is known of the text at `data.path`. Raises ConfigError if there is none."""
     source, table = data.path or LIBRARY, table_path(data)
     if table.exists():
-        return Known(source, train=len(read_table(table).train))
+        kept = read_table(table)
+        val_digest = kept.recorded.get("digests", {}).get("val", "")
+        return Known(source, train=len(kept.train), val_digest=val_digest)
     return Known(source, most=_most(data))
 
 

@@ -15,7 +15,7 @@ from model.config import SETTINGS, ConfigError, Value, trial_cost
 from sweep.errors import SweepError
 from sweep.folder import ENSEMBLE
 from sweep.noise import pooled_deviation
-from sweep.records import SEEDS, Proposal
+from sweep.records import SEEDS, Event, Proposal
 from sweep.results.bootstrap import Noise
 from sweep.results.efficiency import best_of_sizes
 from sweep.results.efficiency_report import noise_of
@@ -114,15 +114,24 @@ def members_of(name: str, folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _same_tokens(views: Mapping[str, View]) -> None:
-    digests: dict[str, list[str]] = {}
-    for name, view in views.items():
-        digests.setdefault(view.header["data"], []).append(name)
-    if len(digests) > 1:
+    """Raises SweepError if the losses of two runs are of different validation tokens."""
+    (first, head), *others = [(name, view.header) for name, view in views.items()]
+    for name, header in others:
+        ours, theirs = (_val_digest(its) for its in (head, header))
+        if header["data"] == head["data"] or (ours and ours == theirs):
+            continue
+        known = bool(ours and theirs)  # journals of earlier versions have that of all tokens alone
+        digests = (ours, theirs) if known else (head["data"], header["data"])
         raise SweepError(
-            "losses on different tokens cannot be compared",
-            [f"{', '.join(names)}: {digest}" for digest, names in digests.items()],
-            hint="Runs concatenate that read the same corpus with the same splits and tokenizer.",
+            f"losses on different {'validation ' if known else ''}tokens cannot be compared",
+            [f"{of}: {digest}" for of, digest in zip((first, name), digests, strict=True)],
+            hint="Runs count as one that read one corpus with the same splits, tokenizer and "
+            "data.val_tokens.",
         )
+
+
+def _val_digest(header: Event) -> str:
+    return str((header.get("text") or {}).get("val_digest", ""))
 
 
 def _candidates(views: Mapping[str, View], where: Mapping[str, Value]) -> list[Candidate]:

@@ -21,6 +21,7 @@ class Corpus:
     smallest: int
     largest: int
     there: int | None  # None where nobody has counted them yet
+    val_digest: str = ""  # of what losses are of: equal where those of two sweeps can be compared
 
     def __str__(self) -> str:
         asked = f"{self.smallest:,}"
@@ -53,7 +54,7 @@ def corpus(space: Space) -> Corpus:
         if most > largest:
             asked = f"baseline.multiples: {max(multiples)}x are {most:,} tokens"
         raise ConfigError([f"{asked}, but {short}"])
-    return Corpus(text.source, smallest, largest, text.train)
+    return Corpus(text.source, smallest, largest, text.train, text.val_digest)
 
 
 def count_all(fixed: Mapping[str, object]) -> tuple[int, bool]:

@@ -28,13 +28,14 @@ def folder_of(
     settings: Iterable[Settings],
     loss: Callable[[Settings], float],
     data: str = "0",
+    val: str = "",
     baseline: Iterable[tuple[int, float]] = (),
 ) -> Path:
     """A run folder whose trials had these settings and losses."""
     folder.mkdir()
     header = {"event": "sweep", "id": "1", "name": folder.name, "trials": 99, "data": data}
     events: list[dict[str, object]] = [
-        {**header, "time": 0, "train_tokens": 32_768, "noise": 0.001},
+        {**header, "time": 0, "train_tokens": 32_768, "noise": 0.001, "text": {"val_digest": val}},
         {"event": "baseline", "time": 1, "points": list(baseline)},
     ]
     for number, own in enumerate(settings):
@@ -126,6 +127,22 @@ def test_runs_on_other_tokens_are_refused_with_both_digests(sizes: Path, tmp_pat
 
     with pytest.raises(SweepError, match="cannot be compared\n  a: 0\n  b: fedc"):
         laws_of({"a": view_of(sizes), "b": view_of(other)})
+
+
+def test_runs_with_the_same_validation_tokens_concatenate_whatever_else_they_read(
+    tmp_path: Path,
+) -> None:
+    """More of a text to train on makes another table, with the same tokens held out."""
+    views = {
+        name: view_of(folder_of(tmp_path / name, sizes, by_size, data=name, val=val))
+        for name, sizes, val in (("a", SIZES[:2], "11"), ("b", SIZES[2:], "11"), ("c", [], "22"))
+    }
+
+    (law,) = laws_of({name: views[name] for name in "ab"}).laws
+
+    assert len(law.points) == 4
+    with pytest.raises(SweepError, match="different validation tokens .*\n  a: 11\n  c: 22"):
+        laws_of(views)
 
 
 def test_the_plain_baseline_has_a_law_of_its_own_that_two_runs_share(tmp_path: Path) -> None:
