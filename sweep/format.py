@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 NARROWEST = 16  # letters of a column of text, below which wrapping it helps nobody
 # How settings are called where there is little room; others by their last word.
@@ -105,6 +106,17 @@ def count_text(number: float) -> str:
 def finite_or_none(value: float | None) -> float | None:
     """The number, or None for infinity and NaN, which JSON cannot hold."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def without_infinity(value: Any) -> Any:
+    """Plain data with null for every number in it that is not finite, as JSON has to have it."""
+    if isinstance(value, float):
+        return finite_or_none(value)
+    if isinstance(value, dict):
+        return {key: without_infinity(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_infinity(item) for item in value]
+    return value
 
 
 def bytes_text(amount: float) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweep.errors import SweepError
+from sweep.format import without_infinity
 from sweep.records import Event
 from sweep.view import View
 
@@ -45,7 +46,7 @@ class Journal:
         """Write one event, stamped with the time in milliseconds, and hand it to the system."""
         record: Event = {"event": event, "time": int(time.time() * 1000), **fields}
         if self._file is not None:
-            line = json.dumps(_without_infinity(record), allow_nan=False)
+            line = json.dumps(without_infinity(record), allow_nan=False)
             self._file.write(line.encode() + b"\n")
             self._file.flush()
         self.view.apply(record)
@@ -80,17 +81,6 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
                 raise SweepError(f"{path} is damaged at byte {offset}", code=1)
             offset += len(line)
             yield _with_nan(event), offset
-
-
-def _without_infinity(value: Any) -> Any:
-    """`value` with null for every number in it that is not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_infinity(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_infinity(item) for item in value]
-    return value
 
 
 def _with_nan(event: Event) -> Event:

@@ -22,10 +22,12 @@ import fakes
 import pytest
 import tiktoken
 import toy_encoding
+from click.testing import CliRunner
 from hypothesis import settings
 from optuna.storages import BaseStorage
-from sweeps import make_space, session_in
+from sweeps import TRAINED, make_space, session_in, without_tracking
 
+from sweep.cli.main import cli
 from sweep.records import Event
 from sweep.session.session import Session
 from sweep.session.storage import open_storage
@@ -120,3 +122,24 @@ def open_session(tmp_path: Path, storage: BaseStorage) -> Iterator[Callable[...,
     yield open_
     for session in opened:
         session.journal.close()
+
+
+@pytest.fixture(scope="session")
+def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run folder `quickstart`, of tiny networks that were really trained."""
+    home = tmp_path_factory.mktemp("notebook")
+    corpus = home / "corpus"
+    corpus.mkdir()
+    for number in range(40):
+        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
+        (corpus / f"{number:02}.txt").write_text("\n".join(words))
+    (home / "quickstart.yaml").write_text(TRAINED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_CACHE", str(home / "cache"))
+        without_tracking(patch)
+        words = ["run", str(home / "quickstart.yaml"), "--here", "--plain"]
+        done = CliRunner().invoke(
+            cli, [*words, "--runs", str(home / "runs"), "--set", f"data.path={corpus}"]
+        )
+    assert done.exit_code == 0, done.output
+    return home / "runs"

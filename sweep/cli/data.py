@@ -13,6 +13,7 @@ import click
 import yaml
 
 from model.config import ALL, SETTINGS, VOCABULARIES, ConfigError, DataConfig
+from sweep.cli.options import print_json
 from sweep.errors import SweepError
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def duplicates(source: str, as_json: bool, near: float | None, **options: str | 
         except ConfigError as error:
             raise SweepError("near duplicates cannot be looked for", error.problems) from None
         looked_for["near"] = [pair._asdict() for pair in pairs]
-    click.echo(json.dumps(looked_for, indent=2) if as_json else describe_duplicates(looked_for))
+    if as_json:
+        print_json(looked_for)
+    else:
+        click.echo(describe_duplicates(looked_for))
 
 
 @data.command()
@@ -147,11 +151,10 @@ def score(run: Path, source: str, as_json: bool, out: Path, **options: str | Non
     except OSError as error:
         raise SweepError(f"cannot write {out}: {error.strerror}") from None
     summary = {"documents": len(losses_N), "mean": float(losses_N.mean()), "out": str(out)}
-    click.echo(
-        json.dumps(summary)
-        if as_json
-        else f"{out}: {len(losses_N):,} documents, {losses_N.mean():.3f} nats per token"
-    )
+    if as_json:
+        print_json(summary)
+    else:
+        click.echo(f"{out}: {len(losses_N):,} documents, {losses_N.mean():.3f} nats per token")
 
 
 def _settings(source: str, options: Mapping[str, str | None]) -> dict[str, str]:
@@ -220,7 +223,7 @@ def _print(table: TokenTable, path: Path, settings: Mapping[str, str], as_json: 
     with_digest = {"data.path": settings["data.path"], **with_digest, "data.digest": table.digest}
     if as_json:
         everything = {"table": str(path), "settings": with_digest, **table.recorded}
-        click.echo(json.dumps(everything, indent=2))
+        print_json(everything)
     else:
         click.echo(describe_table(path, table.recorded, with_digest))
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from sweep.format import without_infinity
+
 folder_argument = click.argument("folder", required=False, type=click.Path(path_type=Path))
 runs_option = click.option(
     "--runs",
@@ -34,8 +36,8 @@ plain_option = click.option("--plain", is_flag=True, help="Plain lines instead o
 
 
 def print_json(data: Any) -> None:
-    """Print `data` for --json. Raises ValueError if a number in it is not finite."""
-    click.echo(json.dumps(data, indent=2, allow_nan=False))
+    """Print `data` for --json; null stands for a number that is not finite."""
+    click.echo(json.dumps(without_infinity(data), indent=2, allow_nan=False))
 
 
 def same_command() -> str:

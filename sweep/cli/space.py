@@ -148,7 +148,8 @@ def plan(
     if as_json:
         kept, more = planning.disk(checked, planned)
         disk = {"kept": kept, "more_for_each_running": more}
-        print_json({**planning.as_data(planned, trial_speed), "text": text, "disk": disk})
+        its = planning.as_data(planned, trial_speed)
+        print_json({"name": checked.name, **its, "text": text, "disk": disk})
     else:
         if text:
             click.echo(text)

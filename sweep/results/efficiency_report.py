@@ -304,9 +304,9 @@ def _worth_data(worth: Worth) -> dict[str, Any]:
 
 def efficiency_data(figures: Figures) -> dict[str, Any]:
     """Everything as plain data, for --json. Losses in nats per token."""
-    hours_key = figures.hour.replace("-", "_")
     return {
         "name": figures.name,
+        "hours_of": figures.hour,
         "baseline": {
             "source": figures.source,
             "points": [list(point) for point in figures.baseline.curve],
@@ -314,14 +314,15 @@ def efficiency_data(figures: Figures) -> dict[str, Any]:
         },
         "noise": asdict(figures.noise),
         "trials": [
-            {**_worth_data(worth), hours_key: figures.hours[worth.name]} for worth in figures.trials
+            {**_worth_data(worth), "device_hours": figures.hours[worth.name]}
+            for worth in figures.trials
         ],
         "by_unique_tokens": [_worth_data(worth) for worth in figures.recipes],
         "by_epoch": {
             name: [[epoch, worth.value, worth.side] for epoch, worth in curve]
             for name, curve in figures.epochs.items()
         },
-        f"by_{hours_key}": [
+        "by_device_hours": [
             [hours, worth.name, worth.lines.point.value] for hours, worth in figures.spent
         ],
     }

@@ -163,7 +163,10 @@ def as_data(expected: Plan, speed: Speed) -> dict[str, Any]:
             {"run": label, **asdict(cost), "seconds": speed.seconds(cost)}
             for label, cost in expected.baseline
         ],
-        "total": totals(expected, speed),
+        "total": {
+            part.replace(", ", "_").replace(" ", "_"): spent
+            for part, spent in totals(expected, speed).items()
+        },
     }
 
 

@@ -18,14 +18,18 @@ from sweep.journal import Journal
 from sweep.results.ranking import gaps, ranking
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.xdist_group("trained runs")  # they take seconds to train
 
 
 def test_the_documented_example_runs(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = (ROOT / "docs" / "notebook.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (tmp_path / "runs").symlink_to(runs)
+    (tmp_path / "runs").symlink_to(trained_runs)
     monkeypatch.chdir(tmp_path)
 
     names: dict[str, object] = {}
@@ -36,18 +40,18 @@ def test_the_documented_example_runs(
     assert "5/5 trials: 5 complete" in capsys.readouterr().out
 
 
-def test_every_column_of_the_trials_is_documented(runs: Path) -> None:
+def test_every_column_of_the_trials_is_documented(trained_runs: Path) -> None:
     text = (ROOT / "docs" / "notebook.md").read_text()
     rows = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
-    columns = sweep.open_run(runs / "quickstart").trials.columns
+    columns = sweep.open_run(trained_runs / "quickstart").trials.columns
 
     assert documented == {name for name in columns if "." not in name}
 
 
-def test_a_row_says_what_the_journal_and_the_ranking_say(runs: Path) -> None:
-    run = sweep.open_run(runs / "quickstart")
+def test_a_row_says_what_the_journal_and_the_ranking_say(trained_runs: Path) -> None:
+    run = sweep.open_run(trained_runs / "quickstart")
 
     rows = run.trials.set_index("trial")
 
@@ -63,8 +67,8 @@ def test_a_row_says_what_the_journal_and_the_ranking_say(runs: Path) -> None:
     assert run.best["worse_by"] == 0
 
 
-def test_tables_are_ones_own(runs: Path) -> None:
-    run = sweep.open_run(runs / "quickstart")
+def test_tables_are_ones_own(trained_runs: Path) -> None:
+    run = sweep.open_run(trained_runs / "quickstart")
 
     table = run.trials
     table["val_loss"] = 0.0
@@ -72,8 +76,10 @@ def test_tables_are_ones_own(runs: Path) -> None:
     assert run.trials.val_loss.min() > 0
 
 
-def test_runs_of_the_baseline_have_curves_and_are_no_trials_of_the_search(runs: Path) -> None:
-    run = sweep.open_run(runs / "quickstart")
+def test_runs_of_the_baseline_have_curves_and_are_no_trials_of_the_search(
+    trained_runs: Path,
+) -> None:
+    run = sweep.open_run(trained_runs / "quickstart")
 
     assert set(run.trials.role) == {"search"}
     assert set(run.all_trials.role) == set(run.curves.role) == {"search", "baseline"}
@@ -82,8 +88,10 @@ def test_runs_of_the_baseline_have_curves_and_are_no_trials_of_the_search(runs: 
     assert list(run.curves.groupby("trial").fraction.max().unique()) == [1.0]
 
 
-def test_the_surface_goes_through_the_trials_and_is_unsure_far_from_them(runs: Path) -> None:
-    run = sweep.open_run(runs / "quickstart")
+def test_the_surface_goes_through_the_trials_and_is_unsure_far_from_them(
+    trained_runs: Path,
+) -> None:
+    run = sweep.open_run(trained_runs / "quickstart")
     searched = run.trials[["optim.name", "optim.lr", "train.epochs"]]
 
     predicted = run.surface.predict(searched)
@@ -99,8 +107,8 @@ def test_the_surface_goes_through_the_trials_and_is_unsure_far_from_them(runs: P
     assert alone["sd"].iloc[[1, 2, 4].index(best)] == alone["sd"].min()
 
 
-def test_bad_questions_get_one_message(runs: Path, tmp_path: Path) -> None:
-    run = sweep.open_run(runs / "quickstart")
+def test_bad_questions_get_one_message(trained_runs: Path, tmp_path: Path) -> None:
+    run = sweep.open_run(trained_runs / "quickstart")
 
     with pytest.raises(SweepError, match="not searched: gpt.width"):
         run.surface.predict(pd.DataFrame({"gpt.width": [16]}))
@@ -132,10 +140,12 @@ def test_a_sweep_that_has_just_begun_has_empty_tables(tmp_path: Path) -> None:
         run.best  # noqa: B018
 
 
-def test_a_network_opened_twice_says_the_same_and_leaves_the_random_state(runs: Path) -> None:
+def test_a_network_opened_twice_says_the_same_and_leaves_the_random_state(
+    trained_runs: Path,
+) -> None:
     import torch
 
-    run = sweep.open_run(runs / "quickstart")
+    run = sweep.open_run(trained_runs / "quickstart")
     before = torch.get_rng_state()
 
     texts = {run.model(0).generate("1 2", 8, seed=3) for _ in range(2)}

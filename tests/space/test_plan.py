@@ -109,7 +109,7 @@ def test_the_plan_as_data_has_all_that_the_text_has(tmp_path: Path) -> None:
         0
     ].keys()
     assert found["speed"] == "1e+12 FLOP/s a trial, as given"
-    assert set(found["total"]["all, pruned"]) == {"tokens", "flops", "seconds"}
+    assert set(found["total"]["all_pruned"]) == {"tokens", "flops", "seconds"}
 
 
 def test_the_speed_that_is_assumed_is_said(tmp_path: Path) -> None:

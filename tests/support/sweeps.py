@@ -43,6 +43,31 @@ parameters:
   data.train_tokens: {distribution: constant, value: 64k}
 """
 
+TRAINED = """
+name: quickstart
+search:
+  train.epochs: [1, 2, 4]
+  optim.name: [adamw, muon]
+  optim.lr:
+    - {when: {optim.name: adamw}, min: 1e-3, max: 1e-1, log: true}
+    - {when: {optim.name: muon}, min: 1e-3, max: 1e-1, log: true}
+fixed:
+  data.train_tokens: 2049
+  data.val_tokens: 1025
+  data.test_tokens: 1025
+  gpt.layers: 1
+  gpt.width: 16
+  gpt.context: 32
+  train.batch_tokens: 256
+  train.precision: fp32
+  train.device: cpu
+  train.evals: 4
+budget: {trials: 5}
+sampler: {name: random, seed: 2}
+prune: {rule: none}
+baseline: {multiples: [1, 2]}
+"""
+
 
 def make_space(folder: Path, text: str, *overrides: str) -> Space:
     path = folder / "space.yaml"
