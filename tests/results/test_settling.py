@@ -129,7 +129,7 @@ def expecting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the surface expects of its next proposals, in turn; after the last, of each."""
     gains = [0.1]
 
-    def suggest(space: Space, seen: Sequence[Any], rng: Any) -> Suggestion:
+    def suggest(space: Space, seen: Sequence[Any], rng: Any, earlier: Any = ()) -> Suggestion:
         gain = gains.pop(0) if len(gains) > 1 else gains[0]
         return Suggestion({"train.epochs": 2, "gpt.dropout": 0.01 * len(seen)}, gain)
 
