@@ -20,10 +20,11 @@ def curve(space: Space, view: View) -> dict[str, Any] | None:
     """Once every baseline run has ended, their losses become the curve to measure against.
 
     A point that failed twice is left out; a table from the space needs no runs. None if
-    runs are missing or the journal has the curve already.
+    runs are missing or the journal has the curve already: of a sweep that got more multiples it has
+    a shorter one, until they are measured.
     """
     points, table = baseline_points(space), space.baseline.table
-    if view.baseline is not None:
+    if view.baseline is not None and (table or not points):
         return None
     trials = [
         (trial, trial.kind)
@@ -40,6 +41,8 @@ def curve(space: Space, view: View) -> dict[str, Any] | None:
         runs += view.recalled.values()
         source = "measured"
     else:
+        return None
+    if view.baseline is not None and len(runs) <= len(view.baseline_runs):
         return None
     return {
         "source": source,

@@ -103,7 +103,8 @@ class Ledger:
         live.set_user_attr(REASON_ATTR, reason)
         live.set_user_attr(ENDING_ATTR, ending)
         for name, violation in violations.items():
-            live.set_constraint(name, violation)
+            if name not in live.constraints:  # a driver may have died before it told
+                live.set_constraint(name, violation)
         value = loss if ending is TrialEnding.FINISHED else None
         self.study.tell(live.number, value, STATES[ending.outcome])
 

@@ -99,7 +99,6 @@ def _rewritten_trial(trial: FrozenTrial, fixed: Mapping[str, Value], space: Spac
         user_attrs=user_attrs,
         system_attrs=trial.system_attrs,
         intermediate_values=trial.intermediate_values,
-        constraints=trial.constraints,
     )
     rewritten.datetime_start = trial.datetime_start
     rewritten.datetime_complete = trial.datetime_complete

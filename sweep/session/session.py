@@ -284,8 +284,8 @@ def _recall(
     note: Callable[..., None],
 ) -> None:
     """Take over the baseline runs that an earlier sweep measured under the same conditions."""
-    if cache and not len(baseline.ledger):
-        for point in baseline.missing():
+    if cache:
+        for point in (its.first for its in baseline.missing()):
             settings = baseline_settings(space, point)
             loss = cache.recall(settings)
             if loss is not None and point not in view.recalled:

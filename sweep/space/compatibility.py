@@ -21,6 +21,7 @@ CHANGEABLE = ("budget", "trial", "constraints", "repeat", "priors")
 # And so do these settings of others.
 CHANGEABLE_SETTINGS = ("sampler.warm_start",)
 GROWING = ("search", "fixed")  # sections that may differ as long as every trial has its place
+MULTIPLES = "baseline.multiples"  # may grow: the points that are new are measured
 TOLD = 3  # trials that a refusal names
 
 
@@ -50,6 +51,7 @@ def problems(
                 for key in old.keys() | new.keys()
                 if old.get(key) != new.get(key) and f"{part}.{key}" not in CHANGEABLE_SETTINGS
             )
+            keys = [k for k in keys if f"{part}.{k}" != MULTIPLES or not _has_all(new[k], old[k])]
             reasons += [f"{part}: {k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys]
         elif part == "trainer" and OUTSIDE in (old, new):
             reasons.append(
@@ -72,6 +74,11 @@ def problems(
             f"{space.train_tokens}"
         )
     return reasons + _without_place(space, view)
+
+
+def _has_all(new: Sequence[object], old: Sequence[object]) -> bool:
+    """Whether multiples were only added: no trial depends on what the baseline was measured on."""
+    return set(old) <= set(new)
 
 
 def place(

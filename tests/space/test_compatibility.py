@@ -14,7 +14,7 @@ from sweeps import make_space, session_in
 from model.config.config import Config
 from model.progress import Progress
 from sweep.folder import JOURNAL
-from sweep.journal import read_view
+from sweep.journal import read_events, read_view
 from sweep.records import Outcome
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
@@ -195,8 +195,8 @@ def test_a_new_alternative_joins_those_there_were(tmp_path: Path) -> None:
             "search: trial 000. has optim.lr .*, not within 0.0099 to 0.01",
         ),
         (
-            [("fixed:", "baseline: {multiples: [1]}\nfixed:")],
-            "baseline: multiples was [], is [1]",
+            [("fixed:", "baseline: {seeds: 2}\nfixed:")],
+            "baseline: seeds was 1, is 2",
         ),
         (
             [("fixed:", "fixed:\n  gpt.dropout: 0.1")],
@@ -307,3 +307,62 @@ def test_a_section_that_had_another_name_is_compared_under_its_new_one(tmp_path:
     before["reference"] = before.pop("baseline")
 
     assert problems(before, space.resolved(), space, View()) == []
+
+
+CONSTRAINED = """
+name: fake
+search:
+  train.epochs: [1, 2]
+  optim.lr: {min: 1e-3, max: 1e-2, log: true}
+constraints: [gpt.parameters <= 400k, train.seconds <= 1h]
+budget: {trials: 2}
+fixed: {train.evals: 2}
+"""
+
+
+def test_a_space_with_constraints_grows_without_a_warning_of_optuna(tmp_path: Path) -> None:
+    """Warnings are errors here; and what was measured against the constraints is still known."""
+    drive(tmp_path, make_space(tmp_path, CONSTRAINED))
+    wider = make_space(
+        tmp_path, CONSTRAINED.replace("[1, 2]", "[1, 2, 4]").replace("trials: 2", "trials: 3")
+    )
+
+    view = drive(tmp_path, wider)
+
+    assert view.count(Outcome.COMPLETE) + view.count(Outcome.PRUNED) == 3
+    study = SearchTrials(open_storage(tmp_path / "run" / "study.db"), wider).ledger.study
+    assert [set(trial.constraints) for trial in study.trials] == [
+        {"gpt.parameters <= 400000", "train.seconds <= 3600"}
+    ] * 3
+
+
+@pytest.mark.parametrize("before", ["[]", "[1, 4]"])
+def test_multiples_of_the_baseline_are_added_to_a_finished_sweep(
+    before: str, tmp_path: Path
+) -> None:
+    """`>4x` cannot be told apart from more without: only the points that are new are measured."""
+    text = f"{SPACE}baseline: {{multiples: {before}}}\n"
+    old = make_space(tmp_path, text)
+    ended = drive(tmp_path, old)
+    space = make_space(tmp_path, text.replace(before, "[1, 4, 8]"))
+    measured = sum(trial.role == "baseline" for trial in ended.trials.values())
+
+    assert problems(old.resolved(), space.resolved(), space, ended) == []
+    view = drive(tmp_path, space)
+
+    assert view.baseline is not None
+    assert [tokens for tokens, _ in view.baseline] == [65_536, 4 * 65_536, 8 * 65_536]
+    names = [trial.name for trial in view.trials.values() if trial.role == "baseline"]
+    assert names[measured:] == ["baseline-8x", "baseline-4x", "baseline-1x"][: 3 - measured]
+    assert view.searches() == drive(tmp_path, space).searches()
+    events = [event for event, _ in read_events(tmp_path / "run" / JOURNAL)]
+    assert sum(event["event"] == "baseline" for event in events) == 1 + bool(measured)
+
+
+def test_multiples_of_the_baseline_are_not_taken_away(tmp_path: Path) -> None:
+    old = make_space(tmp_path, SPACE + "baseline: {multiples: [1, 4]}")
+    new = make_space(tmp_path, SPACE + "baseline: {multiples: [1, 8]}")
+
+    (reason,) = problems(old.resolved(), new.resolved(), new, View())
+
+    assert reason == "baseline: multiples was [1, 4], is [1, 8]"
