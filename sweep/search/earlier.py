@@ -19,19 +19,23 @@ from model.config import ConfigError, Value
 from sweep.records import SEEDS
 from sweep.search.coordinates import NARROW, Pool, pool_of
 from sweep.search.features import features, in_octaves, is_kind
-from sweep.search.kernel import Array
-from sweep.search.surrogate import Evidence, softened
+from sweep.search.kernel import LEVEL, Array, Places
+from sweep.search.surrogate import Evidence, fit, likeliest, softened
 from sweep.space import Hyperparameter, Point, Space
 from sweep.space.points import snapped
 
 FARTHEST = 3.0  # half widths of an axis from its middle, beyond which a trial says nothing here
 MOST = 96  # trials of all earlier sweeps: half of each the best, the others evenly from the rest
+SPEAKING = 12  # trials that can tell whether losses follow from settings
+LEAST_NOISE = 1e-4  # nats
+MERE = (0.5, 0.7, 0.85, 1.0, 1.15)  # standard deviations, of losses that do not, to choose from
 FEWEST = 16  # of each, where there are many
 CENTRES = 4  # best trials of each, around which candidates are looked for
 # Why a trial says nothing here.
 UNNAMED = "without a value for each setting searched here"
 UNTRAINABLE = "with settings that cannot be trained here"
 TOO_FAR = "far outside what is searched here"
+MERE_NOISE = "as their losses do not follow from their settings"
 Rows = NDArray[np.int64]
 
 
@@ -82,14 +86,16 @@ def _lessons(
     for number, (trials, some) in enumerate(zip(trainable, problems, strict=True), 1):
         places = pool.place_settings([t.settings for t in trials])
         near = np.abs(places.x_ND).max(axis=1, initial=0.0) <= FARTHEST
-        counts.append(int(near.sum()))
-        left_out.append(Counter([*filter(None, some), *[TOO_FAR] * int((~near).sum())]))
+        reasons = Counter([*filter(None, some), *[TOO_FAR] * int((~near).sum())])
         losses = np.array([t.loss for t in trials], dtype=float)
         rows = _kept(losses, np.flatnonzero(near), most)
+        if len(rows) and _is_noise(_evidence(places, losses, rows, number=1)):
+            reasons[MERE_NOISE], rows = int(near.sum()), rows[:0]
+        counts.append(int(near.sum()) - reasons[MERE_NOISE])
+        left_out.append(+reasons)
         if not len(rows):
             continue
-        kept = replace(places[rows], sweeps=np.full(len(rows), number))
-        evidence += Evidence(kept, softened(losses[rows]), np.zeros(len(rows)))
+        evidence += _evidence(places, losses, rows, number)
         best = rows[np.argsort(losses[rows], kind="stable")][:CENTRES]
         centres += [_nearest(hyperparameters, trials[n].settings) for n in best]
     return Lessons(pool, evidence, tuple(p for p in centres if p), tuple(counts), tuple(left_out))
@@ -102,6 +108,27 @@ def _problem(trial: EarlierTrial) -> str:
     except ConfigError:
         return UNTRAINABLE
     return "" if trial.settings else UNNAMED
+
+
+def _evidence(places: Places, losses_N: Array, rows: Rows, number: int) -> Evidence:
+    """Those `rows` as trials of the earlier sweep of that number."""
+    kept = replace(places[rows], sweeps=np.full(len(rows), number))
+    return Evidence(kept, softened(losses_N[rows]), np.zeros(len(rows)))
+
+
+def _is_noise(evidence: Evidence) -> bool:
+    """Whether losses of one earlier sweep are as likely if nothing that we see decides them."""
+    count, losses_N = len(evidence.losses_N), evidence.losses_N
+    if count < SPEAKING:
+        return False
+    off = losses_N - np.median(losses_N)
+    alternatives = []
+    for share in MERE:
+        noise = max(share * float(losses_N.std()), LEAST_NOISE)
+        lower = np.linalg.cholesky(LEVEL**2 + noise**2 * np.eye(count))
+        white = np.linalg.solve(lower, off)
+        alternatives.append(0.5 * white @ white + np.log(np.diag(lower)).sum())
+    return bool(fit(evidence, likeliest(evidence)).surprise(count) >= min(alternatives))
 
 
 def _nothing(pool: Pool) -> Evidence:

@@ -95,8 +95,10 @@ def _read(name: str, space: Space, folder: Path) -> EarlierSweep:
         if not trials:
             raise SweepError(f"{name}: no trial of it has finished")
         return EarlierSweep(name, trials)
+    if path.is_dir():
+        raise SweepError(f"{name}: no run folder: it has no {JOURNAL}")
     if not path.is_file():
-        raise SweepError(f"{name}: no run folder, and no file")
+        raise SweepError(f"{name}: no such run folder, and no such file")
     sweep = _placed(name, read_external(path).runs, space)
     if not any(trial.settings for trial in sweep.trials):
         searched = ", ".join(space.searched)

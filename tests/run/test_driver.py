@@ -181,5 +181,5 @@ def test_a_warm_start_from_nothing_writes_nothing(
 
     assert isinstance(result.exception, SweepError)
     assert result.exception.code == 2
-    assert "runs/gone: no run folder, and no file" in str(result.exception)
+    assert "runs/gone: no such run folder, and no such file" in str(result.exception)
     assert not (tmp_path / "runs").exists()

@@ -13,6 +13,7 @@ from model.config.setting import Value
 from sweep.search.acquisition import propose
 from sweep.search.coordinates import pool_of
 from sweep.search.earlier import (
+    MERE_NOISE,
     TOO_FAR,
     UNNAMED,
     UNTRAINABLE,
@@ -111,11 +112,9 @@ def test_how_alike_an_earlier_sweep_was_is_learned() -> None:
 
 
 def test_trials_that_mislead_are_left_to_themselves() -> None:
-    """Losses dealt out at random teach a surface on which those seen here are unlikely."""
+    """Their surface is this one upside down: with it, the losses seen here are unlikely."""
     good = earlier()
-    losses = np.random.default_rng(1).permutation([t.loss for t in good.trials]).tolist()
-    dealt = [replace(t, loss=at) for t, at in zip(good.trials, losses, strict=True)]
-    bad = replace(good, trials=tuple(dealt))
+    bad = replace(good, trials=tuple(replace(t, loss=8.0 - t.loss) for t in good.trials))
     seen = [trial(rate) for rate in (0.0015, 0.003, 0.006, 0.012, 0.024, 0.048, 0.09)]
 
     def sweeps_used(sweep: EarlierSweep) -> set[int]:
@@ -163,6 +162,18 @@ def test_trials_that_cannot_be_placed_are_left_out_and_counted() -> None:
 
     assert taught.trials == (4,)
     assert taught.left_out == (Counter({UNNAMED: 1, UNTRAINABLE: 1, TOO_FAR: 1}),)
+
+
+def test_losses_that_do_not_follow_from_settings_teach_nothing() -> None:
+    """As if an export's column was something else; nothing seen here speaks against it yet."""
+    good = earlier()
+    losses = np.random.default_rng(1).permutation([t.loss for t in good.trials]).tolist()
+    dealt = [replace(t, loss=at) for t, at in zip(good.trials, losses, strict=True)]
+
+    taught = lessons(SPACE, (good, replace(good, trials=tuple(dealt))))
+
+    assert taught.trials == (16, 0)
+    assert taught.left_out == (Counter(), Counter({MERE_NOISE: 16}))
 
 
 def test_a_space_of_its_own_has_the_places_it_had_without_earlier_sweeps() -> None:

@@ -88,11 +88,12 @@ def test_everything_that_cannot_inform_is_told_at_once(tmp_path: Path, new: Path
     chart.write_text("Step,a - val_loss\n1,3.0\n")
 
     with pytest.raises(SweepError, match="cannot inform this sweep") as caught:
-        warm_start.take_over(warm(new, tmp_path / "gone", begun, chart), new)
+        warm_start.take_over(warm(new, tmp_path / "gone", tmp_path, begun, chart), new)
 
     text = str(caught.value)
     assert caught.value.code == 2
-    assert "gone: no run folder, and no file" in text
+    assert "gone: no such run folder, and no such file" in text
+    assert f"{tmp_path}: no run folder: it has no journal.jsonl" in text
     assert "begun: no trial of it has finished" in text
     assert "chart.csv: none of its 1 runs names all of optim.lr, train.epochs" in text
 
