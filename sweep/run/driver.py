@@ -25,7 +25,7 @@ from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, write_or_compare
 from sweep.session import BaselineCache, warm_start
-from sweep.space import Space, corpus, plan
+from sweep.space import Range, Space, corpus, plan
 from sweep.space.baseline import baseline_points, baseline_settings, with_known_table
 from sweep.tracking import process
 
@@ -233,8 +233,16 @@ def header(job: Job, before: Event) -> Event:
         "cpus": space.trial.cpus,
         "gpus": space.trial.gpus,
         "noise": space.baseline.noise if searches else before.get("noise", 0.0),
+        "searched": space.searched if searches else before.get("searched", []),
+        "log_scaled": _log_scaled(space) if searches else before.get("log_scaled", []),
         **(_foreseen(space) if searches else {}),
     }
+
+
+def _log_scaled(space: Space) -> list[str]:
+    """Settings whose factors matter and not their differences."""
+    ranges = [(hp.setting, hp.domain) for hp in space.hyperparameters]
+    return [name for name, its in ranges if isinstance(its, Range) and its.log]
 
 
 def _foreseen(space: Space) -> Event:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelOutput, Metric
 
 import model
 from model.training.checkpoint import NAME as CHECKPOINT
@@ -19,12 +21,12 @@ from sweep.folder import ENVIRONMENT, RESOLVED, SPACE, TRIALS
 from sweep.report import page, reading_of
 from sweep.results import report
 from sweep.tracking.cursor import PARENT, Cursor
+from sweep.tracking.metrics import FINAL_EFFICIENCY
 from sweep.tracking.runs import LONGEST_TAG, PARENT_NOTE
 from sweep.view import TrialView, View
 
 DEFINITION = (SPACE, RESOLVED, ENVIRONMENT)
 REPORT = "report"  # a folder among the artifacts; what lies in the run folder's own joins them
-MODEL = "best"
 # What a machine needs to run the model; our own code travels with it.
 NEEDED = ("mlflow", "torch", "numpy", "pandas", "pyarrow", "safetensors", "tiktoken", "requests")
 OPTIMIZERS = "pytorch-optimizer"  # model.training.export imports it
@@ -50,7 +52,7 @@ class Artifacts:
             self._describe(view)
         best = report.winner(view)
         if best is not None:
-            self._send_model(best)
+            self._send_model(view, best)
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         """Where each file goes, and where it is."""
@@ -89,7 +91,7 @@ class Artifacts:
             edges = " ".join(s.text for s in reading.answer if s.about == "Edges")
             self._client.set_tag(parent, "sweep.edges", edges[:LONGEST_TAG])
 
-    def _send_model(self, trial: TrialView) -> None:
+    def _send_model(self, view: View, trial: TrialView) -> None:
         """The network of the best trial, once; the one that was best before stays."""
         run = self._folder / TRIALS / trial.name
         logged = self._cursor.model
@@ -100,8 +102,9 @@ class Artifacts:
         if logged.get("trial") != trial.name:
             made = self._client.create_logged_model(
                 self._cursor.experiment,
-                name=MODEL,
+                name=model_name(view.header["name"], trial.name),
                 source_run_id=self._cursor.runs[trial.name],
+                params={name: str(value) for name, value in trial.searched.items()},
                 tags={"sweep.trial": trial.name, "sweep.val_loss": f"{trial.val_loss:.4f}"},
             )
             logged = {"trial": trial.name, "id": made.model_id, "state": "PENDING"}
@@ -112,11 +115,38 @@ class Artifacts:
             pack(run, packed, Path(scratch) / "trained")
             self._client.log_model_artifacts(logged["id"], str(packed))
         self._client.finalize_logged_model(logged["id"], "READY")
+        self._client.set_logged_model_tags(logged["id"], {"sweep.usage": usage(logged["id"])})
+        for metric in _model_metrics(view, trial, logged["id"]):
+            self._client.log_batch(self._cursor.runs[trial.name], metrics=[metric])
         made_by, step = self._cursor.runs[trial.name], int(trial.last["step"]) if trial.last else 0
         self._client.log_outputs(made_by, [LoggedModelOutput(logged["id"], step)])
         self._client.set_tag(self._cursor.runs[PARENT], "sweep.model", f"models:/{logged['id']}")
         self._cursor.model = {**logged, "state": "READY"}
         self._cursor.save(self._folder)
+
+
+def model_name(sweep: str, trial: str) -> str:
+    """What a trial's network is called among all models, without letters that MLflow refuses."""
+    return re.sub(r"[/:.%\"']", "-", f"{sweep}-{trial}")
+
+
+def usage(model_id: str) -> str:
+    """A line of Python that continues a text with the model."""
+    return (
+        f'mlflow.pyfunc.load_model("models:/{model_id}")'
+        '.predict(pandas.DataFrame({"prompt": ["def "]}))'
+    )
+
+
+def _model_metrics(view: View, trial: TrialView, model_id: str) -> Iterator[Metric]:
+    """What the page of models compares them by."""
+    values = {f"final/{key}": (trial.last or {}).get(key) for key in ("val_loss", "bits_per_byte")}
+    worth = report.efficiency_of(view, trial)
+    if worth is not None and not worth.side:
+        values[FINAL_EFFICIENCY] = worth.value
+    for name, value in values.items():
+        if value is not None and math.isfinite(value):
+            yield Metric(name, value, trial.ended or trial.latest, 0, model_id=model_id)
 
 
 def pack(run: Path, folder: Path, scratch: Path) -> None:

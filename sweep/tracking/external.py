@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from sweep.tracking.process import with_password
 
 PREFIX = "external "
 ROLE = "external"
+FINAL = "final/val_loss"  # likewise, in the table
 CURVE = "curves/val_loss"  # where the sweep's own trials have theirs, so that charts show both
 PARAMS_AT_ONCE = 100  # MLflow's limit for one batch
 LONGEST_PARAM = 6000  # characters, MLflow's limit
@@ -41,6 +43,9 @@ def publish_external(
     there: dict[str, str] = {}
     for published in client.search_runs([experiment], ours, max_results=50_000):
         there[published.data.tags["sweep.digest"]] = published.info.run_id
+        its = next((r for r in runs if r.digest == published.data.tags["sweep.digest"]), None)
+        if its is not None and FINAL not in published.data.metrics:  # of an earlier version
+            _log_final(client, published.info.run_id, its, when)
     for run_id in [i for digest, i in there.items() if digest not in {r.digest for r in runs}]:
         client.delete_run(run_id)
     new = [run for run in runs if run.digest not in there]
@@ -68,8 +73,15 @@ def _create(client: MlflowClient, experiment: str, sweep: str, run: ExternalRun,
     metrics = [Metric(CURVE, loss, when, step) for step, loss in points]
     for begin in range(0, len(metrics), METRICS_AT_ONCE):
         client.log_batch(created, metrics=metrics[begin : begin + METRICS_AT_ONCE])
+    _log_final(client, created, run, when)
     client.set_tag(created, "sweep.digest", run.digest)
     client.set_terminated(created, "FINISHED", when)
+
+
+def _log_final(client: MlflowClient, run_id: str, run: ExternalRun, when: int) -> None:
+    """What the table of trials is sorted by."""
+    if math.isfinite(run.val_loss):
+        client.log_batch(run_id, metrics=[Metric(FINAL, run.val_loss, when, 0)])
 
 
 def publish_kept(folder: Path, sweep: str, runs: Sequence[ExternalRun]) -> str:

@@ -6,13 +6,15 @@ Every point carries the journal's own time, so that sending it twice leaves one 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from model.config import Value
 from sweep.records import Event, Outcome
+from sweep.results.efficiency import Multiplier
 from sweep.view import TrialView
 
 METRICS_AT_ONCE = 1000  # MLflow's limit for one batch
@@ -35,6 +37,12 @@ CURVES = {
 }
 EFFICIENCY = "curves/data_efficiency"
 FINAL_EFFICIENCY = "final/data_efficiency"
+# Beyond the baseline a multiplier has a side, and no number that others can be compared with.
+BEYOND = {">": "final/data_efficiency_at_least", "<": "final/data_efficiency_at_most"}
+CONFIRMED_LOSS, CONFIRMED_EFFICIENCY = "confirmed/val_loss", "confirmed/data_efficiency"
+CONFIRMED_RUNS = "confirmed/runs"
+# MLflow has no logarithmic axis for settings: where factors matter, charts get the exponents of 10.
+LOG10 = "log10/"
 # What the table of trials is sorted by. Only a complete trial has what is final.
 FINAL = ("val_loss", "bits_per_byte", "train_loss", "raw_loss", "gap", "seconds")
 # Of the whole sweep, on its parent run. A step is an integer, so seconds and not hours.
@@ -55,7 +63,10 @@ class MetricPoint(NamedTuple):
     step: int
 
 
-def of_observation(event: Event) -> Iterator[MetricPoint]:
+Points = Iterator[MetricPoint]
+
+
+def of_observation(event: Event) -> Points:
     """The curves of a trial at one evaluation, and what it used of its machine."""
     when, step = event["time"], event["step"]
     for key, name in CURVES.items():
@@ -65,7 +76,20 @@ def of_observation(event: Event) -> Iterator[MetricPoint]:
         yield MetricPoint(SYSTEM + key, value, when, step)
 
 
-def of_outcome(trial: TrialView) -> Iterator[MetricPoint]:
+def of_settings(trial: TrialView, searched: Mapping[str, Value], log: Collection[str]) -> Points:
+    """The exponents of settings that are searched on a logarithmic scale, for charts."""
+    for name in log:
+        value = searched.get(name)
+        if isinstance(value, float | int) and value > 0:
+            yield MetricPoint(LOG10 + name, math.log10(value), trial.started, 0)
+
+
+def of_worth(worth: Multiplier, when: int) -> MetricPoint:
+    """What a trial is worth in data; what lies beyond the baseline is under another name."""
+    return MetricPoint(BEYOND.get(worth.side, FINAL_EFFICIENCY), worth.value, when, 0)
+
+
+def of_outcome(trial: TrialView) -> Points:
     """One number each for how a trial did, to sort by.
 
     At step 0, or MLflow would draw a line of one point where bars can be compared.

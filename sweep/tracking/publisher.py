@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from mlflow import MlflowClient
 
+from model.config import Value
 from sweep import journal
 from sweep.folder import EXTERNAL, JOURNAL
-from sweep.records import Event, Outcome, Role
+from sweep.records import Event, FinalistRun, Outcome, Role
 from sweep.results import external
+from sweep.results.confirmation_report import confirmed, verdict
 from sweep.results.efficiency import Multiplier, multiplier
+from sweep.results.sequential import means_anytime
 from sweep.tracking.artifacts import Artifacts
 from sweep.tracking.cursor import PARENT, load_cursor
 from sweep.tracking.external import publish_external
@@ -20,14 +24,18 @@ from sweep.tracking.metrics import (
     BASELINE,
     BEST_BY_COST,
     BEST_BY_TRIALS,
+    CONFIRMED_EFFICIENCY,
+    CONFIRMED_LOSS,
+    CONFIRMED_RUNS,
     EFFICIENCY,
     EFFICIENCY_BY_COST,
     EXPECTED_GAIN,
-    FINAL_EFFICIENCY,
     Batches,
     MetricPoint,
     of_observation,
     of_outcome,
+    of_settings,
+    of_worth,
 )
 from sweep.tracking.runs import Runs
 from sweep.tracking.saved_view import saved_view, view_key
@@ -57,7 +65,8 @@ class Publisher:
         self._batches = Batches(self._client, self._runs.run_id)
         self._artifacts = Artifacts(self._client, self.cursor, folder)
         self._learned = False
-        self._shown: list[str] = []  # searched settings that the saved view has
+        # Searched settings that the saved view has, and whether it leaves the baseline out.
+        self._shown: tuple[list[str], bool] | None = None
         self._devices: dict[str, float] = {}  # of each trial
         self._device_seconds = 0.0  # spent on searching
         self._best: TrialView | None = None  # of the complete search trials so far
@@ -132,6 +141,8 @@ class Publisher:
             self._runs.open_parent(event)
         elif kind == "baseline":
             self._take_baseline(event)
+        elif kind == "confirmed":
+            self._take_confirmed(event)
         elif kind == "end":
             self._end(event)
         elif trial is not None:
@@ -140,7 +151,10 @@ class Publisher:
     def _take_of_trial(self, event: Event, trial: TrialView) -> None:
         kind = event["event"]
         if kind == "trial":
-            self._runs.open_trial(self._view.header, trial)
+            recipe = self._recipe(trial)
+            self._runs.open_trial(self._view.header, trial, recipe)
+            for point in of_settings(trial, recipe, self._view.header.get("log_scaled", ())):
+                self._batches.add(trial.name, point)
             if (gain := event.get("expected_gain")) is not None:
                 number = self._view.searches().index(trial) + 1
                 self._batches.add(PARENT, MetricPoint(EXPECTED_GAIN, gain, event["time"], number))
@@ -152,6 +166,13 @@ class Publisher:
             self._end_trial(trial)
             if trial.role is Role.SEARCH:
                 self._note_best(len(self._ended) - 1)
+
+    def _recipe(self, trial: TrialView) -> Mapping[str, Value]:
+        """The searched settings that it trains; none of a baseline run."""
+        if isinstance(trial.kind, FinalistRun):
+            finalist = self._view.trials.get(trial.kind.finalist)
+            return finalist.searched if finalist else {}
+        return trial.searched if trial.role is Role.SEARCH else {}
 
     def _remember(self, event: Event, trial: TrialView) -> None:
         """Keep the best trial and the cost of searching so far, for the sweep's own curves."""
@@ -168,23 +189,23 @@ class Publisher:
             self._ended.append(Ended(event["time"], round(self._device_seconds), self._best))
 
     def _observe_efficiency(self, trial: TrialView, event: Event) -> None:
-        """How much data the baseline would need for this loss; clamped to what was measured."""
+        """How much data the baseline would need for this loss, where it was measured."""
         worth = self._worth(trial, event["val_loss"])
-        if worth is not None:
+        if worth is not None and not worth.side:
             point = MetricPoint(EFFICIENCY, worth.value, event["time"], event["step"])
             self._batches.add(trial.name, point)
 
     def _worth(self, trial: TrialView, loss: float) -> Multiplier | None:
-        """The data-efficiency multiplier of a search trial, once there is a baseline."""
+        """The data-efficiency multiplier of any other trial, once there is a baseline."""
         baseline = self._view.baseline
-        if not baseline or trial.role is not Role.SEARCH:
+        if not baseline or trial.role is Role.BASELINE:
             return None
         return multiplier(loss, baseline, self._view.train_tokens(trial))
 
     def _end_trial(self, trial: TrialView) -> None:
         points, worth = list(of_outcome(trial)), self._worth(trial, trial.val_loss)
         if worth is not None and trial.outcome is Outcome.COMPLETE and trial.ended:
-            points.append(MetricPoint(FINAL_EFFICIENCY, worth.value, trial.ended, 0))
+            points.append(of_worth(worth, trial.ended))
         for point in points:
             self._batches.add(trial.name, point)
         self._batches.flush_run(trial.name)
@@ -199,7 +220,7 @@ class Publisher:
         worth = self._worth(best, best.val_loss)
         self._batches.add(PARENT, MetricPoint(BEST_BY_COST, best.val_loss, when, seconds))
         self._batches.add(PARENT, MetricPoint(BEST_BY_TRIALS, best.val_loss, when, place + 1))
-        if worth is not None:
+        if worth is not None and not worth.side:
             self._batches.add(PARENT, MetricPoint(EFFICIENCY_BY_COST, worth.value, when, seconds))
 
     def _take_baseline(self, event: Event) -> None:
@@ -213,6 +234,24 @@ class Publisher:
                 self._end_trial(trial)
         for place in range(len(self._ended)):
             self._note_best(place)
+
+    def _take_confirmed(self, event: Event) -> None:
+        """Give each finalist, and the sweep's own run the winner's, the mean of fresh seeds."""
+        now = confirmed(self._view)
+        if now is None:
+            return
+        for name, its in means_anytime(now.losses).items():
+            if not its.runs or name not in self.cursor.runs:
+                continue
+            points = [(CONFIRMED_LOSS, its.value), (CONFIRMED_RUNS, float(its.runs))]
+            worth = self._worth(self._view.trials[name], its.value)
+            if worth is not None and not worth.side:
+                points.append((CONFIRMED_EFFICIENCY, worth.value))
+            for run in [name, PARENT] if name == now.leader else [name]:
+                for metric, value in points:
+                    self._batches.add(run, MetricPoint(metric, value, event["time"], 0))
+            text = f"{its.value:.4f} of {its.runs} fresh seeds, {verdict(now, name)}"
+            self._runs.tag(name, "sweep.confirmed", text)
 
     def _end(self, event: Event) -> None:
         if self._view.running():
@@ -228,9 +267,12 @@ class Publisher:
 
     def _show_view(self) -> None:
         """Columns and charts for all that is searched: conditional settings appear over time."""
-        searched = list(dict.fromkeys(n for t in self._view.searches() for n in t.searched))
-        if searched != self._shown:
-            tag, value = saved_view(self._view.header, searched)
+        header, searches = self._view.header, self._view.searches()
+        foreseen = header.get("searched", [])  # journals of earlier versions lack it
+        searched = [*foreseen, *(name for trial in searches for name in trial.searched)]
+        shown = (list(dict.fromkeys(searched)), bool(searches))
+        if shown != self._shown:
+            tag, value = saved_view(header, *shown)
             self._client.set_experiment_tag(self.cursor.experiment, tag, value)
-            self.cursor.view = view_key(self._view.header)
-            self._shown = searched
+            self.cursor.view = view_key(header)
+            self._shown = shown

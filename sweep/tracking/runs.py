@@ -13,7 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
 from model.config import AS_THERE_IS, SETTINGS, Value
 from sweep.format import short_names, three_digits
-from sweep.records import Event, Outcome, Role
+from sweep.records import Event, Outcome
 from sweep.tracking.cursor import PARENT, Cursor
 from sweep.view import TrialView, View
 
@@ -111,8 +111,11 @@ class Runs:
         self._cursor.runs[PARENT] = run.info.run_id
         return None
 
-    def open_trial(self, header: Event, trial: TrialView) -> None:
-        """Make a trial's run, or show it as running again if an earlier driver left it."""
+    def open_trial(self, header: Event, trial: TrialView, recipe: Mapping[str, Value]) -> None:
+        """Make a trial's run, or show it as running again if an earlier driver left it.
+
+        recipe   the searched settings that it trains: of a confirming run those of its finalist
+        """
         parent = self._cursor.runs[PARENT]
         if trial.name in self._cursor.runs:
             again = [RunTag("sweep.state", "running"), RunTag("mlflow.parentRunId", parent)]
@@ -128,10 +131,10 @@ class Runs:
             "mlflow.note.content": str(trial.kind),
             **SOURCE,
         }
-        name = f"{trial.name} {label(trial.searched)}" if trial.role is Role.SEARCH else trial.name
+        name = f"{trial.name} {label(recipe)}" if recipe else trial.name
         run = self._client.create_run(self._cursor.experiment, trial.started, tags, name.strip())
         self._cursor.runs[trial.name] = run.info.run_id
-        params = [Param(name, str(value)) for name, value in trial.searched.items()]
+        params = [Param(name, str(value)) for name, value in {**recipe, **trial.searched}.items()]
         self._client.log_batch(run.info.run_id, params=params)
         self._client.log_inputs(run.info.run_id, datasets=[dataset(header, trial.settings)])
         return None
@@ -146,6 +149,10 @@ class Runs:
             tags=[RunTag(k, v[:LONGEST_TAG]) for k, v in tags.items()],
         )
         self.status(trial.name, STATUS[trial.outcome], trial.ended)
+
+    def tag(self, name: str, key: str, text: str) -> None:
+        """Tag a trial's run."""
+        self._client.set_tag(self._cursor.runs[name], key, text[:LONGEST_TAG])
 
     def interrupt(self, names: list[str]) -> None:
         """Show these trials and the sweep as stopped in the middle."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sweep.records import Event
-from sweep.tracking.metrics import EFFICIENCY, FINAL_EFFICIENCY
+from sweep.tracking.metrics import EFFICIENCY, FINAL_EFFICIENCY, LOG10
 
 TAG = "mlflow.sharedViewState."
 LONGEST = 5000  # characters of a tag, in the databases of older servers
@@ -31,13 +31,16 @@ def view_key(header: Event) -> str:
     return f"sweep-{header['id']}"
 
 
-def saved_view(header: Event, searched: Sequence[str]) -> tuple[str, str]:
-    """The experiment tag, its name and its value, for a sweep that searches these settings."""
+def saved_view(header: Event, searched: Sequence[str], begun: bool = True) -> tuple[str, str]:
+    """The experiment tag, its name and its value, for a sweep that searches these settings.
+
+    begun   whether the search has: until then the page shows the baseline's runs
+    """
     view = {
         "name": f"sweep {header['name']} {header['id'][:6]}",
         "createdAt": header["time"],
         "updatedAt": header["time"],
-        "state": _packed(_state(header, searched)),
+        "state": _packed(_state(header, searched, begun)),
     }
     return TAG + view_key(header), json.dumps(view)
 
@@ -47,24 +50,27 @@ def _packed(state: dict[str, Any]) -> str:
     return "deflate;" + base64.b64encode(squeezed).decode()
 
 
-def _state(header: Event, searched: Sequence[str]) -> dict[str, Any]:
+def _state(header: Event, searched: Sequence[str], begun: bool) -> dict[str, Any]:
     columns = [
         "tags.`sweep.state`",
-        *(f"metrics.`{name}`" for name in SUMMARIES),
+        *(f"metrics.`{name}`" for name in SUMMARIES[:1]),
+        "tags.`sweep.data_efficiency`",  # with its side, where it lies beyond the baseline
+        *(f"metrics.`{name}`" for name in SUMMARIES[1:]),
         *(f"params.`{name}`" for name in searched),
         "tags.`sweep.reason`",
     ]
     sections = [
         ("Curves against tokens read", _curves(), {"columns": 2}),
         ("Searched settings and final loss", [_across(searched)], {"columns": 1}),
-        ("Final loss by setting", _settings(searched), {"columns": 3}),
+        ("Final loss by setting", _settings(header, searched), {"columns": 3}),
     ]
+    hidden = "baseline" if begun else "none"
     charts: list[dict[str, Any]] = []
     for number, (_, cards, _) in enumerate(sections):
         charts += [_card(f"{number}-{n}", f"{number}", card) for n, card in enumerate(cards)]
     return {
         # Without the parent, which has no role: MLflow hides children while it is listed too.
-        "searchFilter": f"tags.`sweep.id` = '{header['id']}' and tags.`sweep.role` != 'baseline'",
+        "searchFilter": f"tags.`sweep.id` = '{header['id']}' and tags.`sweep.role` != '{hidden}'",
         "orderByKey": f"metrics.`{FINAL_LOSS}`",
         "orderByAsc": True,
         "startTime": "ALL",
@@ -121,13 +127,16 @@ def _across(searched: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _settings(searched: Sequence[str]) -> list[dict[str, Any]]:
+def _settings(header: Event, searched: Sequence[str]) -> list[dict[str, Any]]:
+    """A scatter for each; bars of data efficiency, as those of losses look all alike from 0."""
     loss = {"key": FINAL_LOSS, "type": "METRIC"}
-    scatters = [
-        {"type": "SCATTER", "xaxis": {"key": name, "type": "PARAM"}, "yaxis": loss}
+    log = header.get("log_scaled", ())
+    axes = [
+        {"key": LOG10 + name, "type": "METRIC"} if name in log else {"key": name, "type": "PARAM"}
         for name in searched[:MOST_SCATTERS]
     ]
-    return [*scatters, {"type": "BAR", "metricKey": FINAL_LOSS}]
+    scatters = [{"type": "SCATTER", "xaxis": axis, "yaxis": loss} for axis in axes]
+    return [*scatters, {"type": "BAR", "metricKey": FINAL_EFFICIENCY}]
 
 
 def _card(uuid: str, section: str, chart: dict[str, Any]) -> dict[str, Any]:

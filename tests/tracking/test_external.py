@@ -31,7 +31,8 @@ assert set(found) - {"external a", "external b"} and len(found) == 3, found
 a, b = found["external a"], found["external b"]
 assert len(a.data.params) == 150 and a.info.status == "FINISHED"
 assert len(client.get_metric_history(a.info.run_id, "curves/val_loss")) == 1500
-assert b.data.metrics == {"curves/val_loss": 2.5} and b.data.tags["sweep.role"] == "external"
+assert b.data.metrics == {"curves/val_loss": 2.5, "final/val_loss": 2.5}
+assert b.data.tags["sweep.role"] == "external"
 ours = client.search_runs([experiment], "tags.`sweep.role` = 'search'")
 assert len(ours) == 1
 """
