@@ -17,7 +17,7 @@ from sweep.report.untried import untried
 from sweep.results.confirmation_report import confirmed
 from sweep.results.edges import edge_sentences
 from sweep.results.ranking import judged_by
-from sweep.results.report import efficiency_of, winner_line, worth
+from sweep.results.report import efficiency_of, text_read, winner_line, worth
 from sweep.results.settling import lateness, settled
 
 NAMED = 6  # trials or values named in a sentence
@@ -60,7 +60,7 @@ def _winner(facts: Facts) -> str:
     text = f"{_capital(line)}.\nIt has {chosen}."
     measured = facts.figures.trials if facts.figures else []
     its = next((its for its in measured if its.name == best.name and not its.confirmed), None)
-    if its and its.lines.low and its.lines.high:
+    if its and its.lines.low and its.lines.high and its.lines.low != its.lines.high:
         text += f" Its worth in data lies between {its.lines.low} and {its.lines.high} (95 %)."
     if view.baseline:
         points = [(tokens, loss) for tokens, loss in view.baseline if math.isfinite(loss)]
@@ -98,7 +98,9 @@ def _sure(facts: Facts) -> str:
             f"No other is tied with it: the next, {next_best.name}, is {next_best.difference:.4f}"
             f"{_error(next_best.error)} behind, by {by}."
         )
-    return f"{text} Not confirmed: it is one run, chosen for its loss, which flatters it."
+    runs = len(facts.ranked[0].trials)
+    chosen = "one run, chosen for its loss" if runs == 1 else f"{runs} runs, chosen for their loss"
+    return f"{text} Not confirmed: it is {chosen}, which flatters it."
 
 
 def _error(error: float) -> str:
@@ -161,9 +163,10 @@ def _untried(facts: Facts) -> str:
 
 
 def text_of(facts: Facts) -> str:
-    """Which text, and how much of it, as far as settings say."""
-    settings = facts.best.settings
-    path = settings.get("data.path", SETTINGS["data.path"].default)
+    """Which text, and how much of it; of older sweeps its name, as far as settings say."""
+    if noted := text_read(facts.view):
+        return noted.removeprefix("text: ")
+    path = facts.best.settings.get("data.path", SETTINGS["data.path"].default)
     return str(path) if path else "the embedded corpus (source text of Python's standard library)"
 
 
@@ -171,10 +174,8 @@ def _data(facts: Facts) -> str:
     view = facts.view
     tokens = view.train_tokens(facts.best)
     epochs = facts.best.settings.get("train.epochs", SETTINGS["train.epochs"].default)
-    text = (
-        f"{_capital(text_of(facts))}: {tokens:,} unique training tokens, which the winner reads "
-        f"{'once' if epochs == 1 else f'{epochs} times'}."
-    )
+    reads = "once" if epochs == 1 else f"{epochs} times"
+    text = f"{_capital(text_of(facts))}. The winner reads its {tokens:,} tokens {reads}."
     times = efficiency_of(view, facts.best)
     if times is not None and times.side == ">":
         text += (

@@ -20,6 +20,7 @@ from sweep.results.confirmation_report import confirmation_text
 from sweep.results.efficiency_report import efficiency_text, noise_of
 from sweep.results.external import external_text
 from sweep.results.ranking import judged_by
+from sweep.space.language import space_text
 from sweep.view import TrialView
 
 HERE = Path(__file__).parent
@@ -158,9 +159,14 @@ def _evaluation(trial: TrialView) -> str:
 
 def _provenance(reading: Reading) -> str:
     facts = reading.facts
-    again = "<p>The same search again:</p><pre>{}</pre>"
-    run = f"sweep run {facts.folder / 'space.yaml'} --name {facts.folder.name}-again"
-    return tables.pairs(tables.provenance(facts)) + again.format(escape(run))
+    known, name = tables.pairs(tables.provenance(facts)), f"{facts.folder.name}-again"
+    if facts.space is None:
+        return known
+    run = f"sweep run {facts.space.name}.yaml --name {name}"
+    text = space_text(
+        facts.space, f"As it was searched, with all that the command line set.\n\n  {run}"
+    )
+    return f"{known}<p>The same search again:</p><pre>{escape(text)}</pre>"
 
 
 def tooltip(trial: TrialView) -> str:

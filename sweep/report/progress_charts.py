@@ -230,7 +230,7 @@ def data(facts: Facts) -> str:
                 left, right = (x.at(min(end.value * tokens, x.high)) for end in (low, high))
                 parts.append(bar(y.at(loss), left, right, "whisker wide", flat=True))
             parts.append(
-                f'<text class="note" x="{to:.1f}" y="{y.at(loss) - 8:.1f}" text-anchor="end">'
+                f'<text class="note halo" x="{to:.1f}" y="{y.at(loss) - 8:.1f}" text-anchor="end">'
                 f"{_escaped(str(worth.lines))}</text>"
             )
     return figure(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from sweep.report.importance import importances
 from sweep.report.slices import plateaus, rounded, slices_of
 from sweep.report.svg import x_axis
 from sweep.report.untried import untried
+from sweep.search import Landscape
+from sweep.space import Point, Space
 from sweep.space.points import spread
 
 SPACE = """
@@ -55,6 +60,54 @@ def test_the_setting_that_moves_the_loss_has_the_largest_share(tmp_path: Path) -
         assert 0 <= its.total[0] <= its.total[1] <= its.total[2] <= 1
         assert its.alone[1] <= its.total[1]
     assert importances(surface) == [first, *rest]
+
+
+@dataclass
+class Known:
+    """A surface that is known for certain, as a function of both settings' shares."""
+
+    space: Space
+    loss: Callable[[float, float], float]
+
+    def can_train(self, point: Point) -> bool:
+        return True
+
+    def draws(self, points: Sequence[Point], count: int, rng: np.random.Generator) -> np.ndarray:
+        at = [(float(p["gpt.dropout"]), float(p["gpt.stochastic_depth"])) for p in points]  # type: ignore[arg-type]
+        return np.tile([self.loss(*shares) for shares in at], (count, 1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "alone", "total"),
+    [
+        (lambda a, b: 3 * a + b, (0.9, 0.1), (0.9, 0.1)),  # variances of 9 to 1
+        (lambda a, b: (a - 0.5) * (b - 0.5), (0.0, 0.0), (1.0, 1.0)),  # nothing alone
+        (lambda a, b: a, (1.0, 0.0), (1.0, 0.0)),
+    ],
+    ids=["a sum", "a product", "one of two"],
+)
+def test_shares_are_those_of_functions_whose_variance_is_known(
+    tmp_path: Path,
+    loss: Callable[[float, float], float],
+    alone: tuple[float, float],
+    total: tuple[float, float],
+) -> None:
+    text = "search: {gpt.dropout: {min: 0, max: 1}, gpt.stochastic_depth: {min: 0, max: 1}}"
+    space = make_space(tmp_path, text.replace("max: 1}", "max: 0.9}"))
+
+    shares = {its.setting: its for its in importances(cast(Landscape, Known(space, loss_of(loss))))}
+
+    for place, setting in enumerate(("gpt.dropout", "gpt.stochastic_depth")):
+        its = shares[setting]
+        assert its.total[1] == pytest.approx(total[place], abs=0.12)
+        assert its.alone[1] == pytest.approx(alone[place], abs=0.12)
+        assert its.total[0] <= total[place] + 0.01
+        assert its.total[2] >= total[place] - 0.01
+
+
+def loss_of(loss: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    """By shares of ranges that end at 0.9."""
+    return lambda a, b: loss(a / 0.9, b / 0.9)
 
 
 def test_a_steep_setting_is_known_closely_and_a_flat_one_hardly(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_the_page_is_one_whole_file_that_names_no_other(tmp_path: Path) -> None:
 
     assert checked(text).marks == {f"{number:04d}" for number in range(20)}
     assert "http" not in text
+    assert "sweep run shown.yaml --name shown-again" in text
     for title in ("Best loss so far", "Data efficiency so far", "Loss by compute", "The best"):
         assert title in text
 
