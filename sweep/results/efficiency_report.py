@@ -251,12 +251,12 @@ def efficiency_text(figures: Figures) -> str:
 
 def _between(baseline: Baseline) -> str:
     """What straight lines do to a curve, and what was done about it."""
-    told = "Lines between measured points lie above the curve, so that they read too much"
+    lines = "Lines between measured points lie above the curve, so that they read too much"
     if baseline.law is None:
-        return f"{told}: by how much,\na law would tell, which needs a third token count."
+        return f"{lines}: by how much,\na law would tell, which needs a third token count."
     if not baseline.noise_known:
-        return f"{told}: what\nthe law reads is less of that."
-    return f"{told}: their\ninterval is widened to hold what the law reads."
+        return f"{lines}: what\nthe law reads is less of that."
+    return f"{lines}: their\ninterval is widened to hold what the law reads."
 
 
 def _intervals(baseline: Baseline) -> str:

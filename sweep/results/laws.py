@@ -136,8 +136,8 @@ def law_over(
         values = ", ".join(count_text(point.x) for point in points) or "none"
         return f"{what}: needs {FEWEST} different values, has {len(points)}: {values}"
     if not _falls(points):
-        told = ", ".join(f"{point.loss:.4f} at {count_text(point.x)}" for point in points)
-        return f"{what}: no such law, the loss does not fall: {told}"
+        losses = ", ".join(f"{point.loss:.4f} at {count_text(point.x)}" for point in points)
+        return f"{what}: no such law, the loss does not fall: {losses}"
     x_P = np.array([point.x for point in points])
     return _drawn(quantity, of, points, noise, lambda losses: (fit_laws(x_P, losses), None), draws)
 
@@ -155,8 +155,8 @@ def law_over_epochs(
             f"other unique tokens, has {len(epochs)} and {len(cells)}: {values}"
         )
     if not any(_falls([cell for cell in cells if cell.tokens == tokens]) for tokens in budgets):
-        told = ", ".join(f"{cell.loss:.4f} at {cell.x:g}" for cell in cells)
-        return f"{EPOCHS}: no such law, the loss does not fall: {told}"
+        losses = ", ".join(f"{cell.loss:.4f} at {cell.x:g}" for cell in cells)
+        return f"{EPOCHS}: no such law, the loss does not fall: {losses}"
     tokens_P, epochs_P = np.array([(cell.tokens, cell.x) for cell in cells]).T
     of = f"{' and '.join(f'{tokens:,.0f}' for tokens in budgets)} unique tokens"
     fit: Fit = lambda losses: fit_repeats(tokens_P, epochs_P, losses)  # noqa: E731

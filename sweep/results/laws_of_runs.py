@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from model.config import SETTINGS, ConfigError, Value, trial_cost
 from sweep.errors import SweepError
@@ -67,8 +66,8 @@ def laws_of(
     _same_tokens(views)
     candidates = _candidates(views, where or {})
     if where and not candidates:
-        told = ", ".join(f"{name}={value}" for name, value in where.items())
-        raise SweepError(f"no complete trial has {told}", code=1)
+        wanted = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise SweepError(f"no complete trial has {wanted}", code=1)
     noise = _noise(views, candidates)
     fits = [
         *_over_parameters(candidates, noise),
@@ -120,10 +119,10 @@ def _same_tokens(views: Mapping[str, View]) -> None:
         ours, theirs = (_val_digest(its) for its in (head, header))
         if header["data"] == head["data"] or (ours and ours == theirs):
             continue
-        known = bool(ours and theirs)  # journals of earlier versions have that of all tokens alone
-        digests = (ours, theirs) if known else (head["data"], header["data"])
+        both = bool(ours and theirs)  # journals of earlier versions have that of all tokens alone
+        digests = (ours, theirs) if both else (head["data"], header["data"])
         raise SweepError(
-            f"losses on different {'validation ' if known else ''}tokens cannot be compared",
+            f"losses on different {'validation ' if both else ''}tokens cannot be compared",
             [f"{of}: {digest}" for of, digest in zip((first, name), digests, strict=True)],
             hint="Runs count as one that read one corpus with the same splits, tokenizer and "
             "data.val_tokens.",
@@ -202,8 +201,7 @@ def _best(candidates: Sequence[Candidate], x_of: Callable[[Candidate], float]) -
     best = []
     for x, group in groups:
         here = [candidate.measured for candidate in group]
-        about: dict[str, Any] = {**vars(here[0]), "x": float(x), "among": len(here)}
-        best.append(Measured(**about))
+        best.append(replace(here[0], x=float(x), among=len(here)))
     return best
 
 

@@ -36,7 +36,7 @@ def law_text(law: Law) -> str:
     """One law: its constants, the points with what they are off, and what lies beyond."""
     lines = [f"{title(law)}:", f"  loss = {formula(law)}", f"  {_constants(law)}"]
     if law.worth is not None:
-        lines += [f"  {line}" for line in _worth(law, law.worth)]
+        lines += [f"  {line}" for line in worth_text(law.worth)]
     lines.append(f"  noise: {law.by}")
     if (best := law.rises_after) is not None:
         lines.append(
@@ -62,24 +62,28 @@ def formula(law: Law) -> str:
 
 def _constants(law: Law) -> str:
     floor, exponent = law.floor, law.exponent
-    told = f"floor {_interval(floor, '.3f')}, exponent {_interval(exponent, '.3g')}"
+    text = f"floor {_interval(floor, '.3f')}, exponent {_interval(exponent, '.3g')}"
     if floor.value == 0:
-        return f"{told}; a floor of 0 says that these points do not show one"
+        return f"{text}; a floor of 0 says that these points do not show one"
     if exponent.low <= 1.1 * EXPONENTS[0] or exponent.high >= EXPONENTS[1] / 1.1:
-        return f"{told}; these points hardly say"
-    return told
+        return f"{text}; these points hardly say"
+    return text
 
 
-def _worth(law: Law, worth: Constant) -> list[str]:
-    """Muennighoff's constant, and what it says of the last epochs tried."""
-    symbol = "D' = U + U R* (1 - exp(-(epochs - 1) / R*)) (2305.16264)"
-    least, most = WORTH
-    told = f"R* {_interval(worth, '.3g')}"
-    if worth.high > most / 1.1:
-        told += f"; {most:g} is the end of what is tried: the end of repeats is not in sight"
-    if worth.low < least * 1.1:
-        told += f"; {least:g} is the end of what is tried"
-    return [symbol, f"{told}: all repeats together are worth {worth.value:.3g} times the text"]
+def worth_text(worth: Constant) -> list[str]:
+    """Muennighoff's constant, and what it says."""
+    nothing, endless = worth.low < 1.1 * WORTH[0], worth.high > WORTH[1] / 1.1
+    says = f"all repeats together are worth {worth.value:.3g} times the text"
+    if nothing and endless:
+        says = "these points do not say what repeats are worth"
+    elif endless:
+        says = "no end of what repeats are worth is in sight"
+    elif nothing:
+        says = "repeats may be worth next to nothing"
+    return [
+        "D' = U + U R* (1 - exp(-(epochs - 1) / R*)), U the unique tokens (2305.16264)",
+        f"R* {_interval(worth, '.3g')}: {says}",
+    ]
 
 
 def _interval(constant: Constant, form: str) -> str:

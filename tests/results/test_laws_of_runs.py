@@ -12,10 +12,10 @@ from sweep.cli.main import cli
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_view
-from sweep.results.laws import EPOCHS, MEMBERS, PARAMETERS, TOKENS
+from sweep.results.laws import EPOCHS, MEMBERS, PARAMETERS, TOKENS, Constant
 from sweep.results.laws_of_runs import laws_of
 from sweep.results.laws_plot import draw_laws
-from sweep.results.laws_report import laws_data, laws_text
+from sweep.results.laws_report import laws_data, laws_text, worth_text
 from sweep.view import View
 
 Settings = Mapping[str, float]
@@ -268,3 +268,18 @@ def test_a_plot_that_cannot_be_written_is_told(sizes: Path, tmp_path: Path) -> N
 
     assert isinstance(done.exception, SweepError)
     assert "cannot write" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (10, 20, "all repeats together are worth 15 times the text"),
+        (10, 1000, "no end of what repeats are worth is in sight"),
+        (0.1, 20, "repeats may be worth next to nothing"),
+        (0.1, 1000, "these points do not say what repeats are worth"),
+    ],
+)
+def test_what_repeats_are_worth_is_told_as_far_as_the_points_know(
+    low: float, high: float, words: str
+) -> None:
+    assert words in worth_text(Constant(15, low, high))[1]
