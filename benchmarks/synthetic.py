@@ -7,7 +7,11 @@
 A loss is 2.9 nats at its optimum, which `order` draws anywhere in the space, and rises in bowls of
 drawn steepness, steeper on one side, along a drawn valley of rate and decay; categories differ by
 some hundredths. "far" spaces have it at few epochs and little decay, far from where ours expects
-it; of "4 + 8 irrelevant" settings 4 matter, drawn. Trials see 0.004 nats of noise between seeds.
+it; of "4 + 8 irrelevant" settings 4 matter, drawn. "Crooked" losses are no parabolas: each rises with a
+drawn power from 1 to 4 of the distance, and the best of two settings moves with another. "Walls": a
+little above the best rate and the best epoch count losses rise by whole nats. "Lists" are searched
+in lists but for two, "kinds" have a rate for each of two optimizers, other bests and some settings
+that only one has. Trials see 0.004 nats of noise between seeds.
 
 Each order is a search of 60 trials, or of three to a worker if that is more, by workers that take
 as long as a trial has FLOPs. Regret is how far the best trial lies above the optimum, both without
@@ -45,7 +49,8 @@ from sweep.format import table
 from sweep.session.distributions import distribution, suggest
 from sweep.session.samplers import make_sampler
 from sweep.space import Choice, Hyperparameter, PruneConfig, Range, SamplerConfig, Space
-from sweep.space.points import Point, draws, share_of
+from sweep.space.hyperparameter import is_number
+from sweep.space.points import Point, at_share, draws, share_of
 
 OPTIMUM, NOISE = 2.9, 0.004  # nats
 TRIALS = 60
@@ -70,6 +75,7 @@ EXTRA: dict[str, Choice | Range] = {
     "gpt.mlp_expansion": Range(1.0, 8.0, log=True),
     "gpt.mlp": Choice(("gelu", "relu2", "swiglu")),
 }
+KIND, KINDS = "optim.name", ("adamw", "muon")
 FAR = {MULTIPLIER: 0.15, "train.epochs": 0.25, "optim.lr": 0.3}  # share below which the best lies
 
 
@@ -81,6 +87,10 @@ class Shape:
     extra: int = 0  # and of EXTRA
     relevant: int | None = None  # of all these; None: every one
     far: bool = False
+    crooked: bool = False
+    walls: bool = False
+    kinds: bool = False
+    lists: bool = False
 
 
 SHAPES = {
@@ -91,37 +101,84 @@ SHAPES = {
     "12": Shape(4, 8),
     "12, far": Shape(4, 8, far=True),
     "14": Shape(4, 10),
+    "6, crooked": Shape(4, 2, crooked=True),
+    "10, crooked": Shape(4, 6, crooked=True),
+    "5, walls": Shape(4, 1, walls=True),
+    "8, lists": Shape(4, 4, lists=True),
+    "7, kinds": Shape(4, 3, kinds=True),
+}
+POWERS = (1.0, 1.5, 2.0, 3.0, 4.0)
+WALL, STEEP, DIVERGED = 0.12, 15.0, 7.0  # share above the best; nats per share from there; nats
+ALL_LISTS: dict[str, Choice] = {
+    "optim.lr": Choice((0.001, 0.003, 0.01, 0.03, 0.1)),
+    MULTIPLIER: Choice((1, 2, 4, 8, 16, 32, 64)),
+    "gpt.dropout": Choice((0.0, 0.1, 0.2, 0.3)),
+    "gpt.qk_norm": Choice((False, True)),
+    "gpt.mlp": Choice(("gelu", "relu2", "swiglu")),
+    "optim.beta2": Choice((0.9, 0.95, 0.99)),
 }
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss: a bowl along each number, a table for each list."""
+    """One loss: a rise along each number, a table for each list; all by parameter."""
 
     space: Space
     optimum: Mapping[str, float]  # share of each range
     steepness: Mapping[str, float]  # nats from one end to the other, about
-    valley: float  # how far the best decay moves down as the rate moves up, shares
+    powers: Mapping[str, float]  # of the distance
+    moves: Mapping[str, tuple[str, float]]  # by how much another's distance moves the optimum
     tables: Mapping[str, Mapping[Value, float]]  # nats of each value of a list
+    walls: tuple[str, ...] = ()
 
     def __call__(self, point: Point) -> float:
         """Nats per token, without noise."""
-        domains = {hp.setting: hp.domain for hp in self.space.hyperparameters}
-        off = {name: share_of(domains[name], point[name]) - at for name, at in self.optimum.items()}
+        active = [hp for hp in self.space.hyperparameters if hp.active(point)]
+        off = {
+            hp.parameter: share_of(hp.domain, point[hp.setting]) - self.optimum[hp.parameter]
+            for hp in active
+            if hp.parameter in self.optimum
+        }
         loss = OPTIMUM
         for name, away in off.items():
-            if name == MULTIPLIER:
-                away += self.valley * off.get("optim.lr", 0.0)
-            loss += self.steepness[name] * away**2 * (1.6 if away > 0 else 1.0)
-        return loss + sum(values[point[name]] for name, values in self.tables.items())
+            if name in self.moves:
+                other, by = self.moves[name]
+                away += by * off.get(other, 0.0)
+            rise = 0.25 * abs(2 * away) ** self.powers[name]  # equal for all, half a range away
+            loss += self.steepness[name] * rise * (1.6 if away > 0 else 1.0)
+            if name in self.walls:
+                loss += STEEP * max(0.0, away - WALL)
+        tables = (self.tables.get(hp.parameter, {}).get(point[hp.setting], 0.0) for hp in active)
+        return min(loss + sum(tables), DIVERGED)
+
+
+def _hyperparameters(shape: Shape) -> tuple[Hyperparameter, ...]:
+    every: dict[str, Choice | Range] = {**MAIN, **EXTRA}
+    names = [*list(MAIN)[: shape.main], *list(EXTRA)[: shape.extra]]
+    if shape.lists:
+        names = [*ALL_LISTS, "train.epochs", "gpt.scale"]
+        every |= ALL_LISTS
+    all_ = [Hyperparameter(name, every[name]) for name in names]
+    if shape.kinds:
+        adamw, muon = (((KIND, (kind,)),) for kind in KINDS)
+        rates = Range(0.0003, 0.03, log=True), Range(0.005, 0.5, log=True)
+        all_ = [
+            Hyperparameter(KIND, Choice(KINDS)),
+            *(hp for hp in all_ if hp.setting not in ("optim.lr", "optim.beta2")),
+            Hyperparameter("optim.lr", rates[0], adamw),
+            Hyperparameter("optim.lr", rates[1], muon),
+            Hyperparameter("optim.beta2", EXTRA["optim.beta2"], adamw),
+        ]
+    return tuple(all_)
 
 
 def make_loss(shape: Shape, order: int) -> Loss:
     """The loss of that shape that `order` draws."""
     seed = [order, shape.main, shape.extra, int(shape.far), shape.relevant or 0]
     draw = np.random.default_rng(seed)
-    every = {**MAIN, **EXTRA}
-    names = [*list(MAIN)[: shape.main], *list(EXTRA)[: shape.extra]]
+    hyperparameters = _hyperparameters(shape)
+    domains = {hp.parameter: hp.domain for hp in hyperparameters}
+    names = list(domains)
     matter = set(names)
     if shape.relevant is not None:
         matter = set(draw.choice(names, shape.relevant, replace=False).tolist())
@@ -130,17 +187,26 @@ def make_loss(shape: Shape, order: int) -> Loss:
         optimum |= {name: draw.uniform(0, below) for name, below in FAR.items()}
     steepness = dict(zip(names, 0.6 * np.exp(draw.normal(0, 0.5, len(names))), strict=True))
     tables = {}
-    for name in names:
-        if isinstance(domain := every[name], Choice):
+    for name, domain in domains.items():
+        if isinstance(domain, Choice) and not all(is_number(v) for v in domain.values):
             values = {value: abs(draw.normal(0, 0.06)) for value in domain.values}
             best = min(values.values())
             tables[name] = {v: (at - best) * (name in matter) for v, at in values.items()}
             del optimum[name]
-    space = Space("synthetic", tuple(Hyperparameter(n, every[n]) for n in names), FIXED)
-    space = replace(space, prune=PruneConfig(rule="none"))
+        elif isinstance(domain, Choice):  # the best is one of the values
+            optimum[name] = share_of(domain, at_share(domain, optimum[name]))
     steepness = {name: steep * (name in matter) for name, steep in steepness.items()}
     valley = draw.uniform(0, 1) * ("optim.lr" in matter)  # else the rate would matter by the decay
-    return Loss(space, optimum, steepness, valley, tables)
+    moves = {MULTIPLIER: ("optim.lr", valley)}
+    powers = dict.fromkeys(names, 2.0)
+    if shape.crooked:
+        powers = {name: float(draw.choice(POWERS)) for name in names}
+        one, other, third = draw.choice(list(optimum), 3, replace=False).tolist()
+        moves |= {one: (other, draw.normal(0, 0.7)), other: (third, draw.normal(0, 0.7))}
+    space = Space("synthetic", hyperparameters, FIXED)
+    space = replace(space, prune=PruneConfig(rule="none"))
+    walls = ("optim.lr", "train.epochs") if shape.walls else ()
+    return Loss(space, optimum, steepness, powers, moves, tables, walls)
 
 
 Sampler = Callable[[Space, int, int], optuna.samplers.BaseSampler | None]  # None: the one before
