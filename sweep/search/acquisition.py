@@ -20,6 +20,9 @@ from sweep.space import Point, Space
 
 BEST = 4  # trials, or candidates, around which others are looked for
 NEAR = 8  # candidates around each
+MANY = 7  # hyperparameters, from which on the surface is a guess far from any trial
+LEADERS, AROUND = 2, 24  # trials around which alone most proposals look then, candidates of each
+ANYWHERE = 4  # of so many proposals one looks all over the space all the same
 ROUNDS = 2  # of looking around the best candidates
 WEIGHED = 96  # candidates of which is asked what they would teach
 SURPRISES = np.array([-2.2, -1.4, -0.8, -0.25, 0.25, 0.8, 1.4, 2.2])  # standard deviations
@@ -44,20 +47,25 @@ def propose(
 
     earlier   sweeps whose trials inform the surface
     A share of proposals, `sampler.explore`, is random, drawn in inverse proportion to cost.
+    In many dimensions a surface promises most in corners far from any trial. There most proposals
+    are looked for around the best trials alone, as in a trust region (Eriksson et al. 1910.01739).
     """
     taught = lessons(space, earlier) if earlier else None
     pool, weight = taught.pool if taught else pool_of(space), space.sampler.cost_weight
     source = Source(space, pool, seen)
-    candidates = source.pool()
     finished = sorted((s for s in seen if s.loss is not None), key=lambda s: s.loss or 0.0)
     best = [s.point for s in finished]
     if taught:
         best += taught.centres[: max(0, BEST - len(best))]
+    explored = rng.random() < space.sampler.explore
+    around = not explored and _looks_around(space, seen, len(finished))
+    candidates = source.pool()
     if source.moves:
-        candidates += source.near(best[:BEST], NEAR, rng) + source.siblings(best)
+        centres, count = (LEADERS, AROUND) if around else (BEST, NEAR)
+        steps = source.near(best[:centres], count, rng) + source.siblings(best)
+        candidates = steps if around and len(steps) else candidates + steps
     if not len(candidates):
         return None
-    explored = rng.random() < space.sampler.explore
     cost = _cost(candidates, weight)
     random = candidates.points[rng.choice(len(cost), p=(1 / cost) / (1 / cost).sum())]
     if not seen and not (
@@ -78,6 +86,12 @@ def propose(
     gain, most = expected_gain(surrogate, candidates, cost)
     point = random if explored else candidates.points[int(np.argmax(gain / cost))]
     return Suggestion(point, most if surrogate.ended else math.nan)
+
+
+def _looks_around(space: Space, seen: Sequence[Seen], ended: int) -> bool:
+    """Whether the next trial is looked for around the best ones alone."""
+    dimensions = len(space.hyperparameters)
+    return dimensions >= MANY and ended >= dimensions and len(seen) % ANYWHERE > 0
 
 
 def _cost(candidates: Candidates, weight: float) -> Array:

@@ -13,7 +13,8 @@ from sweeps import make_space
 from model.config.cost import trial_flops
 from sweep.search.acquisition import propose
 from sweep.search.seen import Seen
-from sweep.space.hyperparameter import Choice, Hyperparameter
+from sweep.space.hyperparameter import Choice, Hyperparameter, Range
+from sweep.space.points import drawn, share_of
 from sweep.space.settings import SamplerConfig
 from sweep.space.space import Space
 
@@ -82,3 +83,39 @@ def test_what_a_trunk_makes_cheap_is_proposed_before_what_costs_the_whole(tmp_pa
 
     assert proposed["true"] in [seen.point["optim.lr"] for seen in tried]
     assert proposed["false"] not in [seen.point["optim.lr"] for seen in tried]
+
+
+MANY_RANGES = tuple(
+    Hyperparameter(name, Range(low, high))
+    for name, low, high in (
+        ("optim.lr", 0.001, 0.1),
+        ("gpt.dropout", 0.0, 0.5),
+        ("optim.beta1", 0.8, 0.98),
+        ("optim.beta2", 0.9, 0.999),
+        ("optim.warmup", 0.0, 0.3),
+        ("optim.final_rate", 0.0, 0.5),
+        ("gpt.stochastic_depth", 0.0, 0.3),
+        ("optim.grad_clip", 0.1, 10.0),
+    )
+)
+
+
+@pytest.mark.parametrize(("hyperparameters", "stay"), [(8, 6), (4, 0)])
+def test_among_many_hyperparameters_three_of_four_proposals_keep_some_of_the_best_values(
+    hyperparameters: int, stay: int
+) -> None:
+    """Losses fall towards a corner that no trial came near; among few the search goes there."""
+    ranges = MANY_RANGES[:hyperparameters]
+    space = replace(SPACE, hyperparameters=ranges)
+    shares = 0.3 + 0.4 * np.random.default_rng(0).random((24, hyperparameters))
+    stayed = 0
+    for trials in range(16, 24):
+        tried = shares[:trials]
+        seen = [Seen(drawn(ranges, row), 4 - sum(row) / 4) for row in tried.tolist()]
+        suggestion = propose(space, seen, np.random.default_rng(trials))
+        assert suggestion is not None
+        at = [share_of(hp.domain, suggestion.point[hp.setting]) for hp in ranges]
+        best = tried[np.argsort(-tried.sum(axis=1))[:2]]
+        stayed += bool((abs(best - at) < 1e-6).any())
+
+    assert stayed == stay
