@@ -7,11 +7,11 @@
 A loss is 2.9 nats at its optimum, which `order` draws anywhere in the space, and rises in bowls of
 drawn steepness, steeper on one side, along a drawn valley of rate and decay; categories differ by
 some hundredths. "far" spaces have it at few epochs and little decay, far from where ours expects
-it; of "4 + 8 irrelevant" settings 4 matter, drawn. "Crooked" losses are no parabolas: each rises with a
-drawn power from 1 to 4 of the distance, and the best of two settings moves with another. "Walls": a
-little above the best rate and the best epoch count losses rise by whole nats. "Lists" are searched
-in lists but for two, "kinds" have a rate for each of two optimizers, other bests and some settings
-that only one has. Trials see 0.004 nats of noise between seeds.
+it; of "4 + 8 irrelevant" settings 4 matter, drawn. "Crooked" losses are no parabolas: each rises
+with a drawn power from 1 to 4 of the distance, and the best of two settings moves with another.
+"Walls": a little above the best rate and epoch count losses rise by whole nats. "Lists": all but
+two of the settings are listed. "Kinds": a rate for each of two optimizers, with bests of their own,
+and a setting that one of them lacks. Trials see 0.004 nats of noise between seeds.
 
 Each order is a search of 60 trials, or of three to a worker if that is more, by workers that take
 as long as a trial has FLOPs. Regret is how far the best trial lies above the optimum, both without
