@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
+from run_folders import Ended, write_run
 from sweeps import make_space
 
 from model.config import Value
-from sweep.folder import RESOLVED
+from sweep.cli.main import cli
+from sweep.folder import JOURNAL, RESOLVED
+from sweep.journal import read_view
 from sweep.records import FinalistRun, TrialEnding
+from sweep.results import report
 from sweep.results.edges import Edge, edge_sentences, edges_of, edges_text
 from sweep.space import Space
 from sweep.view import TrialView, View
@@ -163,6 +169,26 @@ def test_after_a_confirmation_the_edges_are_those_of_the_confirmed_best(tmp_path
 
     assert edges_of(view_of(along("train.epochs", 1, 2, 4, 8)), space)[0].firm
     assert not any(edge.firm for edge in edges_of(view, space))
+
+
+def test_status_best_and_the_end_of_a_run_say_what_to_widen(tmp_path: Path) -> None:
+    """A winner at the last epochs and the largest network was told of without a word."""
+    made = [Ended({"train.epochs": n}, 3.0 - n / 10) for n in (1, 2, 4, 8)]
+    folder = write_run(tmp_path / "edges", EPOCHS, made)
+    sentence = "The winner sits at the edge of the space: widen train.epochs above 8 (to 16)."
+
+    status, best, both = (
+        CliRunner().invoke(cli, [*words, str(folder)])
+        for words in (["status"], ["best"], ["status", "--json"])
+    )
+
+    assert sentence in status.stdout
+    assert sentence in best.stderr
+    (edge,) = json.loads(both.stdout)["edges"]
+    assert (edge["setting"], edge["widen_to"], edge["tied_inside"]) == ("train.epochs", 16, [])
+    told = report.result(read_view(folder / JOURNAL), folder)
+    assert sentence in told
+    assert f"sweep report {folder}" in told
 
 
 def test_a_folder_whose_space_cannot_be_read_has_no_edges(tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ def test_a_store_gone_at_the_end_leaves_the_exit_code_and_gets_all_later(
     told = server.get(f"artifacts/list?run_id={parent['info']['run_id']}&path=report")["files"]
     names = {"report.md", "data_efficiency.svg", "report.html"}
     assert {f["path"] for f in told} == {f"report/{name}" for name in names}
+    assert tag(parent, "mlflow.note.content").startswith("- **Winner.** Trial ")
+    assert tag(parent, "sweep.edges")
 
 
 def test_a_second_store_gets_all_of_it_and_the_first_keeps_its_cursor(
