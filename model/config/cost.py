@@ -37,9 +37,10 @@ def trial_cost(settings: Mapping[str, object]) -> Cost:
     """What training with `settings` takes. Raises ConfigError for what cannot be trained."""
     config = Config.from_settings(settings)
     gpt = scaled(config.gpt)
-    flops, tokens = config_flops(config), config.steps * config.train.batch_tokens
+    read = config.steps * config.train.batch_tokens
+    flops, tokens = config_flops(config), read * config.train.members
     averages = (config.train.ema_epochs > 0) + (config.train.average_last > 0)
-    evaluated = config.train.evals * config.data.val_tokens * (1 + averages)
+    evaluated = config.train.evals * config.data.val_tokens * (1 + averages) * config.train.members
     disk, more = disk_bytes(config)
     return Cost(
         parameters=parameters(gpt, config.data.token_kinds),
@@ -68,4 +69,4 @@ def config_flops(config: Config) -> float:
     count = PHASES if gpt.replay_passes else 1  # without replays all are alike
     phases = ((phase + 0.5) / count for phase in range(count))
     per_token = fmean(flops_per_token(gpt, vocabulary, done) for done in phases)
-    return per_token * config.steps * config.train.batch_tokens
+    return per_token * config.steps * config.train.batch_tokens * config.train.members

@@ -38,7 +38,8 @@ def peak_bytes(config: Config) -> float:
     gpt = scaled(config.gpt)
     tokens = config.train.micro_batch_tokens or config.train.batch_tokens
     logits = tokens * config.data.token_kinds * FLOAT * LOGIT_COPIES
-    return _fixed(gpt, config) + tokens * gpt.layers * _saved(gpt, config) + logits
+    of_each = _fixed(gpt, config) * config.train.members  # they take turns with the rest
+    return of_each + tokens * gpt.layers * _saved(gpt, config) + logits
 
 
 def disk_bytes(config: Config) -> tuple[float, float]:
@@ -48,8 +49,9 @@ def disk_bytes(config: Config) -> tuple[float, float]:
     its weights follow from it.
     """
     gpt, train = scaled(config.gpt), config.train
-    weights = FLOAT * parameters(gpt, config.data.token_kinds) * (1 + _averages(config))
-    state = FLOAT * _state(gpt, config)
+    networks = FLOAT * train.members
+    weights = networks * parameters(gpt, config.data.token_kinds) * (1 + _averages(config))
+    state = networks * _state(gpt, config)
     predicted = {"no": 0, "last": 1, "epochs": 1 + train.epochs}[train.log_probs]
     kept = weights + HALF * config.data.val_tokens * predicted
     return (kept + state, 0.0) if config.optim.name == "schedule_free" else (kept, state)

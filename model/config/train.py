@@ -48,6 +48,14 @@ class TrainConfig:
     )
     seed: int = setting(0, "", "initialisation and dropout", low=0, high=2**31)
     data_seed: int = setting(0, "", "order of sequences in each epoch", low=0, high=2**31)
+    members: int = setting(
+        1,
+        "networks",
+        "of a run, beside each other with seeds of their own; its loss is that of their averaged "
+        "probabilities (2509.14786)",
+        low=1,
+        high=64,
+    )
     device: str = setting("auto", "", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting(
         "auto",
@@ -69,6 +77,11 @@ class TrainConfig:
             problems.append("train.evaluate: ema needs train.ema_epochs above 0")
         if self.evaluate in ("weights", "probabilities") and not self.average_last:
             problems.append(f"train.evaluate: {self.evaluate} needs train.average_last above 0")
+        if self.members > 1 and self.log_probs == "epochs":
+            problems.append(
+                "train.log_probs: those of epochs are of one network; choose last where "
+                f"train.members is above 1, got {self.members}"
+            )
         if self.average_last > self.epochs:
             problems.append(
                 f"train.average_last: must be at most train.epochs ({self.epochs}), "

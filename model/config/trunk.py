@@ -59,6 +59,8 @@ def trunk_problems(config: Config) -> list[str]:
         problems.append(
             "gpt.mtp: weights of offsets go by fractions of the run; choose no or block"
         )
+    if config.train.members > 1:
+        problems.append("train.members: trunks are of one network; set it to 1")
     if config.train.log_probs == "epochs":
         problems.append(
             "train.log_probs: those of epochs that a trunk has done are not made again; choose last"

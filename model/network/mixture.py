@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.config import GPTConfig
 from model.network.gpt import GPT
 from model.network.loss import cross_entropy
 
@@ -26,7 +27,7 @@ class Mixture(nn.Module):
     """
 
     def __init__(
-        self, gpts: Sequence[GPT], weights: Sequence[float], average: str = PROBABILITIES
+        self, gpts: Sequence[GPT | Mixture], weights: Sequence[float], average: str = PROBABILITIES
     ) -> None:
         """weights: of each network, above 0; they are scaled to sum to 1."""
         super().__init__()
@@ -34,7 +35,9 @@ class Mixture(nn.Module):
         self.weights = [weight / math.fsum(weights) for weight in weights]
         self.average = average
         # No more is read at once than each of them can.
-        self.config = min((gpt.config for gpt in gpts), key=lambda config: config.context)
+        self.config: GPTConfig = min(
+            (gpt.config for gpt in gpts), key=lambda config: config.context
+        )
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Log-probabilities (B, T, V) in fp32 of the token after each of `tokens_BT`."""
@@ -62,5 +65,5 @@ class Mixture(nn.Module):
 
 
 def _losses(gpt: nn.Module, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    assert isinstance(gpt, GPT)
+    assert isinstance(gpt, GPT | Mixture)
     return gpt.losses(tokens_BT, targets_BT)

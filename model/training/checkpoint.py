@@ -86,7 +86,7 @@ def save(folder: Path, state: RunState, tree: Tree) -> None:
         "settings": state.settings,
         "history": [progress.to_dict() for progress in state.history],
         "trunk": asdict(state.trunk),
-        "tree": _take_out({**tree, "rng": _random_state()}, "", tensors),
+        "tree": _take_out({**tree, "rng": random_state()}, "", tensors),
     }
     with replaced(folder / NAME) as beside:
         save_file(_apart(tensors), beside, {"version": str(FORMAT), "run": json.dumps(header)})
@@ -109,13 +109,19 @@ def restore(folder: Path) -> Tree:
     """The tree that was saved in `folder`, on the CPU; sets torch's random state as it was."""
     header, tensors = _open(folder / NAME, with_tensors=True)
     tree = _put_back(header["tree"], tensors)
-    torch.set_rng_state(tree["rng"]["cpu"])
-    if tree["rng"]["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tree["rng"]["cuda"])
+    set_random_state(tree["rng"])
     return tree
 
 
-def _random_state() -> Tree:
+def set_random_state(state: Tree) -> None:
+    """Set torch's random state to one that `random_state` gave."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def random_state() -> Tree:
+    """Torch's random state."""
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 

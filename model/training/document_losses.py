@@ -13,6 +13,7 @@ from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.device import runtime
 from model.training.evaluate import HeldOut
+from model.training.members import member_folders
 from model.training.run import make_run
 
 
@@ -27,6 +28,8 @@ def document_losses(folder: Path, table: TokenTable) -> np.ndarray:
     if state is None:
         raise ConfigError([f"{folder} holds no trained run: it has no {checkpoint.NAME}"])
     config = Config.from_settings(state.settings)
+    if members := member_folders(folder, config):
+        raise ConfigError([f"{folder} holds {len(members)} networks; name one: {members[0]}"])
     train = HeldOut.of(table, "train", config.gpt.context)
     with torch.random.fork_rng():
         run = make_run(config, table, runtime(config))

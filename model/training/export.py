@@ -21,6 +21,7 @@ from model.network import GPT, PROBABILITIES, Mixture
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.device import CPU
+from model.training.members import member_folders
 from model.training.run import NO_SEPARATOR, make_run
 
 WEIGHTS = "weights.safetensors"
@@ -47,6 +48,9 @@ def save(run: Path, folder: Path) -> None:
     if state is None:
         raise ConfigError([f"{run} has no checkpoint"])
     config = Config.from_settings(state.settings)
+    if members := member_folders(run, config):
+        save_mixture([(member, 1.0) for member in members], folder)
+        return
     table = open_table(config.data)
     restored = make_run(config, table, CPU)
     restored.restore(run)
@@ -79,8 +83,8 @@ def save_mixture(runs: Sequence[tuple[Path, float]], folder: Path) -> None:
     """
     for number, (run, _) in enumerate(runs):
         save(run, folder / str(number))
-    tokenizers = {(folder / str(number) / TOKENIZER).read_text() for number in range(len(runs))}
-    if len(tokenizers) > 1:
+    first, *others = (load(folder / str(number)).tokenizer for number in range(len(runs)))
+    if any(other.pieces != first.pieces for other in others):
         raise ConfigError(["these runs have different tokens, so they cannot predict as one"])
     weights = [weight for _, weight in runs]
     (folder / MIXTURE).write_text(json.dumps({"average": PROBABILITIES, "weights": weights}))
@@ -93,8 +97,7 @@ def open_mixture(runs: Sequence[tuple[Path, float]], average: str = PROBABILITIE
 
 
 def _mixture(members: Sequence[Trained], weights: Sequence[float], average: str) -> Trained:
-    gpts = [member.gpt for member in members]
-    mixture = Mixture([gpt for gpt in gpts if isinstance(gpt, GPT)], weights, average)
+    mixture = Mixture([member.gpt for member in members], weights, average)
     return Trained(members[0].config, mixture.eval(), members[0].tokenizer)
 
 

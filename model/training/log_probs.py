@@ -19,6 +19,7 @@ from model.files import replaced
 
 NAME = "log_probs.safetensors"
 FINAL = "final"  # the last evaluation, of what train.evaluate names
+LATEST = "latest"  # that of the last evaluation so far, where members are evaluated together
 
 
 def epoch_key(epoch: int) -> str:

@@ -12,6 +12,7 @@ from model.data.table import TokenTable
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.averages import RAW
+from model.training.members import mean_probabilities, member_folders
 from model.training.train import begin
 
 
@@ -26,6 +27,8 @@ def predictions(folder: Path, table: TokenTable) -> np.ndarray:
         if state is None or not state.history or not state.history[-1].done:
             raise ConfigError([f"{folder} holds no run that has ended"])
         config = Config.from_settings(state.settings)
+        if members := member_folders(folder, config):
+            return mean_probabilities([predictions(member, table) for member in members])
         with torch.random.fork_rng():
             run = begin(config, table, folder, state)
             run.gpt.enter((state.step - 1) / config.steps, config.train.seed, state.step - 1)

@@ -9,7 +9,8 @@ from model.data.batches import open_table
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.averages import PROBABILITIES, RAW
-from model.training.evaluate import Evaluation, HeldOut
+from model.training.evaluate import Evaluation, HeldOut, score
+from model.training.members import mean_probabilities, member_folders
 from model.training.train import begin
 
 
@@ -39,6 +40,9 @@ def evaluate_on_test(folder: Path) -> Evaluation:
                     "sets one aside for another sweep"
                 ]
             )
+        if members := member_folders(folder, config):
+            each = [evaluate_on_test(member).log_probs_N for member in members]
+            return score(mean_probabilities(each), HeldOut.of(table, "test", config.gpt.context))
         run = begin(config, table, folder, state)
         test = HeldOut.of(table, "test", config.gpt.context)
 

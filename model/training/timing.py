@@ -50,7 +50,7 @@ def time_steps(config: Config, most_seconds: float) -> Timing:
                 break
     on_gpu = run.runtime.device.type == "cuda"
     return Timing(
-        seconds=median(taken),
+        seconds=median(taken) * config.train.members,  # whose steps follow each other
         memory=float(torch.cuda.max_memory_allocated()) if on_gpu else None,
         device=torch.cuda.get_device_name() if on_gpu else "CPU",
     )

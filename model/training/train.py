@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from model.training.averages import EMA, PROBABILITIES, RAW, WEIGHTS
 from model.training.checkpoint import RunState
 from model.training.device import runtime
 from model.training.evaluate import Evaluation
+from model.training.members import train_members
 from model.training.run import Run, add_gradients, make_run
 from model.training.trunk import Branches, basis_points_of, join, step_of
 
@@ -37,7 +39,9 @@ from model.training.trunk import Branches, basis_points_of, join, step_of
 NATS_ABOVE_GUESSING = 1.0
 
 
-def train(config: Config, folder: Path, shared: SharedTrunks | None = None) -> Iterator[Progress]:
+def train(
+    config: Config, folder: Path, shared: SharedTrunks | None = None, member: bool = False
+) -> Iterator[Progress]:
     """Train `config` in `folder`, yielding an evaluation at equal fractions of the schedule.
 
     Evaluations already made in `folder` are yielded first, from its checkpoint, then training goes
@@ -49,6 +53,8 @@ def train(config: Config, folder: Path, shared: SharedTrunks | None = None) -> I
             it has in common with one of them, to the same end to the last bit (on CPU). Evaluations
             that were made there at the same steps are yielded first; others of the trunk are not
             made.
+    member  whether it is one of several that are evaluated together: then it leaves what it
+            predicted last in `folder`
     """
     with checkpoint.locked(folder), out_of_memory.explained(config):
         table = open_table(config.data)
@@ -63,6 +69,10 @@ def train(config: Config, folder: Path, shared: SharedTrunks | None = None) -> I
                     "optimizers' state, so it cannot go on; choose another folder"
                 ]
             )
+        if config.train.members > 1:
+            one = partial(train, member=True)
+            yield from train_members(config, folder, table, state, one)
+            return
         run = begin(config, table, folder, state)
         hopeless, branches = _hopeless(run), Branches(run, folder.name, shared)
         if shared and not state.history:
@@ -92,6 +102,8 @@ def train(config: Config, folder: Path, shared: SharedTrunks | None = None) -> I
             progress = _progress(run, mark, at, state, losses, evaluations, seconds)
             if progress.done and not progress.diverged and config.train.log_probs != "no":
                 log_probs.add(folder, log_probs.FINAL, _named(config, evaluations).log_probs_N)
+            if member:
+                log_probs.add(folder, log_probs.LATEST, _named(config, evaluations).log_probs_N)
             state = replace(state, history=(*state.history, progress))
             if not progress.diverged:
                 branches.keep(state.step, state)

@@ -152,6 +152,10 @@ def describe(config: Config, vocabulary: int) -> list[str]:
         f"{config.steps:,} steps of {config.train.batch_tokens:,} tokens in {config.train.epochs} "
         f"epoch{'s' * (config.train.epochs > 1)} of {count_text(config.data.train_tokens)}"
     )
+    if config.train.members > 1:
+        lines.append(
+            f"{config.train.members} such networks; losses are of their averaged probabilities"
+        )
     decay = f"weight decay {optim.weight_decay:.3g}, {optim.weight_decay_multiplier:.3g} times 0.1"
     if optim.decay_timescale:
         decay += f": a timescale of {optim.decay_timescale:.3g} epochs at the peak rate"

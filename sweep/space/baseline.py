@@ -31,6 +31,7 @@ PLAIN: Mapping[str, Value] = {
     "optim.weight_decay_multiplier": 1.0,
     "optim.schedule": "cosine",
     "train.epochs": 1,
+    "train.members": 1,
     "train.evaluate": "raw",
     "train.ema_epochs": 0.0,
     "train.average_last": 0,

@@ -147,6 +147,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("train.average_recency", True, AVERAGED),
     ("train.seed", 1, {}),
     ("train.data_seed", 1, {}),
+    ("train.members", 2, {}),
     ("train.precision", "bf16", {}),
 ]
 

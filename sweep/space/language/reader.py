@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,10 @@ from sweep.space.language.yaml_nodes import (
 )
 from sweep.space.space import BUDGET
 
-OWN = ("name", "preset", "search", wandb.NESTED, "fixed", "points", "constraints", "repeat")
+PARTS = ("points", "constraints", "repeat", "objective")
+OWN = ("name", "preset", "search", wandb.NESTED, "fixed", *PARTS)
+OBJECTIVES = ("single", "ensemble")
+MEMBERS, FEW = "train.members", 4  # networks of a trial where the objective is an ensemble
 KEYS = (*OWN, *SECTIONS, *wandb.KEYS)
 MOST_SEEDS = 100  # of one proposal
 Nodes = dict[str, tuple[int, yaml.Node]]  # line and value by key
@@ -124,6 +127,9 @@ def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
     sections, notes = _sections(parts, problems)
     if "preset" in parts:
         fixed = _under(fixed, hyperparameters, *parts["preset"], problems)
+    if "objective" in parts:
+        named = {*fixed, *(hp.setting for hp in hyperparameters)}
+        fixed = _objective(*parts["objective"], named, problems) | fixed
     name = plain(parts["name"][1]) if "name" in parts else None
     hyperparameters = ordered(hyperparameters, problems)
     return Space(
@@ -232,6 +238,14 @@ def _constraints(parts: Nodes, problems: Problems) -> tuple[Constraint, ...]:
         except ConfigError as error:
             problems.add(line_of(item), "constraints", str(error))
     return tuple(dict.fromkeys(constraints))
+
+
+def _objective(line: int, node: yaml.Node, named: Set[str], problems: Problems) -> dict[str, Value]:
+    """What every trial has so that the search looks for this."""
+    value = plain(node)
+    if value not in OBJECTIVES:
+        problems.add(line, "objective", f"expected {' or '.join(OBJECTIVES)}, got {value!r}")
+    return {MEMBERS: FEW} if value == "ensemble" and MEMBERS not in named else {}
 
 
 def _repeat(line: int, node: yaml.Node, problems: Problems) -> int:

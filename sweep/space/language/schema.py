@@ -13,7 +13,7 @@ from model.config.presets import PRESETS
 from sweep.space import SECTIONS, SWEEP_SETTINGS
 from sweep.space.constraint import QUANTITIES
 from sweep.space.language.domains import LISTED_ONLY, NOT_SEARCHABLE
-from sweep.space.language.reader import MOST_SEEDS
+from sweep.space.language.reader import MOST_SEEDS, OBJECTIVES
 from sweep.space.language.wandb import DISTRIBUTIONS, METHODS, NESTED, UNUSED
 
 Schema = dict[str, Any]
@@ -48,6 +48,10 @@ def space_schema() -> Schema:
                 },
                 "constraints": _constraints(),
                 "repeat": _repeat(),
+                "objective": {
+                    "enum": list(OBJECTIVES),
+                    "description": "what a trial is: one network, or train.members of them",
+                },
                 **{part: _section(part) for part in SECTIONS},
                 **_wandb_keys(),
             }

@@ -43,6 +43,7 @@ constraints:
   # - train.seconds <= 1h
 
 # repeat: {{seeds: 3}}                  # train every proposal so often, with other seeds
+# objective: ensemble                 # trials are networks (train.members: 4) that predict as one
 
 budget:
   trials: 16

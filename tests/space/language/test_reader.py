@@ -12,7 +12,7 @@ from model.config.config import Config
 from model.config.presets import PRESETS
 from sweep.errors import SweepError
 from sweep.records import BaselinePoint
-from sweep.space.baseline import baseline_settings
+from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.hyperparameter import Choice, Range
 from sweep.space.space import Space, derived
 
@@ -382,3 +382,32 @@ baseline: {multiples: [1, 2]}
 
     assert space.budgets == (32_000, 128_000)
     assert baseline_settings(space, BaselinePoint(2))["data.train_tokens"] == 64_000
+
+
+def test_an_objective_of_ensembles_gives_every_trial_four_networks_unless_it_says(
+    tmp_path: Path,
+) -> None:
+    text = "objective: ensemble\nsearch:\n  train.epochs: [1, 2]\n"
+
+    assert make_space(tmp_path, text).fixed["train.members"] == 4
+    assert make_space(tmp_path, text + "fixed: {train.members: 8}\n").fixed["train.members"] == 8
+    searched = make_space(tmp_path, text + "  train.members: [1, 2]\n")
+    assert "train.members" not in searched.fixed
+    assert "train.members" not in make_space(tmp_path, text.replace("ensemble", "single")).fixed
+
+
+def test_an_objective_that_is_none_is_refused(tmp_path: Path) -> None:
+    text = "objective: loss\nsearch:\n  train.epochs: [1, 2]\n"
+
+    assert problems(tmp_path, text) == [
+        "line 1: objective: expected single or ensemble, got 'loss'"
+    ]
+
+
+def test_the_plain_baseline_of_an_ensemble_is_a_single_network(tmp_path: Path) -> None:
+    text = "objective: ensemble\nsearch:\n  train.epochs: [1, 2]\nbaseline: {multiples: [1]}\n"
+    space = make_space(tmp_path, text)
+
+    (point,) = baseline_points(space)
+
+    assert baseline_settings(space, point)["train.members"] == 1
