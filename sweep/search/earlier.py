@@ -36,6 +36,7 @@ UNNAMED = "without a value for each setting searched here"
 UNTRAINABLE = "with settings that cannot be trained here"
 TOO_FAR = "far outside what is searched here"
 MERE_NOISE = "as their losses do not follow from their settings"
+BEYOND = "as the surface takes no more"
 Rows = NDArray[np.int64]
 
 
@@ -62,7 +63,7 @@ class Lessons:
     pool: Pool  # with the axes in which only their trials differ
     evidence: Evidence
     centres: tuple[Point, ...]  # the nearest points of the space to their best
-    trials: tuple[int, ...]  # of each that can be placed here
+    trials: tuple[int, ...]  # of each that count
     left_out: tuple[Counter[str], ...]  # trials of each that say nothing here, by reason
 
 
@@ -91,7 +92,9 @@ def _lessons(
         rows = _kept(losses, np.flatnonzero(near), most)
         if len(rows) and _is_noise(_evidence(places, losses, rows, number=1)):
             reasons[MERE_NOISE], rows = int(near.sum()), rows[:0]
-        counts.append(int(near.sum()) - reasons[MERE_NOISE])
+        elif len(rows) < near.sum():
+            reasons[BEYOND] = int(near.sum()) - len(rows)
+        counts.append(len(rows))
         left_out.append(+reasons)
         if not len(rows):
             continue

@@ -13,7 +13,9 @@ from model.config.setting import Value
 from sweep.search.acquisition import propose
 from sweep.search.coordinates import pool_of
 from sweep.search.earlier import (
+    BEYOND,
     MERE_NOISE,
+    MOST,
     TOO_FAR,
     UNNAMED,
     UNTRAINABLE,
@@ -162,6 +164,17 @@ def test_trials_that_cannot_be_placed_are_left_out_and_counted() -> None:
 
     assert taught.trials == (4,)
     assert taught.left_out == (Counter({UNNAMED: 1, UNTRAINABLE: 1, TOO_FAR: 1}),)
+
+
+def test_of_many_trials_the_best_half_and_some_from_all_over_count() -> None:
+    sweep = earlier(count=120)
+
+    taught = lessons(SPACE, (sweep,))
+
+    best = sorted(t.loss for t in sweep.trials)[: MOST // 2]
+    assert taught.trials == (MOST,)
+    assert taught.left_out == (Counter({BEYOND: 120 - MOST}),)
+    assert sum(taught.evidence.losses_N <= best[-1]) >= MOST // 2
 
 
 def test_losses_that_do_not_follow_from_settings_teach_nothing() -> None:
