@@ -4,7 +4,7 @@ __all__ = [
     "batches",
     "clusters",
     "corpus",
-    "known",
+    "extent",
     "overlap",
     "prepare",
     "slowrun_files",

@@ -46,8 +46,8 @@ def release(folder: Path) -> int:
         run["tree"][OPTIMIZERS] = None
         header["__metadata__"]["run"] = json.dumps(run)
         left = {
-            name: about
-            for name, about in header.items()
+            name: entry
+            for name, entry in header.items()
             if name != "__metadata__" and not name.startswith(f"{OPTIMIZERS}.")
         }
         with replaced(path) as beside, beside.open("wb") as new:
@@ -66,15 +66,15 @@ def _write(
     in_order = sorted(tensors.items(), key=lambda item: item[1]["data_offsets"])
     header: dict[str, Any] = {"__metadata__": metadata}
     at = 0
-    for name, about in in_order:
-        begin, end = about["data_offsets"]
-        header[name] = {**about, "data_offsets": [at, at + end - begin]}
+    for name, entry in in_order:
+        begin, end = entry["data_offsets"]
+        header[name] = {**entry, "data_offsets": [at, at + end - begin]}
         at += end - begin
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % ALIGNED)
     new.write(len(text).to_bytes(8, "little") + text)
-    for _, about in in_order:
-        begin, end = about["data_offsets"]
+    for _, entry in in_order:
+        begin, end = entry["data_offsets"]
         file.seek(start + begin)
         while begin < end:
             block = file.read(min(AT_ONCE, end - begin))

@@ -53,21 +53,21 @@ def sweep_data(folder: Path) -> dict[str, Any]:
     from sweep.journal import read_view
     from sweep.results import report
 
-    about: dict[str, Any] = {"name": folder.name, "folder": str(folder), "begun": None}
-    about |= dict.fromkeys(("trials", "best", "val_loss", "data_efficiency"))
-    about |= {"state": "has not begun", "bytes": size(folder)}
+    overview: dict[str, Any] = {"name": folder.name, "folder": str(folder), "begun": None}
+    overview |= dict.fromkeys(("trials", "best", "val_loss", "data_efficiency"))
+    overview |= {"state": "has not begun", "bytes": size(folder)}
     try:
         view = read_view(folder / JOURNAL)
     except SweepError as error:
-        return {**about, "state": "damaged", "problem": str(error)}
+        return {**overview, "state": "damaged", "problem": str(error)}
     if view.header:
-        about |= {"begun": view.began, "trials": report.progress(view)}
-        about["state"] = report.state(view, is_driven(folder))
+        overview |= {"begun": view.began, "trials": report.progress(view)}
+        overview["state"] = report.state(view, is_driven(folder))
     if winner := report.winner(view):
         loss, multiplier = report.worth(view, winner)
-        about |= {"best": winner.name, "val_loss": finite_or_none(loss)}
-        about["data_efficiency"] = str(multiplier) if multiplier else None
-    return about
+        overview |= {"best": winner.name, "val_loss": finite_or_none(loss)}
+        overview["data_efficiency"] = str(multiplier) if multiplier else None
+    return overview
 
 
 def _day(milliseconds: int | None) -> str:

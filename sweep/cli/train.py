@@ -121,9 +121,9 @@ def presets(as_json: bool) -> None:
         print_json([preset_as_data(*item) for item in PRESETS.items()])
         return
 
-    from sweep.format import table
+    from sweep.format import table, terminal_width
 
-    click.echo(table(preset_rows(PRESETS)))
+    click.echo(table(preset_rows(PRESETS), terminal_width()))
 
 
 EVERY_RUN = ("done", "epoch", "train loss", "val loss", "bits/byte")

@@ -121,8 +121,8 @@ def progress(view: View) -> str:
 
 def text_read(view: View) -> str:
     """Which text is read, and how much of it; empty of sweeps that did not note it."""
-    known = view.header.get("text")
-    return str(Corpus(**known)) if known else ""
+    text = view.header.get("text")
+    return str(Corpus(**text)) if text else ""
 
 
 def _sparing(view: View) -> str:

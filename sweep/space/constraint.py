@@ -20,7 +20,7 @@ QUANTITIES = {
     "train.memory": "bytes",
     SECONDS: "seconds",
 }
-OTHER_TIMES = ("time", "minutes", "hours", "days", "wall_time", "duration")
+OTHER_TIMES = ("time", "minutes", "hours", "days", "wall_time", "max_time", "duration")
 FORM = re.compile(r"\s*([\w.]+)\s*(<=|>=|==|<|>|=)\s*(.+?)\s*", re.DOTALL)
 
 

@@ -10,7 +10,7 @@ from model.config import SETTINGS, Config, ConfigError, DataConfig
 from sweep.space.space import BUDGET, Space
 
 if TYPE_CHECKING:
-    from model.data.known import Known
+    from model.data.extent import Extent
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ def corpus(space: Space) -> Corpus:
 
     Raises ConfigError if it is not there, or too short for what the trials and the baseline ask.
     """
-    from model.data import known  # numpy and pyarrow, which `sweep --help` needs not wait for
+    from model.data import extent  # numpy and pyarrow, which `sweep --help` needs not wait for
 
     smallest, largest = space.budgets
     multiples = {multiple: multiple * smallest for multiple in space.baseline.multiples}
     most = max(largest, *multiples.values(), 0)
     data = Config.from_settings({**space.fixed, BUDGET: most}).data
-    text = known.look(data)
+    text = extent.look_at(data)
     held_out = data.val_tokens + data.text_test_tokens
     short = _short(text, most, held_out)
     if short:
@@ -62,10 +62,10 @@ def count_all(fixed: Mapping[str, object]) -> tuple[int, bool]:
 
     Not counted, they are at most so many. Raises ConfigError where the size of files says nothing.
     """
-    from model.data import known
+    from model.data import extent
 
     data = with_any_tokens(fixed)
-    text = known.look(data)
+    text = extent.look_at(data)
     if text.train is not None:
         return text.train, True
     if text.most is None:
@@ -86,17 +86,17 @@ def count_all(fixed: Mapping[str, object]) -> tuple[int, bool]:
 
 def with_any_tokens(fixed: Mapping[str, object]) -> DataConfig:
     """Where the text that `fixed` names is, for whoever will see how much there is of it."""
-    known = {name: value for name, value in fixed.items() if name in SETTINGS and name != BUDGET}
+    chosen = {name: value for name, value in fixed.items() if name in SETTINGS and name != BUDGET}
     values: dict[str, Any] = {
         key: SETTINGS[name].check(value)
-        for name, value in known.items()
+        for name, value in chosen.items()
         for part, _, key in [name.partition(".")]
         if part == "data"
     }
     return DataConfig(**values, train_tokens=2)
 
 
-def _short(text: Known, asked: int, held_out: int) -> str:
+def _short(text: Extent, asked: int, held_out: int) -> str:
     """Why there are fewer than `asked` tokens to train on; empty if there may be enough."""
     if text.train is not None:
         there = f"{text.source} has {text.train:,} left beside val and test"

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from model.config import SETTINGS, Value, did_you_mean, read_number, suggestion
+from model.config import SETTINGS, Value, did_you_mean, read_number
 from sweep.space import Choice, Hyperparameter, Range
 from sweep.space.language.priors import read_prior
 from sweep.space.language.wandb import INSTEAD, Blame, flattened, in_our_words
@@ -19,6 +19,7 @@ from sweep.space.language.yaml_nodes import (
     checked,
     entries,
     line_of,
+    no_such,
     plain,
 )
 
@@ -47,7 +48,7 @@ def read_leaves(
     constants: dict[str, Value] = {}
     for name, line, value in flattened(node, where, problems):
         if name not in SETTINGS:
-            problems.add(line, name, f"no such setting{suggestion(name, SETTINGS)}")
+            problems.add(line, name, no_such(name, SETTINGS))
             continue
         if isinstance(value, yaml.MappingNode) and is_constant(plain(value)):
             leaf = _leaf(name, value, problems)

@@ -70,8 +70,8 @@ def _within(
     )
     right = above_0 and within > 1 if factor else not logarithmic and within > 0
     if not right or within == math.inf or isinstance(prior.get("within"), bool):
-        given = repr(prior["within"]) if "within" in prior else "nothing"
-        blame(f"prior: within must be {' or '.join(forms)}, got {given}")
+        shown = repr(prior["within"]) if "within" in prior else "nothing"
+        blame(f"prior: within must be {' or '.join(forms)}, got {shown}")
     return within, factor
 
 

@@ -31,7 +31,7 @@ search:
 # What every trial has. Settings not named here have {others}.
 fixed:
   data.path: ""                       # text or Parquet, file, folder or URI; "" is built in
-  data.train_tokens: {tokens}
+  data.train_tokens: {tokens}           # of it; all: as many as there are
 
 # Tried before anything is proposed; what a point leaves out is sampled.
 points:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from model.config import ConfigError, Setting, Value, suggestion
+from sweep.space.constraint import OTHER_TIMES, SECONDS
 
 NAME = re.compile(r"[a-z]+\.[a-z_\d]+")  # of a setting, in a sentence
 
@@ -85,12 +86,19 @@ def entries(node: yaml.Node, where: str, problems: Problems) -> Iterator[tuple[s
             yield key, line, value_node
 
 
+def no_such(name: str, settings: Mapping[str, Setting]) -> str:
+    """That there is no setting of this name, and what was probably meant."""
+    if name.rpartition(".")[2] in (*OTHER_TIMES, "seconds"):
+        return f"no such setting; time is limited by `constraints: [{SECONDS} <= 2h]`"
+    return f"no such setting{suggestion(name, settings)}"
+
+
 def checked(
     settings: Mapping[str, Setting], name: str, line: int, value: object, problems: Problems
 ) -> Value | None:
     """`value` as setting `name` takes it; None, with a problem noted, if it does not."""
     if name not in settings:
-        problems.add(line, name, f"no such setting{suggestion(name, settings)}")
+        problems.add(line, name, no_such(name, settings))
         return None
     problems.place.setdefault(name, line)
     try:

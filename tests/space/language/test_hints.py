@@ -96,6 +96,18 @@ def test_a_limit_on_time_is_one_on_seconds(name: str, tmp_path: Path) -> None:
     assert f"{name} cannot be limited; did you mean train.seconds, such as" in problem
 
 
+@pytest.mark.parametrize("section", ["search", "fixed"])
+def test_time_is_no_setting_but_a_limit(section: str, tmp_path: Path) -> None:
+    text = f"search: {{optim.lr: [0.01, 0.02]}}\n{section}: {{train.hours: [1]}}"
+    text = text.partition("\n")[2] if section == "search" else text
+
+    assert any(
+        "train.hours: no such setting; time is limited by `constraints: [train.seconds <= 2h]`"
+        in problem
+        for problem in problems(tmp_path, text)
+    )
+
+
 def test_the_command_line_gets_the_suggestions_of_a_file(tmp_path: Path) -> None:
     text = "search: {train.epochs: [1, 2]}"
 

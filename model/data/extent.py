@@ -20,7 +20,7 @@ LIBRARY = "Python's standard library"
 
 
 @dataclass(frozen=True)
-class Known:
+class Extent:
     """Where the text is from, and how many tokens of it there are."""
 
     source: str
@@ -29,14 +29,14 @@ class Known:
     val_digest: str = ""  # of the validation tokens; empty before they are prepared
 
 
-def look(data: DataConfig) -> Known:
+def look_at(data: DataConfig) -> Extent:
     """What is known of the text at `data.path`. Raises ConfigError if there is none."""
     source, table = data.path or LIBRARY, table_path(data)
     if table.exists():
         kept = read_table(table)
         val_digest = kept.recorded.get("digests", {}).get("val", "")
-        return Known(source, train=len(kept.train), val_digest=val_digest)
-    return Known(source, most=_most(data))
+        return Extent(source, train=len(kept.train), val_digest=val_digest)
+    return Extent(source, most=_most(data))
 
 
 def _most(data: DataConfig) -> int | None:
