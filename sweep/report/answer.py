@@ -145,7 +145,7 @@ def _mattered(slices: Sequence[Slice], shares: Sequence[Importance]) -> str:
         costs.setdefault(cut.hp.setting, cut.span)
     told = [
         f"{its.setting} {its.total[1]:.0%}"
-        + (f" (worst value {costs[its.setting]:+.2f} nats)" * (its.setting in costs))
+        + (f" (worst value {costs[its.setting]:+.2f} nats)" if its.setting in costs else "")
         for its in shares[:NAMED]
     ]
     return (

@@ -151,6 +151,21 @@ def test_a_space_of_kinds_alone_has_its_panels(tmp_path: Path) -> None:
     assert [cut.hp.setting for cut in reading.slices] == ["optim.name", "gpt.mlp"]
 
 
+def test_a_best_that_the_space_would_not_train_has_shares_and_no_panels_of_the_surface(
+    tmp_path: Path,
+) -> None:
+    """Constraints may be tightened, and points asked for by hand need not keep to them."""
+    text = "name: tight\nsearch: {train.epochs: [1, 2, 4]}\nconstraints: [train.tokens <= 200k]\n"
+    made = [Ended({"train.epochs": n}, 3.0 - n / 10) for n in (1, 2, 1, 2, 4)]
+    folder = write_run(tmp_path / "tight", text, made)
+
+    reading = read(folder)
+
+    checked(page(reading))
+    assert reading.importances
+    assert reading.slices == []
+
+
 def test_a_folder_whose_space_is_lost_still_has_a_page(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "shown", SPACE, trials(12))
     (folder / "resolved.yaml").unlink()
