@@ -8,10 +8,12 @@ study counts; one that a crash left half written is written again.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -22,6 +24,7 @@ from sweep.session.enqueue import INFEASIBLE, REJECTED_ATTR, SETTINGS_ATTR
 from sweep.space import Space
 from sweep.space.compatibility import Outside, place
 
+OBJECTIVE = "val_loss"
 SPACE_ATTR = "space"  # what a study searches and what it leaves fixed; set when it is whole
 
 
@@ -31,10 +34,10 @@ def open_study(storage: BaseStorage, role: Role, space: Space) -> optuna.Study:
     Raises Outside if a trial has no place in `space`; `sweep.space.compatibility` says so before.
     """
     if role is not Role.SEARCH:
-        return optuna.create_study(storage=storage, study_name=role.value, load_if_exists=True)
+        return _named(storage, role.value)
     definition = {key: space.resolved()[key] for key in ("search", "fixed")}
     name, version = _newest(storage, role.value)
-    study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+    study = _named(storage, name)
     before = study.user_attrs.get(SPACE_ATTR)
     if before is None:  # a new study, or one that a crash left before this was set
         study.set_user_attr(SPACE_ATTR, definition)
@@ -43,6 +46,16 @@ def open_study(storage: BaseStorage, role: Role, space: Space) -> optuna.Study:
             name = f"{role.value} {version + 1}"
             study = _rewritten(storage, study, name, before["fixed"], space)
         study.set_user_attr(SPACE_ATTR, definition)
+    return study
+
+
+def _named(storage: BaseStorage, name: str) -> optuna.Study:
+    """The study of this name, whose objective has a name too: optuna-dashboard shows it."""
+    study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
+    if study.metric_names != [OBJECTIVE]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([OBJECTIVE])
     return study
 
 
@@ -64,7 +77,7 @@ def _newest(storage: BaseStorage, name: str) -> tuple[str, int]:
 def _rewritten(
     storage: BaseStorage, study: optuna.Study, name: str, fixed: Mapping[str, Value], space: Space
 ) -> optuna.Study:
-    wider = optuna.create_study(storage=storage, study_name=name)
+    wider = _named(storage, name)
     for trial in study.get_trials(deepcopy=False):
         wider.add_trial(_rewritten_trial(trial, fixed, space))
     return wider

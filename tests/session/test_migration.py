@@ -8,9 +8,10 @@ import optuna
 from sweeps import make_space
 
 from sweep.session.enqueue import enqueue_next
-from sweep.session.roles import SearchTrials
+from sweep.session.roles import Searching, SearchTrials
 from sweep.session.storage import open_storage
 
+STUDIES = ("search", "baseline")
 SPACE = """
 name: fake
 search:
@@ -36,3 +37,14 @@ def test_a_point_that_waited_when_the_space_grew_is_asked_by_its_new_names(tmp_p
     trial = SearchTrials(storage, wider).ask()
 
     assert trial.searched == {"optim.name": "adamw", "optim.lr": 4e-3}
+
+
+def test_the_objective_of_every_study_has_a_name_also_of_one_begun_before(tmp_path: Path) -> None:
+    """Version 0.1 named none, and dashboards called it Objective 0."""
+    storage = open_storage(None)
+    optuna.create_study(storage=storage, study_name="search")
+
+    Searching.open(storage, make_space(tmp_path, SPACE))
+
+    studies = (optuna.load_study(study_name=name, storage=storage) for name in STUDIES)
+    assert [study.metric_names for study in studies] == [["val_loss"]] * len(STUDIES)
