@@ -82,10 +82,13 @@ class Job:
     text: Event | None = None  # what is known of it; None: what the last driver knew
 
 
-def search(space: Space, folder: Path, cache: BaselineCache | None = None) -> OpenSession:
+def search(
+    space: Space, folder: Path, cache: BaselineCache | None = None, notes: bool = True
+) -> OpenSession:
     """Open the session that searches `space` in `folder`.
 
     cache   of baseline runs by the same trainer; None: each sweep measures its own
+    notes   whether the journal is to say which earlier sweeps inform it
     """
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
@@ -94,7 +97,7 @@ def search(space: Space, folder: Path, cache: BaselineCache | None = None) -> Op
         sweeps = warm_start.informing(space, folder)
         searching = Searching.open(open_storage(folder / LEDGER), space, sweeps)
         session = Session(space, searching, journal, watch, cache)
-        for sweep in warm_start.described(space, sweeps):
+        for sweep in warm_start.described(space, sweeps) if notes else ():
             session.note("informed", **sweep)
         return session
 

@@ -24,7 +24,7 @@ from sweep.journal import Journal
 from sweep.records import OUTSIDE, SEED, Outcome, Trial
 from sweep.run.driver import Job, header, search
 from sweep.run.manifest import read_resolved, write_or_compare
-from sweep.session import Session
+from sweep.session import Session, warm_start
 from sweep.space import Space
 from sweep.space.language import saved_space
 from sweep.view import TrialView
@@ -163,17 +163,20 @@ def _opened(folder: Path, space: Space | None, source: str) -> Iterator[Session]
             )
     else:
         its = outside_space(space)
+        earlier = warm_start.take_over(its, folder)
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, SECONDS_TO_WAIT):
         if space is not None:
             write_or_compare(folder, its, source, OUTSIDE)
+            warm_start.keep(folder, earlier)
         journal = Journal(folder / JOURNAL)
         try:
             head = _header(folder, its)
             before = journal.view.header
-            if not before or before["budget"] != head["budget"]:
+            begins = not before or before["budget"] != head["budget"]
+            if begins:
                 journal.append("sweep", **head)
-            yield search(its, folder)(journal, lambda event: None)
+            yield search(its, folder, notes=begins)(journal, lambda event: None)
         finally:
             journal.close()
 

@@ -414,3 +414,24 @@ def test_our_trainer_and_a_loop_outside_do_not_share_a_folder(
         with pytest.raises(SweepError, match=message) as caught:
             refused()
         assert caught.value.code == 4
+
+
+def test_an_earlier_sweep_informs_a_loop_outside_and_is_told_of_once(
+    tmp_path: Path, folder: Path
+) -> None:
+    """It is kept at the first question: later ones, and what is told, do without its folder."""
+    text = SPACE.replace("name: random", "name: surface")
+    old = tmp_path / "old"
+    old.mkdir()
+    session = session_in(old, make_space(tmp_path, text), open_storage(None))
+    trials = len(finished(session, fake_train, old).ranked())
+    space = make_space(tmp_path, text, f"sampler.warm_start={old}")
+
+    first = ask(folder, space, text)
+    old.rename(tmp_path / "moved")
+    tell(folder, name_of(first), Report(3.0, 0.5))
+    ask(folder, space, text)
+
+    lines = (folder / JOURNAL).read_text().splitlines()
+    informed = [e for e in map(json.loads, lines) if e["event"] == "informed"]
+    assert [(e["from"], e["trials"]) for e in informed] == [(str(old), trials)]
