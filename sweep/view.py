@@ -152,6 +152,7 @@ class View:
     confirm: Event | None = None  # what was last asked to be confirmed, and how
     confirmed: list[Event] = field(default_factory=list)  # every end of a confirmation
     sealed: list[Event] = field(default_factory=list)  # every look at the test split
+    steps_noted: int = 0  # the latest step of a single run whose train loss is noted
     slots: int = 0  # trials that run at once; 0 while the driver starts what they run on
     began: int | None = None  # milliseconds since 1970 of its first driver
     _driven: dict[Role, int] = field(default_factory=dict)  # milliseconds of earlier drivers
@@ -169,6 +170,8 @@ class View:
             self.header, self.end = event, None
             self.slots, self._worked = 0, False
             self.budgets[self.role] = event.get("budget", {})
+        elif kind == "steps":
+            self.steps_noted = event["step"]
         elif kind == "ready":
             self.slots = event["slots"]
         elif kind == "rejected":

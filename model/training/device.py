@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,22 @@ def _device(config: Config) -> torch.device:
     if config.train.device == "cuda" and not available:
         raise ConfigError(["train.device: cuda asked, but torch sees no GPU; use auto or cpu"])
     return torch.device("cuda" if available and config.train.device != "cpu" else "cpu")
+
+
+def threads() -> int:
+    """Threads that an operation on the CPU uses."""
+    return torch.get_num_threads()
+
+
+@contextmanager
+def limited_threads(most: int) -> Iterator[None]:
+    """Inside, operations on the CPU use no more threads than `most`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, most))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def has_gpu() -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,11 @@ NATS_ABOVE_GUESSING = 1.0
 
 
 def train(
-    config: Config, folder: Path, shared: SharedTrunks | None = None, member: bool = False
+    config: Config,
+    folder: Path,
+    shared: SharedTrunks | None = None,
+    member: bool = False,
+    watch: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Iterator[Progress]:
     """Train `config` in `folder`, yielding an evaluation at equal fractions of the schedule.
 
@@ -55,6 +59,7 @@ def train(
             made.
     member  whether it is one of several that are evaluated together: then it leaves what it
             predicted last in `folder`
+    watch   hears of each step that is trained: how many are done, and its train loss
     """
     with checkpoint.locked(folder), out_of_memory.explained(config):
         table = open_table(config.data)
@@ -89,6 +94,7 @@ def train(
                 losses.append(add_gradients(run, *batch(config, run.table, done)))
                 share, epochs = done / config.steps, config.train.epochs
                 step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
+                watch(at, losses[-1])
                 raw = _take_in(run, at, folder)
                 if not losses[-1] < hopeless:
                     break

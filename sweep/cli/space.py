@@ -140,7 +140,9 @@ def plan(
     if measure:
         named = {row.label: row.settings for row in planned.rows}
         try:
-            trial_speed = speed.measured([named["cheapest"], named["median"], named["dearest"]])
+            trial_speed = speed.measured(
+                [named["cheapest"], named["median"], named["dearest"]], checked.trial.cpus
+            )
         except ConfigError as error:
             raise SweepError("cannot measure", error.problems) from None
     else:

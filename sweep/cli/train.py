@@ -44,7 +44,8 @@ from sweep.space import read_overrides
 def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> None:
     """Train one GPT, or go on training it. Ctrl-C stops; the same command continues.
 
-    Settings are the preset's, where one is named, with those of --set instead.
+    Settings are the preset's, where one is named, with those of --set instead. The folder gets a
+    journal that `sweep status` and `sweep publish` read; runs of more than 20 s go to MLflow.
 
     \b
       sweep train --set train.epochs=4 --set optim.name=muon
@@ -58,7 +59,7 @@ def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> Non
         click.echo(f"training in {folder}", err=True)
         if name and preset(name).notes:
             click.echo(f"{name}, but: {preset(name).notes}", err=True)
-        _train(config, folder)
+        _train(config, folder, overrides, Path("runs") if out is None else folder.parent)
     except BrokenPipeError:
         raise  # an OSError too, but of whoever reads what we print
     except OSError as error:
@@ -87,23 +88,33 @@ def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
     return Config.from_settings(chosen)
 
 
-def _train(config: Config, folder: Path) -> None:
+def _train(config: Config, folder: Path, overrides: Sequence[str], runs: Path) -> None:
     from model.data.batches import open_table
     from model.optim import outline
-    from model.training.train import train as train_model
+    from model.training.device import runtime, threads
     from sweep.format import table
+    from sweep.run import SingleRun
+    from sweep.tracking.process import store_uri
 
     tokens = open_table(config.data)
     lines = [*describe(config, tokens.vocabulary), describe_splits(tokens)]
     click.echo("\n".join(lines), err=True)
     groups = outline(config, tokens.vocabulary)
     click.echo(table(group_rows(groups)), err=True)
+    if runtime(config).device.type == "cpu":
+        many = "; a sweep's trial has as many as trial.cpus, by default 1" if threads() > 1 else ""
+        click.echo(f"CPU threads: {threads()}{many} (OMP_NUM_THREADS)", err=True)
     shown = columns(config)
     click.echo(heading(shown))
-    for progress in train_model(config, folder):
+    settings = config.settings()
+    named = dict(read_overrides(overrides, SETTINGS)[0])
+    chosen = {name: settings[name] for name in named if name in settings}
+    single = SingleRun(config, folder, chosen, tokens.digest, store_uri(runs))
+    for progress in single.train():
         click.echo(row(progress, shown))
-        if progress.diverged:
-            raise SweepError(f"diverged at step {progress.diverged_step}; lower optim.lr", code=1)
+    if single.last is not None and single.last.diverged:
+        raise SweepError(f"diverged at step {single.last.diverged_step}; lower optim.lr", code=1)
+    click.echo(single.closing(), err=True)
 
 
 @click.command()

@@ -5,11 +5,13 @@ from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
 from sweep.run.members import train_members
 from sweep.run.outside import Report, ask, tell
+from sweep.run.single import SingleRun
 
 __all__ = [
     "Options",
     "Report",
     "Request",
+    "SingleRun",
     "ask",
     "confirm",
     "has_test_split",

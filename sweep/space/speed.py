@@ -53,15 +53,20 @@ def assumed() -> Speed:
     return Speed(((1.0, SHARE * peak),), source)
 
 
-def measured(settings: Sequence[Mapping[str, Value]]) -> Speed:
-    """Some steps of each of `settings`, timed. Raises ConfigError if they cannot be trained."""
+def measured(settings: Sequence[Mapping[str, Value]], cpus: float = 1.0) -> Speed:
+    """Some steps of each of `settings`, timed. Raises ConfigError if they cannot be trained.
+
+    cpus   cores of a trial, which is given as many threads
+    """
+    from model.training.device import limited_threads
     from model.training.timing import time_steps
 
     points: dict[float, float] = {}
     timings = []
     for one in settings:
         cost = trial_cost(one)
-        timing = time_steps(Config.from_settings(one), MEASURED_SECONDS)
+        with limited_threads(max(1, int(cpus))):
+            timing = time_steps(Config.from_settings(one), MEASURED_SECONDS)
         timings.append(timing)
         points[cost.flops / cost.steps] = cost.flops / cost.steps / timing.seconds
     held = [timing.memory for timing in timings if timing.memory is not None]

@@ -76,6 +76,12 @@ def of_observation(event: Event) -> Points:
         yield MetricPoint(SYSTEM + key, value, when, step)
 
 
+def of_steps(event: Event) -> Points:
+    """The train loss and the speed of a single run between its evaluations."""
+    for name in ("train_loss", "tokens_per_second"):
+        yield MetricPoint(f"steps/{name}", event[name], event["time"], event["step"])
+
+
 def of_settings(trial: TrialView, searched: Mapping[str, Value], log: Collection[str]) -> Points:
     """The exponents of settings that are searched on a logarithmic scale, for charts."""
     for name in log:

@@ -35,6 +35,7 @@ from sweep.tracking.metrics import (
     of_observation,
     of_outcome,
     of_settings,
+    of_steps,
     of_worth,
 )
 from sweep.tracking.runs import Runs
@@ -162,6 +163,9 @@ class Publisher:
             for point in of_observation(event):
                 self._batches.add(trial.name, point)
             self._observe_efficiency(trial, event)
+        elif kind == "steps":
+            for point in of_steps(event):
+                self._batches.add(trial.name, point)
         elif kind == "outcome":
             self._end_trial(trial)
             if trial.role is Role.SEARCH:

@@ -166,7 +166,7 @@ def test_training_begins_with_a_preset_and_says_what_comes_of_it(
 
 def test_settings_given_replace_those_of_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
-    monkeypatch.setattr("sweep.cli.train._train", lambda config, folder: trained.append(config))
+    monkeypatch.setattr("sweep.cli.train._train", lambda config, *rest: trained.append(config))
     given = ["--set", "gpt.layers=8", "--set", "optim.decay_timescale=0.5"]
 
     cli(["train", "--preset", "slowrun-tiny", *given], standalone_mode=False)

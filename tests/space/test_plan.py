@@ -261,3 +261,31 @@ def test_a_sweep_that_the_disk_cannot_hold_is_told_in_its_plan(
     text = describe_plan(space, plan(space), stated(1e12), workers=1)
 
     assert "That is more than the 1 kB that are free here." in text
+
+
+def test_steps_are_timed_with_as_many_threads_as_a_trial_gets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before, with every core of the machine, of which a trial has one."""
+    import torch
+
+    from model.training import timing
+    from sweep.space import speed
+
+    seen: list[int] = []
+
+    def time_steps(config: object, seconds: float) -> timing.Timing:
+        seen.append(torch.get_num_threads())
+        return timing.Timing(0.1, None, "CPU")
+
+    monkeypatch.setattr(timing, "time_steps", time_steps)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for cpus in (1.0, 2.0, 0.5):
+            speed.measured([{}], cpus)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+    assert seen == [1, 2, 1]
