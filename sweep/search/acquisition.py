@@ -57,13 +57,15 @@ def propose(
     best = [s.point for s in finished]
     if taught:
         best += taught.centres[: max(0, BEST - len(best))]
-    explored = rng.random() < space.sampler.explore
-    around = not explored and _looks_around(space, seen, len(finished))
     candidates = source.pool()
+    around = source.moves and _looks_around(space, seen, len(finished))
+    centres, count = (LEADERS, AROUND) if around else (BEST, NEAR)
     if source.moves:
-        centres, count = (LEADERS, AROUND) if around else (BEST, NEAR)
         steps = source.near(best[:centres], count, rng) + source.siblings(best)
-        candidates = steps if around and len(steps) else candidates + steps
+        around = around and len(steps) > 0
+    explored = rng.random() < space.sampler.explore
+    if source.moves:
+        candidates = steps if around and not explored else candidates + steps
     if not len(candidates):
         return None
     cost = _cost(candidates, weight)

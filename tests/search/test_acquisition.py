@@ -100,11 +100,14 @@ MANY_RANGES = tuple(
 )
 
 
-@pytest.mark.parametrize(("hyperparameters", "stay"), [(8, 6), (4, 0)])
-def test_among_many_hyperparameters_three_of_four_proposals_keep_some_of_the_best_values(
-    hyperparameters: int, stay: int
+@pytest.mark.parametrize(("hyperparameters", "least", "most"), [(8, 4, 6), (4, 0, 0)])
+def test_among_many_hyperparameters_most_proposals_keep_some_of_the_best_values(
+    hyperparameters: int, least: int, most: int
 ) -> None:
-    """Losses fall towards a corner that no trial came near; among few the search goes there."""
+    """Losses fall towards a corner that no trial came near; among few the search goes there.
+
+    Of 8 proposals two look all over the space, and steps from the best may change every value.
+    """
     ranges = MANY_RANGES[:hyperparameters]
     space = replace(SPACE, hyperparameters=ranges)
     shares = 0.3 + 0.4 * np.random.default_rng(0).random((24, hyperparameters))
@@ -118,4 +121,4 @@ def test_among_many_hyperparameters_three_of_four_proposals_keep_some_of_the_bes
         best = tried[np.argsort(-tried.sum(axis=1))[:2]]
         stayed += bool((abs(best - at) < 1e-6).any())
 
-    assert stayed == stay
+    assert least <= stayed <= most
