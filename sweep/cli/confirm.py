@@ -101,6 +101,7 @@ def confirm(
     from sweep.folder import JOURNAL, run_folder
     from sweep.journal import read_view
     from sweep.records import Ending
+    from sweep.results import report
     from sweep.results.confirmation_report import confirmation_data, confirmation_text
     from sweep.run import Options, Request, has_test_split
     from sweep.run import confirm as run_confirmation
@@ -119,6 +120,8 @@ def confirm(
         print_json(confirmation_data(view))
     else:
         click.echo(confirmation_text(view) or "nothing was confirmed")
+        if worth := report.confirmed_worth_line(view):
+            click.echo(f"\n{worth}")
         if view.end and view.end.ending is not Ending.CONFIRMED:
             click.echo(f"\nIt ended before its plan was through: {view.end}.")
         if not has_test_split(view):

@@ -200,7 +200,8 @@ def sealed_line(view: View) -> str:
     if not view.sealed:
         return ""
     looks, last = len(view.sealed), view.sealed[-1]
-    text = f"Test split: {sealed_text(last)}."
+    text = f"Test split: {sealed_text(last)}.\nIt is other text, so that it may differ from "
+    text += "validation by more than seeds do: compare it with test losses alone."
     if looks > 1:
         text += (
             f"\nIt was looked at {looks} times; the first, {sealed_text(view.sealed[0])}, is the "

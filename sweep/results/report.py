@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from model.config import Value
-from sweep.format import finite_or_none, short_names, table, three_digits
+from sweep.format import clock_text, finite_or_none, short_names, table, three_digits
 from sweep.records import OUTSIDE, SEEDS, Ending, Outcome, Role
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
@@ -217,6 +217,20 @@ def data_efficiency_text(view: View, best: TrialView) -> str:
     return str(efficiency_of(view, best, _loss(view)) or "")
 
 
+def took_text(view: View) -> str:
+    """How long the search took by the clock, over all its drivers; empty where nothing tells."""
+    seconds = view.wall_seconds(Role.SEARCH)
+    return f"; it took {clock_text(seconds)}" if seconds else ""
+
+
+def confirmed_worth_line(view: View) -> str:
+    """What the confirmed best is worth in data; empty without a confirmation or a baseline."""
+    worth = worth_of_winner(view)
+    if worth is None:
+        return ""
+    return f"Data efficiency of {worth.name}, by the mean of its fresh seeds: {worth.lines}."
+
+
 def result(view: View, folder: Path, width: int | None = None) -> str:
     """The end of a sweep: what was confirmed, the leaderboard, what the best is worth, how on.
 
@@ -233,7 +247,7 @@ def result(view: View, folder: Path, width: int | None = None) -> str:
     ended = "" if usual else f" ({view.end})"
     parts = [
         confirmed_text,
-        counts(view) + ended,
+        f"{counts(view)}{took_text(view)}{ended}",
         text_read(view),
         title + leaderboard(view, width),
     ]

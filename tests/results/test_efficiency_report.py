@@ -230,6 +230,7 @@ def test_a_confirmed_trial_has_the_mean_of_its_fresh_seeds_wherever_its_loss_sta
     assert f"Trial {second} " in line
     assert f"needs {figures.trials[0].lines} the data" in line
     assert str(figures.trials[0].lines) in report.winner_line(view)
+    assert report.confirmed_worth_line(view).endswith(f"fresh seeds: {figures.trials[0].lines}.")
 
 
 def test_fresh_seeds_measure_the_noise_where_nothing_else_was_repeated(view: View) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweep.results.report import counts
+from sweep.results.report import counts, took_text
 from sweep.results.time_left import seconds_left, speed_text, time_left_text
 from sweep.view import View
 
@@ -153,6 +153,16 @@ def test_a_driver_that_finds_nothing_to_do_spends_no_hours() -> None:
     view.apply({"event": "end", "time": 20 * MINUTE, "ending": "trials spent", "reason": ""})
 
     assert view.wall_seconds(view.role) == 60
+
+
+def test_the_report_says_how_long_the_search_took() -> None:
+    view = View()
+    begin(view, trials=1)
+    ready(view, 1)
+    whole(view, "0000", 0)
+    view.apply({"event": "end", "time": 90_000, "ending": "trials spent", "reason": ""})
+
+    assert took_text(view) == "; it took 1:30"
 
 
 def confirming() -> View:
