@@ -37,6 +37,7 @@ CONSTANTS = 3  # of a power law with a floor; what repeats are worth is one more
 FEWEST = CONSTANTS + 1  # different values: with fewer nothing is left over to see a misfit by
 FEWEST_EPOCHS, FEWEST_CELLS = 3, CONSTANTS + 2
 DRAWS, DRAWS_OF_REPEATS = 500, 200  # the latter fit takes ten times as long
+SAME_MEMBERS = "all are mixed of the same members, and others would have another curve"
 BEYOND = (2.0, 4.0)  # times the largest x, where the law is asked what would be
 
 
@@ -186,7 +187,8 @@ def _drawn(
     by = str(noise)
     if noise.sd is None or off > noise.sd:
         runs_P = np.ones(len(points))
-        why = "the noise between seeds was not measured" if noise.sd is None else "more than noise"
+        unknown = SAME_MEMBERS if quantity == MEMBERS else "the noise between seeds is not measured"
+        why = unknown if noise.sd is None else "more than the noise between seeds"
         noise = Noise(off, free)
         by = f"{off:.4f} nats that points are off the law, by {free} degrees of freedom: {why}"
     sd_B = drawn_deviations(noise, draws, random)

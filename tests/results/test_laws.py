@@ -131,8 +131,11 @@ def test_what_points_are_off_the_law_widens_intervals_as_noise_does() -> None:
 
     width = [law.beyond[0][1].high - law.beyond[0][1].low for law in (quiet, loud)]
     assert width[0] > 0.3 * width[1]
-    assert "more than noise" in quiet.by
-    assert "not measured" in fitted(law_over(TOKENS, "", points, Noise(None), FEW)).by
+    assert "more than the noise" in quiet.by
+    assert (
+        "noise between seeds is not measured"
+        in fitted(law_over(TOKENS, "", points, Noise(None), FEW)).by
+    )
 
 
 def test_the_same_points_give_the_same_intervals() -> None:

@@ -195,6 +195,7 @@ def test_members_are_what_sweep_ensemble_wrote(sizes: Path) -> None:
     done = CliRunner().invoke(cli, ["laws", str(sizes)])
 
     assert "Loss by members of an ensemble, sizes, the members chosen" in done.output
+    assert "mixed of the same members, and others would have another curve" in done.output
 
 
 def test_a_damaged_ensemble_file_is_told(sizes: Path) -> None:
