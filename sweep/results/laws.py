@@ -74,6 +74,7 @@ class Law:
     worth_B: np.ndarray | None  # of epochs: what endless repeats are worth
     sd: float  # nats that points were drawn with
     by: str  # where that is from
+    explained: bool = False  # whether noise that is measured or stated is as large as the misfit
 
     @property
     def law(self) -> PowerLaw:
@@ -184,8 +185,8 @@ def _drawn(
     off = math.sqrt(float(((fitted_P - losses_P) ** 2).sum()) / free)
     runs_P = np.array([point.runs for point in points])
     random = np.random.default_rng(0)
-    by = str(noise)
-    if noise.sd is None or off > noise.sd:
+    by, explained = str(noise), noise.sd is not None and off <= noise.sd
+    if not explained:
         runs_P = np.ones(len(points))
         unknown = SAME_MEMBERS if quantity == MEMBERS else "the noise between seeds is not measured"
         why = unknown if noise.sd is None else "more than the noise between seeds"
@@ -194,7 +195,9 @@ def _drawn(
     sd_B = drawn_deviations(noise, draws, random)
     drawn_BP = sd_B[:, None] * random.standard_normal((draws, len(points))) / np.sqrt(runs_P)
     curves_BP = np.maximum(np.vstack([losses_P, losses_P + drawn_BP]), 1e-6)
-    return Law(quantity, of, tuple(points), *fit(curves_BP), sd=noise.sd or 0.0, by=by)
+    return Law(
+        quantity, of, tuple(points), *fit(curves_BP), sd=noise.sd or 0.0, by=by, explained=explained
+    )
 
 
 def _constant(value_B: np.ndarray) -> Constant:

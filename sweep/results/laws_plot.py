@@ -14,7 +14,7 @@ from sweep.format import count_text
 from sweep.results.efficiency_plot import STYLE
 from sweep.results.laws import BEYOND, EPOCHS, MEMBERS, Law, Measured
 from sweep.results.laws_of_runs import LawsOfRuns
-from sweep.results.laws_report import formula, title
+from sweep.results.laws_report import HEADS, formula, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,10 +64,11 @@ def _law(axes: Axes, law: Law) -> None:
     axes.text(0.99, 0.98, "beyond the data", transform=axes.transAxes, ha="right", va="top")
     if law.quantity != EPOCHS:
         axes.axhline(law.floor.value, color="0.4", lw=0.8, ls=":", label="floor")
-    axes.set(title=f"{title(law)}\n{formula(law)}", ylabel="val loss (nats/token)")
+    what = HEADS[EPOCHS] if law.quantity == EPOCHS else title(law)  # the legend has the rest
+    axes.set(title=f"{what}\n{formula(law)}", ylabel="val loss (nats/token)")
     axes.title.set_fontsize(8)
     _limit(axes, law)
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=7, loc="best")
 
 
 def _limit(axes: Axes, law: Law) -> None:

@@ -10,6 +10,7 @@ from sweep.results.laws import EPOCHS, MEMBERS, PARAMETERS, TOKENS, Constant, La
 from sweep.results.laws_of_runs import LawsOfRuns
 from sweep.results.power_law import EXPONENTS, WORTH
 
+FAR = 0.03  # of what the losses span
 SYMBOLS = {PARAMETERS: "N", TOKENS: "D", EPOCHS: "D'", MEMBERS: "K"}
 HEADS = {
     PARAMETERS: "Loss by parameters (all of the network)",
@@ -38,6 +39,7 @@ def law_text(law: Law) -> str:
     if law.worth is not None:
         lines += [f"  {line}" for line in worth_text(law.worth)]
     lines.append(f"  noise: {law.by}")
+    lines += [f"  {line}" for line in _misfit(law)]
     if (best := law.rises_after) is not None:
         lines.append(
             f"  The loss is lowest at {_x(law, best.x)} and rises beyond, which no such law does: "
@@ -58,6 +60,19 @@ def formula(law: Law) -> str:
         middle = law.largest.tokens
     unit = 1000.0 ** max(0, math.floor(math.log(middle, 1000)))
     return law.law.text(SYMBOLS[law.quantity], unit, count_text(unit) if unit > 1 else "")
+
+
+def _misfit(law: Law) -> list[str]:
+    """Whether points are so far off that the law may not be theirs; intervals know only noise."""
+    losses = [point.loss for point in law.points]
+    off = max(abs(loss - fitted) for loss, fitted in zip(losses, law.fitted, strict=True))
+    share = off / (max(losses) - min(losses))
+    if share < FAR or law.explained:
+        return []
+    return [
+        f"Points are up to {off:.4f} nats off, {100 * share:.0f} % of what they span: they do not "
+        "follow this law, or are noisy. Do not trust what lies beyond them."
+    ]
 
 
 def _constants(law: Law) -> str:

@@ -246,6 +246,16 @@ def test_the_command_prints_and_draws(sizes: Path, tmp_path: Path) -> None:
         assert words in plot.read_text()
 
 
+def test_points_that_follow_no_such_law_are_told(tmp_path: Path) -> None:
+    """The loss falls by more with each doubling: what a law says beyond it is not to be trusted."""
+    losses = {0.5: 3.2, 1: 3.1, 2: 2.9, 4: 2.5}
+    folder = folder_of(tmp_path / "a", SIZES, lambda settings: losses[settings["gpt.scale"]])
+    good = folder_of(tmp_path / "b", SIZES, by_size)
+
+    assert "do not follow this law, or are noisy" in laws_text(laws_of({"a": view_of(folder)}))
+    assert "do not follow" not in laws_text(laws_of({"b": view_of(good)}))
+
+
 def test_the_same_laws_draw_the_same_file(sizes: Path, tmp_path: Path) -> None:
     laws = laws_of({"a": view_of(sizes)})
 
