@@ -31,7 +31,6 @@ def predictions(folder: Path, table: TokenTable) -> np.ndarray:
             return mean_probabilities([predictions(member, table) for member in members])
         with torch.random.fork_rng():
             run = begin(config, table, folder, state)
-            run.gpt.enter((state.step - 1) / config.steps, config.train.seed, state.step - 1)
             with swap_in_averages(run.optimizers):
                 evaluations = run.averages.evaluate(run.evaluate(), run.evaluate, run.score)
     return evaluations.get(config.train.evaluate, evaluations[RAW]).log_probs_N

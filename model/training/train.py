@@ -124,6 +124,8 @@ def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> R
     run = make_run(config, table, runtime(config))
     if state.history:
         run.restore(folder)
+        last = max(0, state.step - 1)  # layer replay depends on where the run is
+        run.gpt.enter(last / config.steps, config.train.seed, last)
     else:
         log_probs.forget(folder)
     return run

@@ -10,7 +10,9 @@ import pytest
 from model.config.config import Config
 from model.config.setting import ConfigError
 from model.data.batches import open_table
-from model.training import sealed_split
+from model.training import export, sealed_split
+from model.training.device import CPU
+from model.training.evaluate import HeldOut, evaluate
 from model.training.train import train
 
 
@@ -67,3 +69,17 @@ def test_data_without_a_test_split_has_nothing_to_look_at(
 
     with pytest.raises(ConfigError, match="its data has no test split, so nothing is sealed"):
         sealed_split.evaluate_on_test(tmp_path / "run")
+
+
+def test_the_test_split_is_read_by_the_network_that_the_run_ended_as(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    """One that replays layers late in the run replays them there too."""
+    config = Config.from_settings({**small, "gpt.replay_passes": 1, "gpt.layers": 5})
+    for _ in train(config, tmp_path):
+        pass
+    test = HeldOut.of(open_table(config.data), "test", config.gpt.context)
+
+    expected = evaluate(export.open_run(tmp_path).gpt, test, CPU).loss
+
+    assert sealed_split.evaluate_on_test(tmp_path).loss == pytest.approx(expected, abs=1e-5)
