@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweep.format import short_names, table
+from sweep.format import ordinal, short_names, table
 
 ROWS = [
     ["trial", "val loss", "optim.weight_decay_multiplier", "with"],
@@ -42,3 +42,10 @@ def test_settings_get_short_names_that_tell_them_apart() -> None:
         "wd",
         "scale",
     ]
+
+
+def test_places_are_told_as_in_english() -> None:
+    numbers = (1, 2, 3, 4, 11, 12, 13, 21, 102, 111)
+
+    told = "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 111th"
+    assert " ".join(map(ordinal, numbers)) == told

@@ -200,7 +200,8 @@ def edge_sentences(edges: Iterable[Edge]) -> str:
     lines = []
     firm = [edge for edge in edges if edge.firm and edge.wider is not None]
     if firm:
-        what = " and ".join(edge.advice for edge in firm)
+        *others, last = (edge.advice for edge in firm)
+        what = f"{', '.join(others)} and {last}" if others else last
         lines.append(f"The winner sits at the edge of the space: widen {what}.")
     for edge in edges:
         last = "largest" if edge.high else "smallest"

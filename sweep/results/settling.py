@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sweep.format import ordinal
 from sweep.results.bootstrap import ASSUMED_SD
 from sweep.results.ranking import gaps, ranking, repeats_of, tied
 from sweep.view import View
@@ -73,7 +74,7 @@ def settling_text(view: View) -> str:
         names = [trial.name for trial in view.searches()]
         best = ranking(view)[0].name
         return (
-            f"The search has {its}.\nIts best, {best}, was the {names.index(best) + 1}. of "
+            f"The search has {its}.\nIts best, {best}, was the {ordinal(names.index(best) + 1)} of "
             f"{len(names)} trials. More are unlikely to find better."
         )
     parts = []
@@ -99,5 +100,5 @@ def lateness(view: View) -> str:
     same = [names.index(name) + 1 for name in tied(gaps(view))]
     if min([place, *same]) <= EARLY * len(names):
         return ""
-    which = "the very last" if place == len(names) else f"the {place}."
+    which = "the very last" if place == len(names) else f"the {ordinal(place)}"
     return f"Its best, {best}, was {which} of {len(names)} trials: more trials may find better."

@@ -100,7 +100,7 @@ def test_reports_say_what_was_expected_last_and_when_the_best_was_found() -> Non
         "(assumed: little was repeated). The search has not settled."
     )
     text = settling_text(view_of([LITTLE] * PATIENCE, {0: 3.0, 1: 2.9}))
-    assert "Its best, 0001, was the 2. of 8 trials. More are unlikely to find better." in text
+    assert "Its best, 0001, was the 2nd of 8 trials. More are unlikely to find better." in text
 
 
 def test_a_best_trial_among_the_last_is_said_to_be_so_whatever_proposed_it() -> None:
@@ -110,7 +110,7 @@ def test_a_best_trial_among_the_last_is_said_to_be_so_whatever_proposed_it() -> 
     assert settling_text(falling) == (
         "Its best, 0007, was the very last of 8 trials: more trials may find better."
     )
-    assert "was the 7. of 8" in settling_text(view_of([0.2] * 8, {0: 3, 1: 3, 2: 3, 6: 2.5}))
+    assert "was the 7th of 8" in settling_text(view_of([0.2] * 8, {0: 3, 1: 3, 2: 3, 6: 2.5}))
 
 
 def test_a_late_best_that_is_tied_with_an_early_trial_is_no_news() -> None:
