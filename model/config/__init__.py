@@ -16,6 +16,7 @@ from model.config.size import (
     scaled,
 )
 from model.config.trunk import (
+    PATHS,
     SharedTrunks,
     branch_steps,
     recipe_digest,
@@ -30,6 +31,7 @@ __all__ = [
     "HEAD_GATE_INPUTS",
     "KINDS",
     "MULTIPLIER",
+    "PATHS",
     "SETTINGS",
     "TEXT_TEST_TOKENS",
     "VALUE_GATE_INPUTS",

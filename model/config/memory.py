@@ -27,17 +27,19 @@ PRECONDITIONED = {"soap": 2, "shampoo": 2}  # matrices for each side of a weight
 TRANSIENT = {"muon": 4}  # copies of the matrices while they are orthogonalised
 HIDDEN_COPIES = {"gelu": 2, "relu": 2, "relu2": 3, "swiglu": 4}
 LOGIT_COPIES = 3  # the logits, their log-softmax and its gradient
+TEACHER_COPIES = 4  # its logits, two softened distributions and how far they are apart
 
 
 def peak_bytes(config: Config) -> float:
     """Bytes at the peak of training: of five networks measured on a CPU all were within a quarter.
 
-    Left out: the process itself, of which the libraries of a GPU are a gigabyte or so, and what
-    torch.compile saves.
+    Left out: a teacher's own weights, the process itself, of which the libraries of a GPU are a
+    gigabyte or so, and what torch.compile saves.
     """
     gpt = scaled(config.gpt)
     tokens = config.train.micro_batch_tokens or config.train.batch_tokens
-    logits = tokens * config.data.token_kinds * FLOAT * LOGIT_COPIES
+    copies = LOGIT_COPIES + (TEACHER_COPIES if config.train.teacher else 0)
+    logits = tokens * config.data.token_kinds * FLOAT * copies
     of_each = _fixed(gpt, config) * config.train.members  # they take turns with the rest
     return of_each + tokens * gpt.layers * _saved(gpt, config) + logits
 

@@ -40,6 +40,23 @@ class TrainConfig:
     average_recency: bool = setting(
         False, "", "the last counts k times as much as the first of k, not the same"
     )
+    teacher: str = setting(
+        "",
+        "",
+        "a trained run's folder, or the ensemble.json of several, whose predictions are learned "
+        "beside the text (1503.02531); its forward passes count in no FLOPs",
+    )
+    teacher_weight: float = setting(
+        0.5, "", "of the teacher in the loss; the text has the rest (slowrun #31)", low=0, high=1
+    )
+    teacher_temperature: float = setting(
+        1.0,
+        "",
+        "logits of both are divided by it, the teacher's term multiplied by its square "
+        "(1503.02531)",
+        low=0.1,
+        high=100,
+    )
     log_probs: str = setting(
         "last",
         "",

@@ -17,6 +17,7 @@ from pathlib import Path
 from model.config.config import Config
 
 EPOCHS = "train.epochs"
+PATHS = ("data.reference", "train.teacher")  # settings that name what lies beside the driver
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def branch_steps(config: Config, epochs: Iterable[int]) -> tuple[int, ...]:
 def recipe_digest(config: Config) -> str:
     """The same for runs that differ in `train.epochs` alone."""
     settings = {name: value for name, value in config.settings().items() if name != EPOCHS}
-    if reference := config.data.reference:  # workers of a cluster stand in another folder
-        settings["data.reference"] = os.path.abspath(reference)
+    for name in PATHS:
+        if settings[name]:  # workers of a cluster stand in another folder
+            settings[name] = os.path.abspath(str(settings[name]))
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model.config import KINDS, GPTConfig, scaled
 from model.network.attention import rotary_tables
 from model.network.block import Block, NextButOne
-from model.network.loss import OFFSETS, cross_entropy, offset_weights
+from model.network.loss import OFFSETS, cross_entropy, distillation, offset_weights
 from model.network.norm import Norm, rms_norm
 
 # The head is a matrix product; sizes off this grid leave tensor cores idle.
@@ -231,8 +231,19 @@ class GPT(nn.Module):
         """Cross-entropy of every target token, (B, T) nats."""
         return cross_entropy(self(tokens_BT), targets_BT)
 
-    def objective(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """What training minimises, and the plain loss that is part of it; means, in nats."""
+    def objective(
+        self,
+        tokens_BT: Tensor,
+        targets_BT: Tensor,
+        teacher_BTV: Tensor | None = None,
+        weight: float = 0.0,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """What training minimises, and the plain loss that is part of it; means, in nats.
+
+        teacher_BTV   what a teacher predicts, with `weight` in what is minimised; all that is
+                      learned from the text has the rest
+        """
         config, T = self.config, tokens_BT.shape[1]
         hidden_BTD = self.hidden(tokens_BT)
         logits_BTV = self.logits(hidden_BTD)
@@ -249,6 +260,9 @@ class GPT(nn.Module):
             joined_BTD = self.next_but_one(hidden_BTD[:, :-1], next_BTD, *tables, document_BT)
             later = cross_entropy(self.logits(joined_BTD), targets_BT[:, 1:])
             total = total + config.mtp_weight * later.mean()
+        if teacher_BTV is not None:
+            apart = distillation(logits_BTV, teacher_BTV, temperature).mean()
+            total = (1 - weight) * total + weight * apart
         return total, plain
 
     def groups(self) -> dict[str, list[nn.Parameter]]:

@@ -26,6 +26,7 @@ from model.training.run import NO_SEPARATOR, make_run
 
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.json"
+DIFFERENT_TOKENS = "these runs have different tokens, so they cannot predict as one"
 MIXTURE = "mixture.json"  # of several networks, each in a folder that its number names
 
 
@@ -85,7 +86,7 @@ def save_mixture(runs: Sequence[tuple[Path, float]], folder: Path) -> None:
         save(run, folder / str(number))
     first, *others = (load(folder / str(number)).tokenizer for number in range(len(runs)))
     if any(other.pieces != first.pieces for other in others):
-        raise ConfigError(["these runs have different tokens, so they cannot predict as one"])
+        raise ConfigError([DIFFERENT_TOKENS])
     weights = [weight for _, weight in runs]
     (folder / MIXTURE).write_text(json.dumps({"average": PROBABILITIES, "weights": weights}))
 
@@ -93,6 +94,8 @@ def save_mixture(runs: Sequence[tuple[Path, float]], folder: Path) -> None:
 def open_mixture(runs: Sequence[tuple[Path, float]], average: str = PROBABILITIES) -> Trained:
     """Several runs as one network, a teacher for example. Raises ConfigError as `open_run` does."""
     members = [open_run(run) for run, _ in runs]
+    if len({member.tokenizer.digest for member in members}) > 1:
+        raise ConfigError([DIFFERENT_TOKENS])
     return _mixture(members, [weight for _, weight in runs], average)
 
 

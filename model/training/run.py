@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from model.training.device import Runtime, keep_freed_memory, share_compiled_cod
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
 from model.training.release import OPTIMIZERS, is_needed_to_evaluate
 
+if TYPE_CHECKING:
+    from model.training.teacher import Teacher
+
 NO_SEPARATOR = -1  # of no token
 
 
@@ -37,6 +41,7 @@ class Run:
     gpt: GPT
     optimizers: list[Optimizer]
     averages: Averages
+    teacher: Teacher | None = None
     # Of each step so far, nats per token, while runs of other epochs may go on from here.
     trunk_losses: list[float] = field(default_factory=list)
 
@@ -126,9 +131,9 @@ def add_gradients(run: Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:
     total = torch.zeros((), device=device)
     for x, y in zip(np.split(x_BT, pieces), np.split(y_BT, pieces), strict=True):
         with run.runtime.autocast():
-            loss, plain = run.gpt.objective(
-                torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
-            )
+            tokens_BT, targets_BT = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+            lesson = run.teacher.lesson(tokens_BT) if run.teacher else ()
+            loss, plain = run.gpt.objective(tokens_BT, targets_BT, *lesson)
         (loss / pieces).backward()  # type: ignore[no-untyped-call]
         total += plain.detach() / pieces
     return float(total)

@@ -31,6 +31,7 @@ from model.training.device import runtime
 from model.training.evaluate import Evaluation
 from model.training.members import train_members
 from model.training.run import Run, add_gradients, make_run
+from model.training.teacher import open_teacher
 from model.training.trunk import Branches, basis_points_of, join, step_of
 
 # A step's train loss this far above that of guessing uniformly has exploded. Such a run may come
@@ -121,7 +122,9 @@ def train(
 
 def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> Run:
     """The run as it starts, or as the checkpoint in `folder` left it."""
-    run = make_run(config, table, runtime(config))
+    where = runtime(config)
+    teacher = open_teacher(config, table, where.device)
+    run = replace(make_run(config, table, where), teacher=teacher)
     if state.history:
         run.restore(folder)
         last = max(0, state.step - 1)  # layer replay depends on where the run is

@@ -20,7 +20,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from model.config import Config
+from model.config import PATHS, Config
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.records import Trial
@@ -138,8 +138,9 @@ class _Asker(Searcher):  # type: ignore[misc]
             return None if self._bridge.trials else Searcher.FINISHED
         self._bridge.trials[trial_id] = trial
         settings = dict(trial.settings)
-        if settings.get("data.reference"):  # workers stand in another folder
-            settings["data.reference"] = os.path.abspath(str(settings["data.reference"]))
+        for name in PATHS:
+            if settings.get(name):  # workers stand in another folder
+                settings[name] = os.path.abspath(str(settings[name]))
         return {"settings": settings, "folder": str(self._bridge.folder / trial.name)}
 
     def on_trial_complete(

@@ -33,6 +33,7 @@ PLAIN: Mapping[str, Value] = {
     "train.epochs": 1,
     "train.members": 1,
     "train.evaluate": "raw",
+    "train.teacher": "",
     "train.ema_epochs": 0.0,
     "train.average_last": 0,
 }

@@ -28,6 +28,9 @@ SHOWN_ELSEWHERE = {
     "train.device",  # there is one device
     "train.compile",  # below
     "train.log_probs",  # test_train
+    "train.teacher",  # test_teacher, with its weight and temperature
+    "train.teacher_weight",
+    "train.teacher_temperature",
     "train.micro_batch_tokens",  # changes nothing but rounding: test_train
     "gpt.context",  # below, with a batch that fits
 }

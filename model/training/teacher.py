@@ -1,0 +1,85 @@
+"""A teacher: a trained network, or several as one, whose predictions a run learns beside the text.
+
+Shapes: B sequences, T tokens each, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.config import Config, ConfigError
+from model.data.table import TokenTable
+from model.data.tokenizer import as_data
+from model.network import GPT, Mixture
+from model.training.export import Trained, open_mixture, open_run
+
+
+class Teacher:
+    """What `train.teacher` names, ready to predict; it learns nothing itself."""
+
+    def __init__(self, gpt: GPT | Mixture, config: Config) -> None:
+        self._gpt = gpt.eval().requires_grad_(False)
+        self._weight = config.train.teacher_weight
+        self._temperature = config.train.teacher_temperature
+
+    def lesson(self, tokens_BT: Tensor) -> tuple[Tensor, float, float]:
+        """What it predicts (B, T, V), the weight of that, and the temperature, for `objective`."""
+        with torch.no_grad():
+            return self._gpt(tokens_BT), self._weight, self._temperature
+
+
+def open_teacher(config: Config, table: TokenTable, device: torch.device) -> Teacher | None:
+    """The teacher of a run on `table`; None if it has none. torch's random state stays.
+
+    Raises ConfigError if what `train.teacher` names is not there, is damaged, knows other tokens or
+    reads fewer of them at once than the run does.
+    """
+    if not config.train.teacher:
+        return None
+    path = Path(config.train.teacher)
+    try:
+        trained = open_mixture(_members(path)) if path.is_file() else open_run(path)
+    except ConfigError as error:
+        raise _unusable(path, error.problems[0]) from None
+    _check(path, trained, config, table)
+    return Teacher(trained.gpt.to(device), config)
+
+
+def _members(path: Path) -> list[tuple[Path, float]]:
+    """Runs and their weights, from a file that `sweep ensemble` wrote; folders are beside it."""
+    try:
+        its = json.loads(path.read_text())["members"]
+        members = [(path.parent / member["folder"], float(member["weight"])) for member in its]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError([f"it is no ensemble ({type(error).__name__}: {error})"]) from None
+    if not members:
+        raise ConfigError(["it is an ensemble without a network on the disk"])
+    return members
+
+
+def _check(path: Path, trained: Trained, config: Config, table: TokenTable) -> None:
+    its, ours = as_data(trained.tokenizer), table.recorded["tokenizer"]
+    if its != ours:
+        raise _unusable(
+            path,
+            f"it knows {its['name']} tokens ({its['digest'][:8]}), this run {ours['name']} "
+            f"({ours['digest'][:8]})",
+        )
+    if trained.gpt.config.context < config.gpt.context:
+        raise _unusable(
+            path,
+            f"it reads {trained.gpt.config.context} tokens at once, this run {config.gpt.context}",
+        )
+
+
+def _unusable(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        [
+            f"train.teacher: {path} cannot teach this run: {why}; name the folder of a trained "
+            "run, or the ensemble.json that sweep ensemble wrote"
+        ]
+    )
