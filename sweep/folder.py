@@ -21,6 +21,7 @@ RESOLVED = "resolved.yaml"  # what defines the sweep, defaults included
 ENVIRONMENT = "environment.json"  # versions of what last drove it
 SEALED = "sealed.json"  # every look at the test split, for people and for other sweeps to see
 ENSEMBLE = "ensemble.json"  # who is in it, with what weight, and what more members bring
+TEACHERS = "teachers"  # who learns from which networks, a file for each recipe that has a teacher
 EXTERNAL = "external.jsonl"  # runs of others that were imported
 EARLIER = "earlier.jsonl"  # trials of earlier sweeps that inform this one
 DRIVER_LOCK = "driver.lock"  # held by who drives the sweep

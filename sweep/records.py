@@ -56,6 +56,7 @@ class Ending(StrEnum):
     SETTLED = "settled"  # nothing that could be tried was expected to gain anything
     CONFIRMED = "confirmed"
     MEMBERS_TRAINED = "members trained"  # of an ensemble
+    DISTILLED = "distilled"
     RUNS_FAILED = "some runs failed"  # of a confirmation, or of an ensemble's members
     GAVE_UP = "too many trials failed"
     INTERRUPTED = "interrupted"
@@ -74,6 +75,7 @@ class Ending(StrEnum):
             Ending.SETTLED,
             Ending.CONFIRMED,
             Ending.MEMBERS_TRAINED,
+            Ending.DISTILLED,
         )
 
 

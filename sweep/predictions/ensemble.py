@@ -125,11 +125,16 @@ def ensemble_of(
 
 
 def _candidates(view: View, only: Sequence[str]) -> list[TrialView]:
-    """Trials that ended complete, the baseline's apart, lowest loss first."""
+    """Trials that ended complete, the baseline's apart, lowest loss first.
+
+    What learned from a teacher has no say unless it is named: it would become its own teacher.
+    """
     complete = [
         trial
         for trial in view.trials.values()
-        if trial.outcome is Outcome.COMPLETE and trial.role is not Role.BASELINE
+        if trial.outcome is Outcome.COMPLETE
+        and trial.role is not Role.BASELINE
+        and (trial.name in only or not trial.settings.get("train.teacher"))
     ]
     names = {trial.name for trial in complete}
     if unknown := [name for name in only if name not in names]:

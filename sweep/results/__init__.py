@@ -20,5 +20,6 @@ __all__ = [
     "sequential",
     "settling",
     "significance",
+    "students",
     "time_left",
 ]

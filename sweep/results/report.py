@@ -243,6 +243,7 @@ def result(view: View, folder: Path, width: int | None = None) -> str:
         Ending.SETTLED,
         Ending.CONFIRMED,
         Ending.MEMBERS_TRAINED,
+        Ending.DISTILLED,
     )
     ended = "" if usual else f" ({view.end})"
     parts = [

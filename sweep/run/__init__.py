@@ -6,14 +6,18 @@ from sweep.run.driver import Options, run
 from sweep.run.members import train_members
 from sweep.run.outside import Report, ask, tell
 from sweep.run.single import SingleRun
+from sweep.run.students import distill
+from sweep.run.teachers import Lesson
 
 __all__ = [
+    "Lesson",
     "Options",
     "Report",
     "Request",
     "SingleRun",
     "ask",
     "confirm",
+    "distill",
     "has_test_split",
     "removal",
     "run",

@@ -21,6 +21,7 @@ from sweep.run.driver import Job, OpenSession, Options, drive
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train, shared_trainer
 from sweep.run.manifest import digest_of_trainer, read_resolved
+from sweep.run.teachers import recipes
 from sweep.session import Session
 from sweep.space import BudgetConfig, Space, TrialConfig
 from sweep.view import View
@@ -90,7 +91,7 @@ def confirm(
 
 def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> OpenSession:
     """Open the session that follows `plan`; `view` has the trials of the search."""
-    settings = {trial.name: trial.settings for trial in view.ranked()}
+    settings = recipes(folder, view)
 
     def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
         from sweep.session import Confirming, FinalistTrials, open_storage

@@ -14,6 +14,7 @@ from sweep.results.confirmation import FreshMembers
 from sweep.run.confirmation import searched_space
 from sweep.run.driver import Job, Options, drive
 from sweep.run.local import Train, shared_trainer
+from sweep.run.teachers import recipes
 from sweep.session import Session
 from sweep.space import BudgetConfig
 
@@ -45,7 +46,7 @@ def train_members(
                 f"{folder} has no complete search trial {name}",
                 hint="sweep status shows which there are.",
             )
-        settings = {name: trial.settings for name, trial in complete.items()}
+        settings = recipes(folder, view)
 
         def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
             from sweep.session import Confirming, FinalistTrials, open_storage

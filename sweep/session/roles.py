@@ -26,6 +26,7 @@ from sweep.records import (
     read_finalist_run,
 )
 from sweep.results.confirmation import FreshMembers, Rounds
+from sweep.results.students import Students
 from sweep.search import Certificate
 from sweep.session.baseline import Fate, missing
 from sweep.session.distributions import suggest
@@ -279,4 +280,4 @@ class Confirming:
     """The study and the plan of a session that confirms."""
 
     finalists: FinalistTrials
-    rounds: Rounds | FreshMembers
+    rounds: Rounds | FreshMembers | Students

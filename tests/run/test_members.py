@@ -92,4 +92,4 @@ def test_members_of_a_trial_that_is_not_there_are_refused(folder: Path) -> None:
     done = CliRunner().invoke(cli, ["ensemble", str(folder), "--of", "0001"])
 
     assert isinstance(done.exception, SweepError)
-    assert "for the members that --train K trains" in str(done.exception)
+    assert "for what --train, --distill or --chain trains" in str(done.exception)
