@@ -79,7 +79,8 @@ def train(
             one = partial(train, member=True)
             yield from train_members(config, folder, table, state, one)
             return
-        run = begin(config, table, folder, state)
+        teacher = open_teacher(config, table, runtime(config).device)
+        run = replace(begin(config, table, folder, state), teacher=teacher)
         hopeless, branches = _hopeless(run), Branches(run, folder.name, shared)
         if shared and not state.history:
             state = join(run, state, shared)
@@ -121,10 +122,8 @@ def train(
 
 
 def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> Run:
-    """The run as it starts, or as the checkpoint in `folder` left it."""
-    where = runtime(config)
-    teacher = open_teacher(config, table, where.device)
-    run = replace(make_run(config, table, where), teacher=teacher)
+    """The run as it starts, or as the checkpoint in `folder` left it; without its teacher."""
+    run = make_run(config, table, runtime(config))
     if state.history:
         run.restore(folder)
         last = max(0, state.step - 1)  # layer replay depends on where the run is

@@ -18,6 +18,8 @@ from model.network.gpt import GPT
 from model.network.loss import distillation
 from model.training import checkpoint, log_probs
 from model.training.export import open_mixture
+from model.training.predictions import predictions
+from model.training.sealed_split import evaluate_on_test
 from model.training.teacher import open_teacher
 from model.training.train import train
 
@@ -195,3 +197,7 @@ def test_a_teacher_that_is_gone_does_not_keep_its_student_from_being_used(
 
     assert list(train(config, tmp_path / "student"))[-1].done
     assert open_mixture([(tmp_path / "student", 1.0)]).gpt
+    kept_N = log_probs.read(tmp_path / "student")[log_probs.FINAL]
+    again_N = predictions(tmp_path / "student", open_table(config.data))
+    np.testing.assert_allclose(again_N, kept_N, atol=0.01)
+    assert evaluate_on_test(tmp_path / "student").loss > 0
