@@ -18,7 +18,7 @@ from sweep.format import without_infinity
 from sweep.records import Event
 from sweep.view import View
 
-# Numbers of an observation that are never missing: null there was not finite.
+# Numbers of an evaluation, or of steps, that are never missing: null there was not finite.
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
 
 
@@ -84,8 +84,8 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
 
 
 def _with_nan(event: Event) -> Event:
-    """An event as it was read, with nan for what an observation lacks."""
-    if event["event"] == "observation":
+    """An event as it was read, with nan for what was measured and was no number."""
+    if event["event"] in ("observation", "steps"):
         return event | {name: math.nan for name in MEASURED if event.get(name, 0.0) is None}
     return event
 

@@ -49,6 +49,17 @@ def test_the_journal_of_a_diverged_trial_is_json_and_reads_as_nan(
     }
 
 
+def test_a_train_loss_of_steps_that_exploded_reads_as_nan(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / JOURNAL)
+
+    journal.append("steps", trial="0000", step=7, train_loss=math.nan, tokens_per_second=9.0)
+    journal.close()
+
+    ((event, _),) = read_events(tmp_path / JOURNAL)
+    assert math.isnan(event["train_loss"])
+    assert event["tokens_per_second"] == 9.0
+
+
 def test_infinities_of_any_depth_become_null(tmp_path: Path) -> None:
     journal = Journal(tmp_path / JOURNAL)
 
