@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from model.training.release import CHECKPOINT
 from sweep.errors import SweepError
-from sweep.folder import CURSOR, JOURNAL, SEALED, TRIALS, TRUNKS, size
+from sweep.folder import CURSOR, JOURNAL, SEALED, TEACHERS, TRIALS, TRUNKS, size
 from sweep.format import bytes_text, time_text
 from sweep.results import report
 from sweep.view import TrialView, View
@@ -56,30 +57,47 @@ def of_trials(folder: Path, trials: Sequence[TrialView]) -> Removal:
 def of_checkpoints(folder: Path, view: View, named: Sequence[TrialView]) -> Removal:
     """Weights of the trials `named`; without any, of all but the best and the unfinished ones."""
     best = report.winner(view)
-    kept = [trial for trial in view.trials.values() if trial is best or trial.outcome is None]
-    trials = named or [trial for trial in view.trials.values() if trial not in kept]
-    paths = [
-        (trial, path)
-        for trial in trials
-        if (path := folder / TRIALS / trial.name / CHECKPOINT).exists()
-    ]
+    kept = _kept(folder, view, best)
+    trials = named or [trial for trial in view.trials.values() if trial.name not in kept]
+    paths = [(t, path) for t in trials for path in _checkpoints(folder / TRIALS / t.name)]
     whole = sum(path.stat().st_size for _, path in paths)
     if named:
         lines = [f"{path}: {bytes_text(path.stat().st_size)}, {_what(t)}" for t, path in paths]
     else:
-        lines = [f"checkpoints of {len(paths)} trials: {bytes_text(whole)}"]
+        of = {trial.name for trial, _ in paths}
+        lines = [f"checkpoints of {len(of)} trials: {bytes_text(whole)}"]
     trunks = [] if named or not (folder / TRUNKS).exists() else [folder / TRUNKS]
     lines += [
         f"{path}: {bytes_text(size(path))}; later trials train those steps" for path in trunks
     ]
     if kept and not named:
-        which = ", ".join(
-            f"{trial.name} ({'the best' if trial is best else 'unfinished'})" for trial in kept
-        )
+        which = ", ".join(f"{name} ({why})" for name, why in kept.items())
         lines.append(f"those of {which} stay; --trial takes one by its name")
     lines.append("settings, curves, losses and log-probabilities stay")
     whole += sum(map(size, trunks))
     return Removal((*(path for _, path in paths), *trunks), whole, tuple(lines))
+
+
+def _kept(folder: Path, view: View, best: TrialView | None) -> dict[str, str]:
+    """The trials whose weights stay unless one names them, and why."""
+    unfinished = [trial for trial in view.trials.values() if trial.outcome is None]
+    kept = {name: f"teaches {t.name}" for t in unfinished for name in _teachers(folder, t)}
+    kept |= {trial.name: "unfinished" for trial in unfinished}
+    return kept | ({best.name: "the best"} if best else {})
+
+
+def _teachers(folder: Path, trial: TrialView) -> list[str]:
+    """The runs of this folder that a student needs to go on."""
+    path = folder / TEACHERS / Path(str(trial.settings.get("train.teacher", ""))).name
+    if not path.is_file():
+        return []
+    return [Path(its["folder"]).name for its in json.loads(path.read_text())["members"]]
+
+
+def _checkpoints(trial: Path) -> list[Path]:
+    """Those of a trial: its own, and where it is several networks that of each."""
+    paths = [trial / CHECKPOINT, *sorted(trial.glob(f"member-*/{CHECKPOINT}"))]
+    return [path for path in paths if path.exists()]
 
 
 def remove(removal: Removal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from sweeps import finished
 from model.training.release import CHECKPOINT
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, TRIALS, locked
-from sweep.journal import read_view
+from sweep.folder import JOURNAL, TEACHERS, TRIALS, locked
+from sweep.journal import Journal, read_view
+from sweep.records import FinalistRun, Role
 from sweep.results import report
 from sweep.session.session import Session
 from sweep.space.space import Space
@@ -82,6 +84,34 @@ def test_checkpoints_of_all_but_the_best_are_removed_and_results_stay(folder: Pa
     assert names(folder) == {best.name}
     assert report.sweep_data(read_view(folder / JOURNAL), False) == report.sweep_data(view, False)
     assert "there is nothing of that to remove" not in told
+
+
+def test_checkpoints_of_a_trial_of_several_networks_are_those_of_each(folder: Path) -> None:
+    for member in ("member-1", "member-2"):
+        (folder / TRIALS / "0003" / member).mkdir()
+        (folder / TRIALS / "0003" / member / CHECKPOINT).write_bytes(b"0" * 1000)
+
+    told = sweep_remove(folder, "--checkpoints", "--trial", "3", "--yes")
+
+    assert told.startswith("removed 3 kB")
+    assert not list((folder / TRIALS / "0003").rglob(CHECKPOINT))
+
+
+def test_those_who_teach_an_unfinished_student_keep_their_checkpoints(folder: Path) -> None:
+    teacher = folder / TEACHERS / "0000-d1.json"
+    teacher.parent.mkdir()
+    teacher.write_text(json.dumps({"members": [{"folder": "../trials/0005", "weight": 1.0}]}))
+    journal = Journal(folder / JOURNAL)
+    searched = FinalistRun("0000-d1", 1).searched
+    settings = {"train.teacher": str(teacher)}
+    of = {"role": Role.CONFIRM, "searched": searched, "settings": settings}
+    journal.append("trial", trial="0000-d1-s1", **of)
+    journal.close()
+
+    told = sweep_remove(folder, "--checkpoints", "--yes")
+
+    assert "0005 (teaches 0000-d1-s1)" in told
+    assert "0005" in names(folder)
 
 
 def test_the_files_of_a_trial_are_removed_by_its_name(folder: Path) -> None:
