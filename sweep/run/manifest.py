@@ -36,8 +36,8 @@ def write_or_compare(folder: Path, space: Space, source: str, trainer: str = "")
     """
     now = {**space.resolved(), "trainer": trainer or digest_of_trainer()}
     resolved = folder / RESOLVED
-    if resolved.exists():
-        view = read_view(folder / JOURNAL) if (folder / JOURNAL).exists() else View()
+    view = read_view(folder / JOURNAL) if (folder / JOURNAL).exists() else View()
+    if resolved.exists() or view.header:  # a journal alone is that of `sweep train`, or damage
         different = problems(read_resolved(resolved), now, space, view)
         if different:
             raise SweepError(

@@ -16,7 +16,8 @@ from subprocess import Popen
 
 from model.config import Config, Value, trial_flops
 from model.progress import Progress
-from sweep.folder import JOURNAL, TRIALS, locked
+from sweep.errors import REFUSED_TO_CONTINUE, SweepError
+from sweep.folder import JOURNAL, RESOLVED, TRIALS, locked
 from sweep.format import clock_text
 from sweep.journal import Journal
 from sweep.records import End, Ending, Outcome, Role, TrialEnding
@@ -51,11 +52,17 @@ class SingleRun:
     def train(self) -> Iterator[Progress]:
         """Each evaluation, once it is in the journal. Raises what the trainer raises.
 
-        Raises SweepError if another process trains there.
+        Raises SweepError if another process trains there, or if a sweep has its journal there.
         """
         from model.training.train import train
 
         self._folder.mkdir(parents=True, exist_ok=True)
+        if (self._folder / RESOLVED).exists():
+            raise SweepError(
+                f"{self._folder} holds a sweep, whose journal is of its own trials",
+                hint="Give this run another folder: --out.",
+                code=REFUSED_TO_CONTINUE,
+            )
         with locked(self._folder):
             self._journal = Journal(self._folder / JOURNAL)
             end = End(Ending.CRASHED)

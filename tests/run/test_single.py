@@ -9,12 +9,15 @@ import pytest
 
 from model.config import Config, ConfigError
 from model.training.train import train
-from sweep.folder import JOURNAL
+from sweep.errors import SweepError
+from sweep.folder import JOURNAL, RESOLVED
 from sweep.journal import read_events, read_view
 from sweep.records import Ending, Outcome
 from sweep.results import report
 from sweep.run import single
+from sweep.run.manifest import write_or_compare
 from sweep.run.single import SingleRun
+from sweep.space.space import Space
 
 
 @pytest.fixture
@@ -75,6 +78,23 @@ def test_a_run_that_is_stopped_goes_on_and_its_journal_doubles_nothing(
     assert marks == sorted(set(marks))
     assert again == losses
     assert read_view(tmp_path / JOURNAL).trials["0000"].outcome is Outcome.COMPLETE
+
+
+def test_a_sweep_and_a_run_by_itself_do_not_share_a_folder(
+    config: Config, space: Space, tmp_path: Path
+) -> None:
+    swept, alone = tmp_path / "swept", tmp_path / "alone"
+    swept.mkdir()
+    write_or_compare(swept, space, "")
+    list(run(config, alone).train())
+
+    with pytest.raises(SweepError, match="holds a sweep"):
+        next(run(config, swept).train())
+    with pytest.raises(SweepError, match="is missing or damaged"):
+        write_or_compare(alone, space, "")
+
+    assert not (swept / JOURNAL).exists()
+    assert not (alone / RESOLVED).exists()
 
 
 def test_a_folder_that_the_trainer_refuses_keeps_its_journal(
