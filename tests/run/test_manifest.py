@@ -23,7 +23,8 @@ MODEL = Path(__file__).parents[2] / "model"
         ("config/number", True),  # far down
         ("training/log_probs", True),  # imported by its name from its package alone
         ("training/generate", False),
-        ("training/export", False),
+        ("training/export", True),  # opens what teaches a run
+        ("training/sealed_split", False),
         ("config/presets/slowrun", False),
     ],
 )
