@@ -160,7 +160,7 @@ def _wider(hp: Hyperparameter, high: bool) -> float:
         number = float(f"{end * ratio:.2g}")
     else:
         share = OF_RANGE if isinstance(domain, Range) else 1.0
-        number = float(f"{end + share * (end - before):.2g}")
+        number = _beyond_in_few_digits(end + share * (end - before), end)
         if end > 0 and not high:  # 0 is endlessly far from what is above it
             number = max(number, end / STEP)
     if setting.high is not None:
@@ -169,6 +169,15 @@ def _wider(hp: Hyperparameter, high: bool) -> float:
         number = max(number, setting.low)
     whole = setting.kind is int
     return (math.ceil(number) if high else math.floor(number)) if whole else number
+
+
+def _beyond_in_few_digits(number: float, end: float) -> float:
+    """`number` in two digits, or in as many as it takes to stay halfway beyond `end`."""
+    for digits in range(2, 17):
+        rounded = float(f"{number:.{digits}g}")
+        if abs(rounded - number) <= abs(number - end) / 2:
+            return rounded
+    return number
 
 
 def edges_text(view: View, folder: Path) -> str:

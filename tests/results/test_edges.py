@@ -83,6 +83,17 @@ def test_the_end_of_a_range_is_a_share_of_it_on_its_own_scale(
     assert edge.wider == pytest.approx(wider, rel=0.02)
 
 
+@pytest.mark.parametrize(("low", "high", "wider"), [(1.0, 1.03, 1.045), (1.0, 1.1, 1.15)])
+def test_a_narrow_range_grows_beyond_its_end_whatever_its_digits(
+    tmp_path: Path, low: float, high: float, wider: float
+) -> None:
+    text = f"search: {{optim.lr: {{min: {low}, max: {high}}}}}\n"
+
+    (edge,) = edges(tmp_path, text, along("optim.lr", 1.01, 1.011, 1.012, high))
+
+    assert edge.wider == pytest.approx(wider, abs=0.005)
+
+
 def test_a_number_well_within_a_range_is_at_no_edge(tmp_path: Path) -> None:
     text = "search: {optim.lr: {min: 0.001, max: 0.064, log: true}}\n"
 
