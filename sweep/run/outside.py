@@ -173,7 +173,7 @@ def _opened(folder: Path, space: Space | None, source: str) -> Iterator[Session]
         try:
             head = _header(folder, its)
             before = journal.view.header
-            begins = not before or before["budget"] != head["budget"]
+            begins = any(before.get(key) != head[key] for key in ("budget", "searched"))
             if begins:
                 journal.append("sweep", **head)
             yield search(its, folder, notes=begins)(journal, lambda event: None)

@@ -209,6 +209,20 @@ def test_the_search_is_over_once_its_budget_is_spent_and_goes_on_when_it_is_rais
     assert view_of(folder).end is None
 
 
+def test_the_journal_knows_what_is_searched_once_the_space_has_grown(
+    asked: Ask, folder: Path
+) -> None:
+    asked()
+    asked()
+    before = view_of(folder).header
+    asked(SPACE.replace("  train.epochs:", "  optim.beta2: [0.99, 0.95]\n  train.epochs:"))
+
+    events = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
+    assert [event["event"] for event in events].count("sweep") == 2
+    assert "optim.beta2" not in before["searched"]
+    assert "optim.beta2" in view_of(folder).header["searched"]
+
+
 def test_a_failed_trial_is_replaced_and_too_many_end_the_search(asked: Ask, folder: Path) -> None:
     for _ in range(3):
         tell(folder, name_of(asked()), Report(failed="Traceback\nOutOfMemory: no"))
