@@ -127,14 +127,14 @@ def ensemble_of(
 def _candidates(view: View, only: Sequence[str]) -> list[TrialView]:
     """Trials that ended complete, the baseline's apart, lowest loss first.
 
-    What learned from a teacher has no say unless it is named: it would become its own teacher.
+    A student of these has no say unless it is named: it would become its own teacher.
     """
     complete = [
         trial
         for trial in view.trials.values()
         if trial.outcome is Outcome.COMPLETE
         and trial.role is not Role.BASELINE
-        and (trial.name in only or not trial.settings.get("train.teacher"))
+        and (trial.name in only or not _is_student(view, trial))
     ]
     names = {trial.name for trial in complete}
     if unknown := [name for name in only if name not in names]:
@@ -146,6 +146,11 @@ def _candidates(view: View, only: Sequence[str]) -> list[TrialView]:
         raise SweepError(f"{view.header['name']} has no complete trial yet: nothing to mix")
     chosen = [trial for trial in complete if not only or trial.name in only]
     return sorted(chosen, key=lambda trial: trial.val_loss)
+
+
+def _is_student(view: View, trial: TrialView) -> bool:
+    """Whether it is of a recipe with a teacher that no trial of the search has."""
+    return isinstance(trial.kind, FinalistRun) and trial.kind.finalist not in view.trials
 
 
 def _mix(

@@ -103,6 +103,17 @@ def test_the_run_folder_gets_who_is_in_it(run_folder: Path) -> None:
     )
 
 
+def test_trials_that_were_searched_with_a_teacher_are_members_too(finished_sweep: Path) -> None:
+    view = read_view(finished_sweep / JOURNAL)
+    untaught = ensemble_of(finished_sweep, view)
+    for trial in view.trials.values():
+        trial.settings["train.teacher"] = "elsewhere"
+
+    taught = ensemble_of(finished_sweep, view)
+
+    assert [m.name for m in taught.members] == [m.name for m in untaught.members]
+
+
 def test_what_cannot_be_mixed_is_refused_in_one_message(run_folder: Path) -> None:
     with pytest.raises(SweepError, match="has no complete trial 0007"):
         of(run_folder, only=["0007"])  # type: ignore[arg-type]
