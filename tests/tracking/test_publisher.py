@@ -46,7 +46,8 @@ MODELS = """
 from mlflow import MlflowClient
 client = MlflowClient(uri)
 found = client.search_experiments(filter_string="name = 'fake'")[0].experiment_id
-(model,) = client.search_logged_models([found])
+models = client.search_logged_models([found])
+(model,) = [model for model in models if model.name.startswith("fake-")]  # the ensemble apart
 metrics = {metric.key: metric.value for metric in model.metrics}
 answer = (model.name, model.params, metrics, model.tags)
 """
