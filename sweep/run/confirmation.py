@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from model.config import AS_THERE_IS, Config, ConfigError
 from model.files import write_text
@@ -13,10 +14,11 @@ from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import JOURNAL, LEDGER, RESOLVED, SEALED, TRIALS, locked
 from sweep.journal import Journal, read_view
 from sweep.records import OUTSIDE, Event, FinalistRun, Outcome, Role
-from sweep.results.confirmation import OPTIMAL, ConfirmationPlan, Rounds
+from sweep.results.confirmation import OPTIMAL, ConfirmationPlan, FreshMembers, Rounds
 from sweep.results.confirmation_report import confirmed, sealed_text
 from sweep.results.ranking import ranking
 from sweep.results.sequential import means_anytime
+from sweep.results.students import Students
 from sweep.run.driver import Job, OpenSession, Options, drive
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train, shared_trainer
@@ -67,12 +69,12 @@ def confirm(
     with locked(folder):
         view = read_view(folder / JOURNAL)
         space = searched_space(folder, request.budget)
-        recipes = ranking(view)[: request.top]
-        if not recipes:
+        best = ranking(view)[: request.top]
+        if not best:
             raise SweepError(f"no trial in {folder} is complete yet", code=1)
         if request.test:
             _refuse_look(view, request.again)
-        names = tuple(recipe.name for recipe in recipes)
+        names = tuple(recipe.name for recipe in best)
         plan = ConfirmationPlan(names, request.seeds, request.until_separated)
 
         def finish(session: Session, interrupt: Interrupt) -> None:
@@ -85,27 +87,30 @@ def confirm(
             if looks:  # written again: a crash may have come between journal and record
                 write_text(folder / SEALED, json.dumps(looks, indent=2))
 
-        opened = _opener(space, folder, plan, view)
-        return drive(Job(space, folder, opened, Role.CONFIRM, finish), options, train)
-
-
-def _opener(space: Space, folder: Path, plan: ConfirmationPlan, view: View) -> OpenSession:
-    """Open the session that follows `plan`; `view` has the trials of the search."""
-    settings = recipes(folder, view)
-
-    def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-        from sweep.session import Confirming, FinalistTrials, open_storage
-
-        finalists = FinalistTrials(open_storage(folder / LEDGER), space, settings)
-        confirming = Confirming(finalists, Rounds(plan, settings))
-        session = Session(space, confirming, journal, watch)
-        session.note(
+        opened = opener(
+            space,
+            folder,
+            Rounds(plan, recipes(folder, view)),
             "confirm",
             finalists=list(plan.finalists),
             seeds=plan.seeds,
             until_separated=plan.until_separated,
             allocation=OPTIMAL,
         )
+        return drive(Job(space, folder, opened, Role.CONFIRM, finish), options, train)
+
+
+def opener(
+    space: Space, folder: Path, plan: Rounds | FreshMembers | Students, event: str, **asked: Any
+) -> OpenSession:
+    """Open the session that follows `plan`, and note as `event` what was `asked`."""
+
+    def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
+        from sweep.session import Confirming, FinalistTrials, open_storage
+
+        finalists = FinalistTrials(open_storage(folder / LEDGER), space, plan.settings)
+        session = Session(space, Confirming(finalists, plan), journal, watch)
+        session.note(event, **asked)
         return session
 
     return open_session

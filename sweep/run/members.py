@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, LEDGER, locked
-from sweep.journal import Journal, read_view
-from sweep.records import Event, Role
+from sweep.folder import JOURNAL, locked
+from sweep.journal import read_view
+from sweep.records import Role
 from sweep.results import report
 from sweep.results.confirmation import FreshMembers
-from sweep.run.confirmation import searched_space
+from sweep.run.confirmation import opener, searched_space
 from sweep.run.driver import Job, Options, drive
 from sweep.run.local import Train, shared_trainer
 from sweep.run.teachers import recipes
-from sweep.session import Session
 from sweep.space import BudgetConfig
 
 
@@ -46,15 +44,6 @@ def train_members(
                 f"{folder} has no complete search trial {name}",
                 hint="sweep status shows which there are.",
             )
-        settings = recipes(folder, view)
-
-        def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-            from sweep.session import Confirming, FinalistTrials, open_storage
-
-            finalists = FinalistTrials(open_storage(folder / LEDGER), space, settings)
-            confirming = Confirming(finalists, FreshMembers(name, members, settings))
-            session = Session(space, confirming, journal, watch)
-            session.note("members", of=name, members=members)
-            return session
-
-        return drive(Job(space, folder, open_session, Role.CONFIRM), options, train)
+        plan = FreshMembers(name, members, recipes(folder, view))
+        opened = opener(space, folder, plan, "members", of=name, members=members)
+        return drive(Job(space, folder, opened, Role.CONFIRM), options, train)

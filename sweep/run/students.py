@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.training.release import CHECKPOINT
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, LEDGER, TRIALS, locked
-from sweep.journal import Journal, read_view
-from sweep.records import Event, Role
+from sweep.folder import JOURNAL, TRIALS, locked
+from sweep.journal import read_view
+from sweep.records import Role
 from sweep.results.students import Students
-from sweep.run.confirmation import searched_space
+from sweep.run.confirmation import opener, searched_space
 from sweep.run.driver import Job, Options, drive
 from sweep.run.local import Train, shared_trainer
 from sweep.run.teachers import Lesson, recipes, student_of
-from sweep.session import Session
 from sweep.space import BudgetConfig
 
 
@@ -59,16 +58,7 @@ def distill(
         for seed in range(1, links + 1):
             runs.append((student_of(folder, of, taught_by, lesson), seed))
             taught_by = [(f"{runs[-1][0]}-s{seed}", 1.0)]
-        settings = recipes(folder, view)
-
-        def open_session(journal: Journal, watch: Callable[[Event], None]) -> Session:
-            from sweep.session import Confirming, FinalistTrials, open_storage
-
-            finalists = FinalistTrials(open_storage(folder / LEDGER), space, settings)
-            students = Confirming(finalists, Students(tuple(runs), settings))
-            session = Session(space, students, journal, watch)
-            session.note("students", of=of, runs=[f"{name}-s{seed}" for name, seed in runs])
-            return session
-
-        code = drive(Job(space, folder, open_session, Role.CONFIRM), options, train)
-        return code, [f"{name}-s{seed}" for name, seed in runs]
+        names = [f"{name}-s{seed}" for name, seed in runs]
+        plan = Students(tuple(runs), recipes(folder, view))
+        opened = opener(space, folder, plan, "students", of=of, runs=names)
+        return drive(Job(space, folder, opened, Role.CONFIRM), options, train), names
