@@ -12,6 +12,7 @@ import numpy as np
 from model.clusters import Clusters
 from model.config import Config, ConfigError, Value
 from model.training import log_probs
+from model.training.release import CHECKPOINT
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL, TRIALS, latest
 from sweep.journal import read_view
@@ -22,7 +23,6 @@ from sweep.view import TrialView
 if TYPE_CHECKING:
     from model.data.table import TokenTable
 
-CHECKPOINT = "checkpoint.safetensors"  # as model.training.checkpoint has it, which imports torch
 AGAIN = "Delete that file: they are made again from the checkpoint beside it."
 KEPT, SCORED = "kept", "scored again from its checkpoint"
 
