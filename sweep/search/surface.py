@@ -23,7 +23,8 @@ from sweep.view import TrialView, View
 class Surface:
     """What the trials of a search teach of the loss at any of its settings, whoever proposed them.
 
-    It is what proposes with `sampler.name: surface`, with its prior on decay and epochs.
+    It is what proposes with `sampler.name: surface`, with its prior on decay and epochs, but for
+    earlier sweeps: what `sampler.warm_start` names informs proposals alone.
     """
 
     space: Space
