@@ -51,7 +51,7 @@ def _read(folder: Path) -> dict[str, np.ndarray]:
         return {}
     try:
         return dict(load_file(path))
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:  # OSError: no file, or none that may be read
         raise ConfigError(
             [f"{path} is damaged ({error}); delete the folder and the run starts over"]
         ) from None

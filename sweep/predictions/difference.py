@@ -15,6 +15,7 @@ import numpy as np
 
 from model.clusters import clustered
 from model.data.clusters import BLOCKS_AT_MOST, clusters
+from sweep.errors import SweepError
 from sweep.predictions.predicted import Source
 from sweep.results import paired
 from sweep.results.significance import CONFIDENCE, t_quantile
@@ -104,7 +105,10 @@ def block_bootstrap(difference_N: np.ndarray, seed: int = 0) -> Interval:
 
 
 def by_journal(a: Source, b: Source) -> Difference:
-    """Without log-probabilities: by the losses of stretches, else by both losses as they stand."""
+    """Without log-probabilities: by the losses of stretches, else by both losses as they stand.
+
+    Raises SweepError where neither has an error.
+    """
     mean = b.val_loss - a.val_loss
     if a.clusters and b.clusters:
         variance = paired.text_of_pairs({0: a.clusters}, {0: b.clusters})
@@ -112,7 +116,20 @@ def by_journal(a: Source, b: Source) -> Difference:
             interval = around(mean, math.sqrt(variance.value), variance.freedom)
             stretches = f"{len(a.clusters.tokens)} {a.clusters.kind}"
             return Difference(mean, interval, BY_STRETCHES, stretches)
-    return Difference(mean, around(mean, math.hypot(a.error, b.error), math.inf), BY_LOSSES, "")
+    error = math.hypot(a.error, b.error)
+    if not math.isfinite(error):  # a loop outside tells a loss alone
+        raise SweepError(
+            f"{a.name} and {b.name} cannot be compared",
+            [
+                f"{run.name}: of what it predicted only the loss {run.val_loss:.4f} is known, "
+                "without an error"
+                for run in (a, b)
+                if not math.isfinite(run.error)
+            ],
+            hint="sweep status tells how far the trials of a sweep are apart, by the noise between "
+            "seeds.",
+        )
+    return Difference(mean, around(mean, error, math.inf), BY_LOSSES, "")
 
 
 def spread(difference_N: np.ndarray) -> Spread:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from model.data.table import TokenTable
 
 AGAIN = "Delete that file: they are made again from the checkpoint beside it."
+ABOVE = 0.01  # nats: a certain token's log-probability is 0, or as far above as float32 rounds
 KEPT, SCORED = "kept", "scored again from its checkpoint"
 
 
@@ -178,7 +179,8 @@ def shared_table(sources: Sequence[Source]) -> TokenTable:
 def predicted(source: Source, table: TokenTable, key: str = log_probs.FINAL) -> Predicted:
     """What `source` predicted: as it was kept, or else made again from its checkpoint.
 
-    Raises SweepError if what was kept is damaged or of another number of tokens.
+    Raises SweepError if what was kept is damaged, not log-probabilities, or of another number of
+    tokens.
     """
     targets = len(table.val) - 1
     try:
@@ -195,6 +197,15 @@ def predicted(source: Source, table: TokenTable, key: str = log_probs.FINAL) -> 
             [
                 f"{source.folder / log_probs.NAME} has {len(kept):,} log-probabilities, the "
                 f"validation split {targets:,} targets"
+            ],
+            hint=AGAIN,
+        )
+    if kept is not None and not bool(np.all(kept <= ABOVE)):  # nor is NaN
+        raise SweepError(
+            f"the predictions of {source.name} cannot be read",
+            [
+                f"{source.folder / log_probs.NAME} has {np.sum(~(kept <= ABOVE)):,} values of "
+                f"{targets:,} that are no log-probabilities"
             ],
             hint=AGAIN,
         )

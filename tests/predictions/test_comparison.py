@@ -110,6 +110,22 @@ def test_without_losses_by_document_either_the_errors_of_both_losses_are_all_the
     assert "as if they were of different text" in comparison_text(its)
 
 
+def test_runs_whose_loop_told_a_loss_alone_are_refused(run_folder: Path) -> None:
+    shutil.rmtree(run_folder / "trials" / "0001")
+    journal = run_folder / JOURNAL
+    events = [json.loads(line) for line in journal.read_text().splitlines()]
+    for event in events:
+        event.pop("clusters", None)
+        if "val_loss_error" in event:
+            event["val_loss_error"] = None
+    journal.write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    with pytest.raises(SweepError, match="0000 and 0001 cannot be compared") as refused:
+        compare(names(run_folder, "0000", "0001"), Path("runs"))
+
+    assert "only the loss" in str(refused.value)
+
+
 def test_runs_of_other_validation_tokens_are_refused_with_both_digests(
     run_folder: Path, finished_sweep: Path
 ) -> None:
@@ -132,8 +148,13 @@ def test_runs_of_other_validation_tokens_are_refused_with_both_digests(
     [
         (lambda path: path.write_bytes(b"damaged"), "predictions of 0001 cannot be read"),
         (lambda path: log_probs.add(path.parent, "final", np.zeros(7)), "has 7 log-prob.* 4,096"),
+        (
+            lambda path: log_probs.add(path.parent, "final", np.r_[np.zeros(4094), np.nan, 1.0]),
+            "0001 cannot be read\n.* has 2 values of 4,096 that are no log-probabilities",
+        ),
+        (lambda path: (path.unlink(), path.mkdir()), "predictions of 0001 cannot be read"),
     ],
-    ids=["damaged", "too few"],
+    ids=["damaged", "too few", "no log-probabilities", "no file"],
 )
 def test_damaged_predictions_are_refused_in_one_message(
     run_folder: Path, spoil: object, message: str
