@@ -146,7 +146,10 @@ def ensemble(
         view = read_view(folder / JOURNAL)
     names = [name.strip() for name in only.split(",")] if only else []
     its = ensemble_of(folder, view, method, names)
-    write_result(its)
+    try:
+        write_result(its)
+    except OSError as error:  # a folder of someone else's may be read
+        click.echo(f"not kept in {folder}: {error.strerror or error}", err=True)
     students = []
     if distills:
         lesson = Lesson(

@@ -145,6 +145,16 @@ def test_the_command_tells_every_way_of_mixing(run_folder: Path) -> None:
     assert data["chosen"] == "greedy"
 
 
+def test_a_run_folder_that_cannot_be_written_is_mixed_all_the_same(run_folder: Path) -> None:
+    (run_folder / "ensemble.json").mkdir()
+
+    done = CliRunner().invoke(cli, ["ensemble", str(run_folder)])
+
+    assert done.exit_code == 0
+    assert "greedy" in done.stdout
+    assert f"not kept in {run_folder}: Is a directory" in done.stderr
+
+
 def test_logits_averaged_are_another_mixture_of_the_same_networks(run_folder: Path) -> None:
     its = of(run_folder, method="uniform")
 
