@@ -53,7 +53,8 @@ def _folder_and_trial(words: tuple[str, ...]) -> tuple[Path | None, str]:
     if len(words) > 2:
         raise SweepError(f"expected at most a run folder and a trial, got {' '.join(words)}")
     if len(words) == 2:
-        return Path(words[0]), words[1]
+        run, trial = sorted(words, key=lambda word: not Path(word).is_dir())  # in either order
+        return Path(run), trial
     folder = Path(words[0]) if words and (Path(words[0]).exists() or "/" in words[0]) else None
     return folder, words[0] if words and folder is None else ""
 

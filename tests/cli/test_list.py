@@ -61,10 +61,11 @@ def test_the_command_of_any_trial_is_printed_by_its_name(runs: list[str], tmp_pa
     short = str(int(pruned.name))
 
     one = CliRunner().invoke(cli, ["best", str(tmp_path / "runs" / "fake"), short])
+    turned = CliRunner().invoke(cli, ["best", short, str(tmp_path / "runs" / "fake")])
     same = CliRunner().invoke(cli, ["best", pruned.name, *runs])
     data = CliRunner().invoke(cli, ["best", "baseline-2x", "--json", *runs])
 
-    assert one.stdout == same.stdout
+    assert one.stdout == turned.stdout == same.stdout
     assert f"--set optim.lr={pruned.settings['optim.lr']}" in one.stdout
     assert f"trial {pruned.name}: pruned (diverged" in one.stderr
     assert json.loads(data.stdout)["trial"] == "baseline-2x"
