@@ -150,6 +150,7 @@ class View:
     rejected: int = 0  # proposals that did not fit the budget, since a trial last began
     budgets: dict[Role, Event] = field(default_factory=dict)  # as the last driver of each role had
     confirm: Event | None = None  # what was last asked to be confirmed, and how
+    ensemble: Event | None = None  # which members or students the driver of now trains; else None
     confirmed: list[Event] = field(default_factory=list)  # every end of a confirmation
     sealed: list[Event] = field(default_factory=list)  # every look at the test split
     steps_noted: int = 0  # the latest step of a single run whose train loss is noted
@@ -167,7 +168,7 @@ class View:
                 self._driven[self.role] = self._milliseconds(self.role, self._latest)
             else:
                 self.began = event.get("time")
-            self.header, self.end = event, None
+            self.header, self.end, self.ensemble = event, None, None
             self.slots, self._worked = 0, False
             self.budgets[self.role] = event.get("budget", {})
         elif kind == "steps":
@@ -211,6 +212,8 @@ class View:
         elif kind == "confirm":
             # "contenders": as version 0.1 called them
             self.confirm = {"finalists": event.get("contenders"), **event}
+        elif kind in ("members", "students"):
+            self.ensemble = event
         elif kind == "confirmed":
             self.confirmed.append(event)
         elif kind == "sealed":

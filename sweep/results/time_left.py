@@ -76,6 +76,12 @@ def _waiting(view: View) -> Iterator[float]:
 
 def _waiting_finalists(view: View) -> Iterator[float]:
     """All that the plan may still begin; it ends sooner if the best is told apart."""
+    if view.ensemble is not None:
+        left = _of_ensemble(view) - _fresh_runs(view).keys()
+        of = view.trials.get(view.ensemble["of"])
+        for _ in left:
+            yield of.flops if of else math.nan
+        return
     plan = plan_of(view)
     if plan is None:
         return
@@ -120,11 +126,30 @@ def baseline_counts(view: View) -> str:
 
 def confirm_counts(view: View) -> str:
     """How many confirming runs have ended, of how many there may be."""
+    if view.ensemble is not None:
+        its, runs = _of_ensemble(view), _fresh_runs(view)
+        ended = sum(runs.get(name) in (Outcome.COMPLETE, Outcome.PRUNED) for name in its)
+        return f"{ended} of {len(its)} {view.ensemble['event']} ended"
     plan, losses = plan_of(view), losses_of(view)
     if plan is None:
         return "no confirming run yet"
     ended = sum(len(losses.get(name, {})) for name in plan.finalists)
     return f"{ended} of at most {plan.runs} confirming runs ended"
+
+
+def _of_ensemble(view: View) -> set[str]:
+    """The fresh runs that are the members, or the students, of what was last asked."""
+    asked = view.ensemble or {}
+    if "runs" in asked:
+        return set(asked["runs"])
+    return {f"{asked['of']}-s{seed}" for seed in range(1, asked["members"] + 1)}
+
+
+def _fresh_runs(view: View) -> dict[str, Outcome | None]:
+    """How each fresh run ended, its latest attempt; None while it runs."""
+    trials = list(view.trials.values())
+    kinds = [(t, t.kind) for t in trials if isinstance(t.kind, FinalistRun)]
+    return {f"{kind.finalist}-s{kind.seed}": trial.outcome for trial, kind in kinds}
 
 
 def speed_text(view: View) -> str:

@@ -188,6 +188,27 @@ def test_a_confirmation_says_how_many_runs_there_may_be_and_how_long_they_take()
     assert time_left_text(view, 3 * MINUTE) == "at most 3:00 left"
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"event": "members", "of": "0000", "members": 3},
+        {"event": "students", "of": "0000", "runs": ["0000-s1", "0000-s2", "0000-s3"]},
+    ],
+)
+def test_members_and_students_are_counted_and_not_an_older_confirmation(
+    asked: dict[str, Any],
+) -> None:
+    """One has ended, one has a minute to go, and one of a minute has not begun."""
+    view = confirming()
+    begin(view, 9 * MINUTE, role="confirm")
+    ready(view, 1, 9 * MINUTE)
+    view.apply({"time": 9 * MINUTE, **asked})
+    trial(view, "0000-s2", 9 * MINUTE, role="confirm", searched={"finalist": "0000", "seed": 2})
+
+    assert counts(view).startswith(f"1 of 3 {asked['event']} ended")
+    assert time_left_text(view, 9 * MINUTE) == "at most 2:00 left"
+
+
 def test_the_live_view_of_a_confirmation_has_every_mean_so_far() -> None:
     from sweep.run.console import best, describe
 
