@@ -193,5 +193,9 @@ def _next(facts: Facts, following: NextSpace | None) -> Iterator[str]:
     if now is None or not now.over:
         first = "Then confirm the best" if following else "Confirm it"
         yield f"{first} with fresh seeds: sweep confirm {folder}"
-    elif following is None:
+    elif following is None and not now.tied:
         yield "Nothing more is expected of this space, and its best is confirmed: train that."
+    elif following is None:
+        yield "Nothing more is expected of this space. Train the cheapest of those that are tied."
+    if now is not None and now.over and set(now.tied) - set(now.by_text):
+        yield f"More fresh seeds may tell the best apart: sweep confirm {folder} --until-separated"

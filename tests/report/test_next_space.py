@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
-from run_folders import Ended, write_run
+from run_folders import Ended, confirm, write_run
 
 from sweep.cli.main import cli
 from sweep.journal import read_view
@@ -93,6 +95,28 @@ def test_a_grid_that_is_through_gets_no_more_trials_of_the_same(tmp_path: Path) 
 
     assert reading.next is None
     assert reading.answer[-1].text == f"Confirm it with fresh seeds: sweep confirm {folder}"
+
+
+@pytest.mark.parametrize(
+    ("seeds_of_second", "advice"),
+    [
+        ((2.93, 2.92, 2.95, 2.92), "Train the cheapest .* sweep confirm .* --until-separated"),
+        ((3.91, 3.93, 3.92, 3.93), "Nothing more .* its best is confirmed: train that.$"),
+    ],
+    ids=["tied", "told apart"],
+)
+def test_after_a_confirmation_the_report_says_train_it_only_of_a_best_that_is_told_apart(
+    tmp_path: Path, seeds_of_second: tuple[float, ...], advice: str
+) -> None:
+    text = "name: near\nsearch: {train.epochs: [1, 2, 4, 8]}\n"
+    made = [Ended({"train.epochs": n}, 3.0 - 0.1 * (n == 2)) for n in (1, 2, 4, 8)]
+    folder = write_run(tmp_path / "near", text, made, ending="nothing left to try")
+    confirm(folder, {"0001": (2.90, 2.94, 2.91, 2.93), "0002": seeds_of_second})
+
+    reading = reading_of(folder, read_view(folder / "journal.jsonl"))
+
+    assert reading.next is None
+    assert re.search(advice, reading.answer[-1].text, re.DOTALL)
 
 
 def test_where_a_trial_lies_outside_the_space_the_next_run_begins_anew_with_the_best(

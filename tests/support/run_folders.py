@@ -59,6 +59,22 @@ def write_run(
     return folder
 
 
+def confirm(folder: Path, losses: Mapping[str, Sequence[float]]) -> None:
+    """Confirm trials of the folder: the losses of their fresh seeds, as many of each."""
+    journal = Journal(folder / JOURNAL)
+    seeds = len(next(iter(losses.values())))
+    asked = {"seeds": seeds, "until_separated": False, "allocation": "optimal"}
+    journal.append("confirm", finalists=[*losses], **asked)
+    for name, of_seeds in losses.items():
+        for seed, loss in enumerate(of_seeds, 1):
+            run, searched = f"{name}-s{seed}", {"finalist": name, "seed": seed}
+            journal.append("trial", trial=run, role="confirm", searched=searched, settings={})
+            last = {"val_loss": loss, "val_loss_error": 0.001, "seconds": 1.0}
+            journal.append("observation", trial=run, basis_points=10_000, **last)
+            journal.append("outcome", trial=run, outcome="complete", ending="finished", reason="")
+    journal.close()
+
+
 def _write(journal: Journal, name: str, trial: Ended, fixed: Mapping[str, Value]) -> None:
     settings = {**fixed, **trial.searched}
     journal.append(
