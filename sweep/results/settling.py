@@ -80,9 +80,16 @@ def settling_text(view: View) -> str:
     parts = []
     if gains:
         floor, source = noise_floor_of(view)
+        little = next(
+            (n for n, gain in enumerate(reversed(gains)) if gain > SHARE * floor), len(gains)
+        )
+        yet = (
+            f": {PATIENCE} proposals in a row that expect so little would settle it, so far there "
+            f"{'is' if little == 1 else 'are'} {little}"
+        )
         parts.append(
             f"The latest proposal was expected to gain up to {gains[-1]:.2g} nats; seeds differ "
-            f"by {floor:.4f} ({source}). The search has not settled."
+            f"by {floor:.4f} ({source}). The search has not settled{yet if little else ''}."
         )
     if late := lateness(view):
         parts.append(late)

@@ -99,6 +99,10 @@ def test_reports_say_what_was_expected_last_and_when_the_best_was_found() -> Non
         "The latest proposal was expected to gain up to 0.02 nats; seeds differ by 0.0040 "
         "(assumed: little was repeated). The search has not settled."
     )
+    assert settling_text(view_of([0.1, LITTLE, LITTLE], {0: 3.0})).endswith(
+        "The search has not settled: 8 proposals in a row that expect so little would settle it, "
+        "so far there are 2."
+    )
     text = settling_text(view_of([LITTLE] * PATIENCE, {0: 3.0, 1: 2.9}))
     assert "Its best, 0001, was the 2nd of 8 trials. More are unlikely to find better." in text
 
