@@ -120,7 +120,7 @@ def test_training_and_a_sweep_count_all_tokens_before_they_begin(
     small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = []
-    monkeypatch.setattr("sweep.cli.train._train", lambda config, folder: trained.append(config))
+    monkeypatch.setattr("sweep.cli.train._train", lambda config, *where: trained.append(config))
     small |= {"data.train_tokens": "all", "data.test_tokens": 0}
 
     words = [word for item in small.items() for word in ("--set", "=".join(map(str, item)))]
