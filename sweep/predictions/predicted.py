@@ -137,11 +137,13 @@ def _model(folder: Path) -> Source:
 
 
 def _with_short_names(sources: list[Source]) -> list[Source]:
-    """By their last word alone where that tells them apart."""
-    last = [Path(source.name).name for source in sources]
-    if len(set(last)) < len(last):
+    """0012 where all are of one run folder, else RUN/0012, else as they were found."""
+    parts = [Path(source.name).parts for source in sources]
+    several = len({part[:-1] for part in parts}) > 1
+    short = ["/".join(part[-2:] if several else part[-1:]) for part in parts]
+    if len(set(short)) < len(short):
         return sources
-    return [replace(source, name=name) for source, name in zip(sources, last, strict=True)]
+    return [replace(source, name=name) for source, name in zip(sources, short, strict=True)]
 
 
 def shared_table(sources: Sequence[Source]) -> TokenTable:

@@ -178,6 +178,15 @@ def test_what_cannot_be_compared_is_told_all_at_once(run_folder: Path) -> None:
         compare(["0001", str(run_folder / "trials" / "0001")], run_folder.parent)
 
 
+def test_trials_of_two_run_folders_are_named_with_their_folders(
+    run_folder: Path, finished_sweep: Path
+) -> None:
+    its = compare([*names(run_folder, "0000"), *names(finished_sweep, "0001")], Path("runs"))
+
+    shown = [its.first.name, its.pairs[0].source.name]
+    assert shown == [f"{run_folder.name}/0000", f"{finished_sweep.name}/0001"]
+
+
 def test_the_command_compares_trials_run_folders_and_models_alike(run_folder: Path) -> None:
     """A trial's folder elsewhere is as `sweep train` leaves one."""
     model = run_folder.parent / "model"
@@ -190,6 +199,7 @@ def test_the_command_compares_trials_run_folders_and_models_alike(run_folder: Pa
 
     assert told.exit_code == 0, told.output
     assert "name these two" in told.output
-    assert [other["run"] for other in data["others"]] == ["model", winner]
+    shown = [other["run"] for other in data["others"]]
+    assert [data["first"]["run"], *shown] == ["tiny/0001", "runs/model", f"tiny/{winner}"]
     assert all(other["difference"]["by"] == "tokens" for other in data["others"])
     assert data == comparison_data(compare(["0001", str(model), "tiny"], run_folder.parent))
