@@ -25,7 +25,7 @@ import toy_encoding
 from click.testing import CliRunner
 from hypothesis import settings
 from optuna.storages import BaseStorage
-from sweeps import TRAINED, make_space, session_in, without_tracking
+from sweeps import TRAINED, make_space, session_in, without_tracking, write_texts
 
 from sweep.cli.main import cli
 from sweep.records import Event
@@ -70,12 +70,7 @@ def toy_gpt2(monkeypatch: pytest.MonkeyPatch) -> tiktoken.Encoding:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Forty short documents, 40 KB."""
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    for number in range(40):
-        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
-        (folder / f"{number:02}.txt").write_text("\n".join(words))
-    return folder
+    return write_texts(tmp_path / "corpus")
 
 
 @pytest.fixture
@@ -128,11 +123,7 @@ def open_session(tmp_path: Path, storage: BaseStorage) -> Iterator[Callable[...,
 def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run folder `quickstart`, of tiny networks that were really trained."""
     home = tmp_path_factory.mktemp("notebook")
-    corpus = home / "corpus"
-    corpus.mkdir()
-    for number in range(40):
-        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
-        (corpus / f"{number:02}.txt").write_text("\n".join(words))
+    corpus = write_texts(home / "corpus")
     (home / "quickstart.yaml").write_text(TRAINED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWEEP_CACHE", str(home / "cache"))

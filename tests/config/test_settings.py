@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from sweeps import write_texts
 
 from model.config.config import SETTINGS, Config
 from model.config.presets import PRESETS
@@ -157,11 +158,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("texts")
-    for number in range(40):
-        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
-        (folder / f"{number:02}.txt").write_text("\n".join(words))
-    return folder
+    return write_texts(tmp_path_factory.mktemp("settings") / "texts")
 
 
 def plain(texts: Path) -> dict[str, Any]:

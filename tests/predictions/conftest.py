@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from sweeps import make_space, without_tracking
+from sweeps import make_space, without_tracking, write_texts
 
 from sweep.run.driver import Options, run
 
@@ -28,11 +28,7 @@ baseline: {{multiples: [1, 2], lr: 0.01}}
 def finished_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder, for tests that only read it."""
     home = tmp_path_factory.mktemp("predictions")
-    corpus = home / "corpus"
-    corpus.mkdir()
-    for number in range(80):
-        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
-        (corpus / f"{number:02}.txt").write_text("\n".join(words))
+    corpus = write_texts(home / "corpus", 80)
     fixed = {
         "data.path": str(corpus),
         "data.train_tokens": 2049,

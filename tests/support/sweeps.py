@@ -157,3 +157,12 @@ def wait_for_observations(
         return sum(e["event"] == "observation" and of in e["trial"] for e in events) >= count
 
     wait_until(enough, f"{count} observations")
+
+
+def write_texts(folder: Path, documents: int = 40) -> Path:
+    """Make a folder of so many short documents, a kilobyte each; the folder."""
+    folder.mkdir()
+    for number in range(documents):
+        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
+        (folder / f"{number:02}.txt").write_text("\n".join(words))
+    return folder

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sweeps import write_texts
 
 from model.config import Config, ConfigError, GPTConfig
 from model.data.batches import open_table
@@ -30,11 +31,7 @@ CPU = torch.device("cpu")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of a small corpus, and an ensemble of them."""
     home = tmp_path_factory.mktemp("teachers")
-    text = home / "text"
-    text.mkdir()
-    for number in range(40):
-        words = [f"{word} {(word * number) % 97}" for word in range(number, number + 110)]
-        (text / f"{number:02}.txt").write_text("\n".join(words))
+    write_texts(home / "text")
     for seed in (1, 2):
         list(train(Config.from_settings({**settings(home), "train.seed": seed}), home / f"r{seed}"))
     members = [{"folder": "r1", "weight": 0.75}, {"folder": "r2", "weight": 0.25}]
