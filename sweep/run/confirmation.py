@@ -147,6 +147,15 @@ def _refuse_look(view: View, again: bool) -> None:
         )
 
 
+def require_complete(folder: Path, view: View, name: str) -> None:
+    """Raise SweepError if the search in `folder` has no complete trial of that name."""
+    if all(trial.name != name for trial in view.ranked()):
+        raise SweepError(
+            f"{folder} has no complete search trial {name}",
+            hint="sweep status shows which there are.",
+        )
+
+
 def searched_space(folder: Path, budget: BudgetConfig) -> Space:
     """What the sweep fixes, without its hyperparameters. Refuses if the trainer has changed."""
     resolved = read_resolved(folder / RESOLVED)

@@ -10,7 +10,7 @@ from sweep.journal import read_view
 from sweep.records import Role
 from sweep.results import report
 from sweep.results.confirmation import FreshMembers
-from sweep.run.confirmation import opener, searched_space
+from sweep.run.confirmation import opener, require_complete, searched_space
 from sweep.run.driver import Job, Options, drive
 from sweep.run.local import Train, shared_trainer
 from sweep.run.teachers import recipes
@@ -34,16 +34,11 @@ def train_members(
     with locked(folder):
         view = read_view(folder / JOURNAL)
         space = searched_space(folder, budget)
-        complete = {trial.name: trial for trial in view.ranked()}
         winner = report.winner(view)
         if winner is None:
             raise SweepError(f"no trial in {folder} is complete yet")
         name = of or winner.name
-        if name not in complete:
-            raise SweepError(
-                f"{folder} has no complete search trial {name}",
-                hint="sweep status shows which there are.",
-            )
+        require_complete(folder, view, name)
         plan = FreshMembers(name, members, recipes(folder, view))
         opened = opener(space, folder, plan, "members", of=name, members=members)
         return drive(Job(space, folder, opened, Role.CONFIRM), options, train)

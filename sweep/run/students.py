@@ -11,7 +11,7 @@ from sweep.folder import JOURNAL, TRIALS, locked
 from sweep.journal import read_view
 from sweep.records import Role
 from sweep.results.students import Students
-from sweep.run.confirmation import opener, searched_space
+from sweep.run.confirmation import opener, require_complete, searched_space
 from sweep.run.driver import Job, Options, drive
 from sweep.run.local import Train, shared_trainer
 from sweep.run.teachers import Lesson, recipes, student_of
@@ -42,12 +42,7 @@ def distill(
     with locked(folder):
         view = read_view(folder / JOURNAL)
         space = searched_space(folder, budget)
-        searched = {trial.name for trial in view.ranked()}
-        if of not in searched:
-            raise SweepError(
-                f"{folder} has no complete search trial {of}",
-                hint="sweep status shows which there are.",
-            )
+        require_complete(folder, view, of)
         gone = [name for name, _ in members if not (folder / TRIALS / name / CHECKPOINT).exists()]
         if gone:
             raise SweepError(
