@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / ".ci/run"
-TOOL = "#!/bin/sh\necho $(basename $0) ran\nexit {code}\n"
+TOOL = """#!/bin/sh
+echo $(basename $0) ran ${{PYTHONDONTWRITEBYTECODE:+and compiles in each process}}
+exit {code}
+"""
 
 
 def repository(folder: Path, exits: dict[str, int]) -> Path:
@@ -35,8 +38,10 @@ def test_ci_fails_when_tests_or_lint_fail_and_only_then(tmp_path, monkeypatch, e
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     script = repository(tmp_path / "checkout", exits) / ".ci/run"
     ended = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
     assert (ended.returncode == 0) == passes, ended.stdout + ended.stderr
     assert "pytest ran" in ended.stdout
+    assert "compiles in each process" not in ended.stdout
     assert not list(scratch.iterdir()), "the copy CI made was left behind"
