@@ -17,6 +17,15 @@ def _heads(width: int, pairs: int, step: int, head_width: int) -> int | None:
     return min(fitting, key=lambda heads: abs(heads - width / head_width), default=None)
 
 
+@lru_cache(maxsize=1 << 8)
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
+def _is_counts(text: str) -> bool:
+    return all(count.isdecimal() for count in text.split())
+
+
 @dataclass(frozen=True, kw_only=True)
 class GPTConfig:
     layers: int = setting(2, "", "transformer blocks at scale 1", low=1, high=1000)
@@ -91,6 +100,16 @@ class GPTConfig:
     mlp_expansion: float = setting(4.0, "x width", "hidden units of the MLP", above=0, high=64)
     mlp_multiple: int = setting(
         1, "", "hidden units are rounded up to a multiple of this", low=1, high=1 << 17
+    )
+    heads_by_layer: str = setting(
+        "",
+        "",
+        "attention heads of each layer, as 4 4 0 2; 0: it has no attention; empty: all alike",
+    )
+    units_by_layer: str = setting(
+        "",
+        "",
+        "hidden units of each layer's MLP, as 512 300 0 512; 0: it has no MLP; empty: all alike",
     )
     input_init: str = setting(
         "normal",
@@ -186,6 +205,16 @@ class GPTConfig:
         return math.ceil(self.mlp_expansion * self.width / self.mlp_multiple) * self.mlp_multiple
 
     @property
+    def layer_heads(self) -> tuple[int, ...]:
+        """Attention heads of each layer; 0 where it has no attention."""
+        return _counts(self.heads_by_layer) or (self.heads,) * self.layers
+
+    @property
+    def layer_units(self) -> tuple[int, ...]:
+        """Hidden units of each layer's MLP; 0 where it has none."""
+        return _counts(self.units_by_layer) or (self.hidden,) * self.layers
+
+    @property
     def replayed(self) -> range:
         """The layers that are replayed; empty if none are."""
         if not self.replay_passes:
@@ -202,8 +231,9 @@ class GPTConfig:
         return max(1, round(self.short_window * self.context)) if short else self.context
 
     def has_value_residual(self, layer: int) -> bool:
-        """Every other layer, so that the last one has it."""
-        return self.value_residual != "no" and (self.layers - 1 - layer) % 2 == 0
+        """Every other layer, so that the last one has it; none without attention."""
+        chosen = self.value_residual != "no" and (self.layers - 1 - layer) % 2 == 0
+        return chosen and (not self.heads_by_layer or self.layer_heads[layer] > 0)
 
     def problems(self) -> list[str]:
         """What is possible alone but not together."""
@@ -229,4 +259,37 @@ class GPTConfig:
                 "gpt.replay_first: must be 0 with gpt.replay_gradient false, or the layers before "
                 f"it would not learn, got {self.replay_first:g}"
             )
+        return problems + self._problems_by_layer()
+
+    def _problems_by_layer(self) -> list[str]:
+        """What is wrong with the counts that are given for each layer."""
+        named = {
+            "gpt.heads_by_layer": self.heads_by_layer,
+            "gpt.units_by_layer": self.units_by_layer,
+        }
+        problems = [
+            f"{name}: must be a whole number for each of {self.layers} layers, with blanks "
+            f"between, got {text!r}"
+            for name, text in named.items()
+            if text and not (_is_counts(text) and len(_counts(text)) == self.layers)
+        ]
+        if problems:
+            return problems
+        heads = _counts(self.heads_by_layer)
+        if any(count % self.queries_per_kv for count in heads):
+            problems.append(
+                f"gpt.heads_by_layer: counts must be multiples of gpt.queries_per_kv "
+                f"({self.queries_per_kv}), got {self.heads_by_layer!r}"
+            )
+        if heads and not any(heads) and self.units_by_layer and not any(self.layer_units):
+            problems.append(
+                "gpt.units_by_layer: no layer is left, as none has attention either; leave a head "
+                "or a unit somewhere"
+            )
+        problems += [
+            f"{name}: needs gpt.scale 1, as counts are of the layers there are; write the scaled "
+            "gpt.layers and gpt.width instead"
+            for name, text in named.items()
+            if text and self.scale != 1
+        ]
         return problems

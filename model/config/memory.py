@@ -41,7 +41,7 @@ def peak_bytes(config: Config) -> float:
     copies = LOGIT_COPIES + (TEACHER_COPIES if config.train.teacher else 0)
     logits = tokens * config.data.token_kinds * FLOAT * copies
     of_each = _fixed(gpt, config) * config.train.members  # they take turns with the rest
-    return of_each + tokens * gpt.layers * _saved(gpt, config) + logits
+    return of_each + tokens * _saved(gpt, config) + logits
 
 
 def disk_bytes(config: Config) -> tuple[float, float]:
@@ -76,18 +76,27 @@ def _state(gpt: GPTConfig, config: Config) -> float:
     name = config.optim.name
     state = STATE[name] * every if name in FOR_ALL else STATE[name] * blocks + 2 * (every - blocks)
     if name in PRECONDITIONED:
-        width, hidden = gpt.width, gpt.hidden
-        sides = 4 * 2 * width**2 + 2 * (width**2 + hidden**2)
-        state += PRECONDITIONED[name] * gpt.layers * sides
+        width, head_width = gpt.width, gpt.width // gpt.heads
+        sides = sum(
+            4 * (width**2 + (heads * head_width) ** 2) for heads in gpt.layer_heads if heads
+        )
+        sides += sum(2 * (width**2 + units**2) for units in gpt.layer_units if units)
+        state += PRECONDITIONED[name] * sides
     return state
 
 
 def _saved(gpt: GPTConfig, config: Config) -> float:
-    """Bytes of one layer and token that wait for the backward pass."""
+    """Bytes of one token that wait for the backward pass, of all layers."""
     reduced = 2 if config.train.precision == "bf16" else FLOAT
-    # Input, queries and keys before and after norm and rotation, values, output and its product.
-    attention = 7 * gpt.width + 5 * gpt.kv_width
-    mlp = 2 * gpt.width + HIDDEN_COPIES[gpt.mlp] * gpt.hidden
-    streams = 6 * gpt.width * FLOAT  # the residual stream and its norms, forward and backward
-    dropout = 2 * gpt.width * math.ceil(gpt.dropout)
-    return reduced * (attention + mlp) + streams + dropout
+    width, head_width = gpt.width, gpt.width // gpt.heads
+    # Input and output; queries and keys before and after norm and rotation, values, product.
+    attention = sum(
+        2 * width + (5 + 5 / gpt.queries_per_kv) * heads * head_width
+        for heads in gpt.layer_heads
+        if heads
+    )
+    mlp = sum(2 * width + HIDDEN_COPIES[gpt.mlp] * units for units in gpt.layer_units if units)
+    branches = sum(count > 0 for count in (*gpt.layer_heads, *gpt.layer_units))
+    # The residual stream and its norms, forward and backward, and dropout.
+    streams = branches * width * (3 * FLOAT + math.ceil(gpt.dropout))
+    return reduced * (attention + mlp) + streams

@@ -18,29 +18,68 @@ WITHIN = 0.1  # of the asked count
 
 def block_parameters(gpt: GPTConfig) -> int:
     """Parameters that `gpt.scale` scales: all but embeddings, value tables and head."""
-    width, kv_width, heads, kv_heads = gpt.width, gpt.kv_width, gpt.heads, gpt.kv_heads
+    width = gpt.width
     norm = width * (1 + gpt.bias) if gpt.norm == "layer" else 0
-    attention = 2 * width * (width + kv_width) + gpt.bias * 2 * (width + kv_width)
-    attention += heads * min(HEAD_GATE_INPUTS, width) if gpt.head_gates else 0
-    attention += heads**2 + 2 * kv_heads**2 if gpt.head_mixing else 0
-    attention += heads if gpt.exclusive == "learned" else 0
-    matrices = 3 if gpt.mlp == "swiglu" else 2
-    mlp = matrices * width * gpt.hidden + gpt.bias * ((matrices - 1) * gpt.hidden + width)
-    block = attention + mlp + 2 * norm
-
-    residual = kv_heads * min(VALUE_GATE_INPUTS, width)
-    residual += width * kv_width if gpt.value_residual == "projection" else 0
-    total = gpt.layers * block + sum(map(gpt.has_value_residual, range(gpt.layers))) * residual
+    if gpt.heads_by_layer or gpt.units_by_layer:
+        total = sum(map(_attention_parameters, [gpt] * gpt.layers, gpt.layer_heads))
+        total += sum(map(_mlp_parameters, [gpt] * gpt.layers, gpt.layer_units))
+    else:  # a search asks again and again
+        total = gpt.layers * _block_parameters(gpt)
+    if gpt.value_residual != "no":
+        gate = min(VALUE_GATE_INPUTS, width)
+        projection = width * _head_width(gpt) if gpt.value_residual == "projection" else 0
+        total += _residual_heads(gpt) * (gate + projection)
     total += 2 * gpt.layers if gpt.x0 else 0
     total += gpt.layers // 2 if gpt.unet else 0
-    total += 2 * width**2 + block + norm if gpt.mtp == "block" else 0
+    total += 2 * width**2 + _block_parameters(gpt) + norm if gpt.mtp == "block" else 0
     return total + norm
+
+
+def _block_parameters(gpt: GPTConfig) -> int:
+    """Of a layer as it is if all are alike, without a value residual."""
+    return _attention_parameters(gpt, gpt.heads) + _mlp_parameters(gpt, gpt.hidden)
+
+
+def _attention_parameters(gpt: GPTConfig, heads: int) -> int:
+    """Of one layer's attention with so many heads, and of the norm before it."""
+    if not heads:
+        return 0
+    width, inner, kv_heads = gpt.width, heads * _head_width(gpt), heads // gpt.queries_per_kv
+    kv_width = kv_heads * _head_width(gpt)
+    total = 2 * width * (inner + kv_width) + gpt.bias * (inner + width + 2 * kv_width)
+    total += heads * min(HEAD_GATE_INPUTS, width) if gpt.head_gates else 0
+    total += heads**2 + 2 * kv_heads**2 if gpt.head_mixing else 0
+    total += heads if gpt.exclusive == "learned" else 0
+    return total + (width * (1 + gpt.bias) if gpt.norm == "layer" else 0)
+
+
+def _mlp_parameters(gpt: GPTConfig, units: int) -> int:
+    """Of one layer's MLP with so many hidden units, and of the norm before it."""
+    if not units:
+        return 0
+    matrices = 3 if gpt.mlp == "swiglu" else 2
+    total = matrices * gpt.width * units + gpt.bias * ((matrices - 1) * units + gpt.width)
+    return total + (gpt.width * (1 + gpt.bias) if gpt.norm == "layer" else 0)
+
+
+def _head_width(gpt: GPTConfig) -> int:
+    return gpt.width // gpt.heads
+
+
+def _residual_heads(gpt: GPTConfig) -> int:
+    """Value heads that get a value residual, of all layers."""
+    return sum(
+        heads // gpt.queries_per_kv
+        for layer, heads in enumerate(gpt.layer_heads)
+        if gpt.has_value_residual(layer)
+    )
 
 
 def parameters(gpt: GPTConfig, vocabulary: int) -> int:
     """All parameters for `vocabulary` tokens; rows that pad the vocabulary are not counted."""
-    tables = sum(map(gpt.has_value_residual, range(gpt.layers)))
-    tables *= gpt.kv_width if gpt.value_residual == "table" else 0
+    tables = 0
+    if gpt.value_residual == "table":
+        tables = _residual_heads(gpt) * _head_width(gpt)
     heads = gpt.width * (1 if gpt.tied_head else 2)
     positions = gpt.context * gpt.width if gpt.positions == "learned" else 0
     return block_parameters(gpt) + vocabulary * (heads + tables) + positions
@@ -52,24 +91,26 @@ def flops_per_token(gpt: GPTConfig, vocabulary: int, done: float = 0.0) -> float
     Two for each multiply-add of the matrices forward, twice that backward (arXiv 2001.08361), and
     of attention only the pairs of tokens that a causal window leaves. Norms and gates not counted.
     """
-    width, kv_width = gpt.width, gpt.kv_width
+    width, head_width = gpt.width, _head_width(gpt)
     matrices = 3 if gpt.mlp == "swiglu" else 2
-    dense = 2 * width * (width + kv_width) + matrices * width * gpt.hidden
 
-    def layer(index: int) -> float:
+    def layer(index: int, heads: int, units: int) -> float:
+        inner, kv_width = heads * head_width, heads // gpt.queries_per_kv * head_width
         keys = min(gpt.window(index) + 1, gpt.context)
         pairs = keys - keys * (keys - 1) / (2 * gpt.context)  # mean over positions
+        dense = 2 * width * (inner + kv_width) + matrices * width * units
         projected = gpt.value_residual == "projection" and gpt.has_value_residual(index)
-        return 2 * dense + 2 * projected * width * kv_width + 4 * width * pairs
+        return 2 * dense + 2 * projected * width * kv_width + 4 * inner * pairs
 
-    layers = [layer(index) for index in range(gpt.layers)]
+    layers = list(map(layer, range(gpt.layers), gpt.layer_heads, gpt.layer_units))
     head = 2.0 * width * vocabulary
     total = 3 * (sum(layers) + head)
     if gpt.is_replaying(done):
         again = sum(layers[index] for index in gpt.replayed)
         total += gpt.replay_passes * again * (3 if gpt.replay_gradient else 1)
     if gpt.mtp == "block":
-        total += 3 * (2 * 2 * width**2 + layer(gpt.layers - 1) + head)
+        own = layer(gpt.layers - 1, gpt.heads, gpt.hidden)
+        total += 3 * (2 * 2 * width**2 + own + head)
     return total
 
 

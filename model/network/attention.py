@@ -24,20 +24,23 @@ class Attention(nn.Module):
 
     def __init__(self, config: GPTConfig, layer: int, manual: bool) -> None:
         super().__init__()
-        width, self.heads, self.kv_heads = config.width, config.heads, config.kv_heads
+        width, self.heads = config.width, config.layer_heads[layer]
+        self.kv_heads, head_width = self.heads // config.queries_per_kv, width // config.heads
+        inner, kv_width = self.heads * head_width, self.kv_heads * head_width
         self.qk_norm, self.exclusive, self.manual = config.qk_norm, config.exclusive, manual
         self.dropout = 0.0 if config.dropout_on == "mlp" else config.dropout
         self.weight_dropout = config.dropout if config.dropout_on == "all" else 0.0
         self.window = config.window(layer)
         self.key_offset = config.key_offset if self.window == config.context else "no"
-        self.query, self.out = (nn.Linear(width, width, bias=config.bias) for _ in range(2))
-        self.key, self.value = (nn.Linear(width, config.kv_width, bias=config.bias) for _ in "kv")
+        self.query = nn.Linear(width, inner, bias=config.bias)
+        self.out = nn.Linear(inner, width, bias=config.bias)
+        self.key, self.value = (nn.Linear(width, kv_width, bias=config.bias) for _ in "kv")
         if config.head_gates:
             self.head_gate = nn.Linear(min(HEAD_GATE_INPUTS, width), self.heads, bias=False)
         if config.has_value_residual(layer):
             self.value_gate = nn.Linear(min(VALUE_GATE_INPUTS, width), self.kv_heads, bias=False)
             if config.value_residual == "projection":
-                self.value_residual = nn.Linear(width, config.kv_width, bias=False)
+                self.value_residual = nn.Linear(width, kv_width, bias=False)
         if config.exclusive == "learned":
             self.exclusion_H = nn.Parameter(torch.zeros(self.heads))
         if config.head_mixing:
@@ -60,7 +63,7 @@ class Attention(nn.Module):
         residual_BTV    what a value residual adds, if this layer has one
         document_BT     which document each token is of, if none is to see another
         """
-        B, T, D = x_BTD.shape
+        B, T, _ = x_BTD.shape
         q_BHTK = self._heads(x_BTD, self.query, "mix_query", self.heads)
         k_BGTK = self._heads(x_BTD, self.key, "mix_key", self.kv_heads)
         v_BGTK = self._heads(x_BTD, self.value, "mix_value", self.kv_heads)
@@ -88,7 +91,7 @@ class Attention(nn.Module):
         if hasattr(self, "head_gate"):
             gate_BTH = torch.sigmoid(self.head_gate(x_BTD[..., :HEAD_GATE_INPUTS]))
             y_BTHK = y_BTHK * gate_BTH[..., None]
-        y_BTD = self.out(y_BTHK.reshape(B, T, D))
+        y_BTD = self.out(y_BTHK.flatten(2))
         return F.dropout(y_BTD, self.dropout, self.training)
 
     def _heads(self, x_BTD: Tensor, project: nn.Linear, mix: str, heads: int) -> Tensor:

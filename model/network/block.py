@@ -28,14 +28,15 @@ def squared_relu(x: Tensor) -> Tensor:
 class MLP(nn.Module):
     """Two matrices with an activation between them, or three with a gate (SwiGLU)."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, units: int) -> None:
+        """units: hidden ones."""
         super().__init__()
         self.kind = config.mlp
         self.dropout = 0.0 if config.dropout_on == "attention" else config.dropout
-        self.expand = nn.Linear(config.width, config.hidden, bias=config.bias)
+        self.expand = nn.Linear(config.width, units, bias=config.bias)
         if config.mlp == "swiglu":
-            self.gate = nn.Linear(config.width, config.hidden, bias=config.bias)
-        self.project = nn.Linear(config.hidden, config.width, bias=config.bias)
+            self.gate = nn.Linear(config.width, units, bias=config.bias)
+        self.project = nn.Linear(units, config.width, bias=config.bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) for normalised input (B, T, D)."""
@@ -53,13 +54,15 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then the MLP, each on the normalised stream."""
+    """Attention, then the MLP, each on the normalised stream; either or both may be missing."""
 
     def __init__(self, config: GPTConfig, layer: int, manual_attention: bool) -> None:
         super().__init__()
-        self.attention_norm, self.mlp_norm = Norm(config), Norm(config)
-        self.attention = Attention(config, layer, manual_attention)
-        self.mlp = MLP(config)
+        heads, units = config.layer_heads[layer], config.layer_units[layer]
+        self.attention_norm = Norm(config) if heads else None
+        self.mlp_norm = Norm(config) if units else None
+        self.attention = Attention(config, layer, manual_attention) if heads else None
+        self.mlp = MLP(config, units) if units else None
 
     def forward(
         self,
@@ -75,9 +78,11 @@ class Block(nn.Module):
         residual_BTV    what a value residual adds to the values, if this layer has one
         document_BT     which document each token is of, if none is to see another
         """
-        normed_BTD = self.attention_norm(x_BTD)
-        x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV, document_BT)
-        x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        if self.attention_norm is not None and self.attention is not None:
+            normed_BTD = self.attention_norm(x_BTD)
+            x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV, document_BT)
+        if self.mlp_norm is not None and self.mlp is not None:
+            x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
         return x_BTD
 
 
@@ -88,7 +93,7 @@ class NextButOne(nn.Module):
         super().__init__()
         self.join = nn.Linear(2 * config.width, config.width, bias=False)
         # A layer that would have no value residual: this block is not part of the stack.
-        alone = replace(config, value_residual="no")
+        alone = replace(config, value_residual="no", heads_by_layer="", units_by_layer="")
         self.block = Block(alone, config.layers - 1, manual_attention)
         self.norm = Norm(config)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import KINDS, GPTConfig, scaled
-from model.network.attention import rotary_tables
+from model.network.attention import Attention, rotary_tables
 from model.network.block import Block, NextButOne
 from model.network.loss import OFFSETS, cross_entropy, distillation, offset_weights
 from model.network.norm import Norm, rms_norm
@@ -62,7 +62,9 @@ class GPT(nn.Module):
         if config.value_residual == "table":
             self.value_tables = nn.ModuleDict(
                 {
-                    str(layer): nn.Embedding(padded, config.kv_width)
+                    str(layer): nn.Embedding(
+                        padded, config.kv_width * config.layer_heads[layer] // config.heads
+                    )
                     for layer in range(config.layers)
                     if config.has_value_residual(layer)
                 }
@@ -210,7 +212,7 @@ class GPT(nn.Module):
             residual_BTV = (
                 self.value_tables[str(layer)](tokens_BT)
                 if config.value_residual == "table"
-                else block.attention.value_residual(x0_BTD)
+                else _attention(block).value_residual(x0_BTD)
             )
         y_BTD: Tensor = block(x_BTD, self.cos_TK[:T], self.sin_TK[:T], residual_BTV, document_BT)
         if self.training and config.stochastic_depth:
@@ -271,6 +273,11 @@ class GPT(nn.Module):
         for name, parameter in self.named_parameters():
             groups[_kind(name, parameter)].append(parameter)
         return groups
+
+
+def _attention(block: Block) -> Attention:
+    assert block.attention is not None
+    return block.attention
 
 
 def _kind(name: str, parameter: nn.Parameter) -> str:

@@ -153,6 +153,9 @@ def describe(config: Config, vocabulary: int) -> list[str]:
         f"{shape.layers} layers, width {shape.width}, {shape.heads} heads: "
         f"{count_text(total)} parameters, {count_text(blocks)} of them in blocks"
     ]
+    if shape.heads_by_layer or shape.units_by_layer:
+        heads, units = (" ".join(map(str, of)) for of in (shape.layer_heads, shape.layer_units))
+        lines.append(f"heads by layer {heads}; hidden units by layer {units}")
     if config.gpt.scale != 1:
         asked = config.gpt.scale * block_parameters(config.gpt)
         lines.append(

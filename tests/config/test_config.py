@@ -74,6 +74,18 @@ def test_every_setting_says_what_it_means() -> None:
         ),
         ({"gpt.scale": 1e-6}, r"gpt.scale: no shape is within 10% of 1e-06 times the parameters"),
         ({"gpt.width": 12, "gpt.queries_per_kv": 5}, "gpt.width: 12 cannot be split into heads"),
+        ({"gpt.heads_by_layer": "4 4 4"}, "a whole number for each of 2 layers"),
+        ({"gpt.units_by_layer": "64 -1"}, "a whole number for each of 2 layers"),
+        ({"gpt.units_by_layer": " "}, "a whole number for each of 2 layers"),
+        (
+            {"gpt.heads_by_layer": "2 1", "gpt.queries_per_kv": 2},
+            r"gpt.heads_by_layer: counts must be multiples of gpt.queries_per_kv \(2\)",
+        ),
+        (
+            {"gpt.heads_by_layer": "0 0", "gpt.units_by_layer": "0 0"},
+            "gpt.units_by_layer: no layer is left",
+        ),
+        ({"gpt.units_by_layer": "64 64", "gpt.scale": 2}, "gpt.units_by_layer: needs gpt.scale 1"),
         ({"gpt.mlp_multiple": 1e26}, r"gpt.mlp_multiple: must be >= 1, <= 131072"),
         ({"optim.lr": 5e-324}, r"optim.lr: must be >= 1e-12"),
         ({"optim.decay_timescale": 1e-6}, "1e-06 epochs are less than a step"),

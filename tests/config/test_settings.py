@@ -78,6 +78,8 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("gpt.mlp", "swiglu", {}),
     ("gpt.mlp_expansion", 2.0, {}),
     ("gpt.mlp_multiple", 96, {}),
+    ("gpt.heads_by_layer", "1 0", {}),
+    ("gpt.units_by_layer", "0 24", {}),
     ("gpt.input_init", "uniform", {}),
     ("gpt.input_init", "gpt2", {}),
     ("gpt.output_init", "normal", {}),

@@ -42,6 +42,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ReLU": {"mlp": "relu"},
     "SwiGLU": {"mlp": "swiglu"},
     "expansion": {"mlp_expansion": 8 / 3, "mlp_multiple": 16},
+    "heads by layer": {"heads_by_layer": "1 4 0 2"},
+    "units by layer": {"units_by_layer": "40 0 64 7"},
+    "a layer less": {"heads_by_layer": "4 4 0 4", "units_by_layer": "128 128 0 128"},
+    "tables by layer": {"value_residual": "table", "heads_by_layer": "4 0 4 2"},
+    "projections by layer": {"value_residual": "projection", "heads_by_layer": "4 2 4 0"},
     "x0": {"x0": True},
     "x0 with strong residual": {"x0": True, "residual_init": 1.1},
     "U-Net": {"unet": True},
@@ -82,7 +87,14 @@ EVERYTHING: dict[str, Any] = {
     "stochastic_depth": 0.1,
     "mtp": "block",
 }
-ALL = {"default": {}, **VARIANTS, **TRAINING_ONLY, "everything": EVERYTHING}
+BY_LAYER = {"heads_by_layer": "2 0 4 2", "units_by_layer": "60 0 30 100"}
+ALL = {
+    "default": {},
+    **VARIANTS,
+    **TRAINING_ONLY,
+    "everything": EVERYTHING,
+    "everything by layer": {**EVERYTHING, **BY_LAYER},
+}
 
 
 def build(change: dict[str, Any], manual_attention: bool = False) -> GPT:
@@ -370,14 +382,15 @@ def test_a_value_residual_is_added_once_its_gate_is_at_its_start(x_BTD: Tensor) 
     ],
 )
 def test_the_mlp_applies_its_activation(kind: str, activation: Any, x_BTD: Tensor) -> None:
-    mlp = MLP(replace(TINY, mlp=kind))
+    mlp = MLP(replace(TINY, mlp=kind), units=128)
 
     expected = activation(x_BTD @ mlp.expand.weight.T) @ mlp.project.weight.T
     assert torch.allclose(mlp(x_BTD), expected, atol=1e-5)
 
 
 def test_swiglu_gates_its_hidden_units(x_BTD: Tensor) -> None:
-    mlp = MLP(replace(TINY, mlp="swiglu", mlp_expansion=8 / 3, mlp_multiple=16))
+    config = replace(TINY, mlp="swiglu", mlp_expansion=8 / 3, mlp_multiple=16)
+    mlp = MLP(config, config.hidden)
 
     assert mlp.expand.weight.shape == (96, 32)
     gate = x_BTD @ mlp.gate.weight.T
@@ -644,7 +657,17 @@ def test_the_objective_adds_the_loss_of_the_token_after_next(tokens: Tensor) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["default", "SwiGLU", "grouped heads", "value projections", "replay", "block"]
+    "name",
+    [
+        "default",
+        "SwiGLU",
+        "grouped heads",
+        "value projections",
+        "heads by layer",
+        "units by layer",
+        "replay",
+        "block",
+    ],
 )
 def test_operations_are_those_that_torch_counts(name: str) -> None:
     """Attention aside (bmm), of which torch counts all pairs and we those a causal mask leaves."""
@@ -659,5 +682,6 @@ def test_operations_are_those_that_torch_counts(name: str) -> None:
     counted = counter.get_flop_counts()["Global"]
     dense = sum(count for op, count in counted.items() if "bmm" not in str(op)) / 512
     layers = config.layers + (name == "block") + len(config.replayed) * config.replay_passes
-    pairs = layers * 3 * 4 * config.width * 513 / 2
+    heads = sum(config.layer_heads) / config.layers
+    pairs = layers * 3 * 4 * heads * (config.width // config.heads) * 513 / 2
     assert flops_per_token(config, 64, done=1.0) - pairs == pytest.approx(dense, rel=0.01)
