@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -16,18 +18,17 @@ from safetensors.torch import save_file
 from model.config import Config, ConfigError
 from model.data.batches import open_table
 from model.data.table import TokenTable
-from model.data.tokenizer import Tokenizer, from_data
+from model.data.tokenizer import Tokenizer, as_data, from_data
+from model.files import replaced
 from model.network import GPT, PROBABILITIES, Mixture
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.device import CPU
 from model.training.members import member_folders
 from model.training.run import NO_SEPARATOR, make_run
+from model.training.saved import MIXTURE, TOKENIZER, WEIGHTS
 
-WEIGHTS = "weights.safetensors"
-TOKENIZER = "tokenizer.json"
 DIFFERENT_TOKENS = "these runs have different tokens, so they cannot predict as one"
-MIXTURE = "mixture.json"  # of several networks, each in a folder that its number names
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,9 @@ class Trained:
     config: Config
     gpt: GPT | Mixture
     tokenizer: Tokenizer
+    step: int = 0  # of its run, which it was evaluated after
+    val_loss: float | None = None  # nats per token; None: not known
+    val_loss_error: float | None = None  # standard, of that loss alone
 
 
 def save(run: Path, folder: Path) -> None:
@@ -55,12 +59,44 @@ def save(run: Path, folder: Path) -> None:
     table = open_table(config.data)
     restored = make_run(config, table, CPU)
     restored.restore(run)
-    header = {"settings": state.settings, "step": state.step, "vocabulary": table.vocabulary}
+    last = state.history[-1] if state.history else None
+    header = _header(
+        state.settings,
+        state.step,
+        last.val_loss if last else None,
+        last.val_loss_error if last else None,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with swap_in_averages(restored.optimizers), restored.averages.named(config.train.evaluate):
-        weights = {name: tensor.contiguous() for name, tensor in restored.gpt.state_dict().items()}
-        save_file(weights, folder / WEIGHTS, {"trained": json.dumps(header)})
+        _write_weights(restored.gpt, header, folder)
     (folder / TOKENIZER).write_text(json.dumps(_tokenizer_as_data(table)))
+
+
+def write(trained: Trained, folder: Path) -> None:
+    """Write `trained`, one network, into `folder`, for `load`."""
+    assert isinstance(trained.gpt, GPT), "several networks are written by save_mixture"
+    header = _header(
+        trained.config.settings(), trained.step, trained.val_loss, trained.val_loss_error
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_weights(trained.gpt, header, folder)
+    kept = _as_text(as_data(trained.tokenizer), trained.tokenizer.pieces)
+    (folder / TOKENIZER).write_text(json.dumps(kept))
+
+
+def _header(
+    settings: Mapping[str, Any], step: int, val_loss: float | None, error: float | None
+) -> dict[str, Any]:
+    known = val_loss is not None and math.isfinite(val_loss)
+    losses = {"val_loss": val_loss, "val_loss_error": error} if known else {}
+    return {"settings": settings, "step": step, **losses}
+
+
+def _write_weights(gpt: GPT, header: Mapping[str, Any], folder: Path) -> None:
+    weights = {name: tensor.contiguous() for name, tensor in gpt.state_dict().items()}
+    about = json.dumps({**header, "vocabulary": gpt.vocabulary})
+    with replaced(folder / WEIGHTS) as beside:
+        save_file(weights, beside, {"trained": about})
 
 
 def open_run(run: Path) -> Trained:
@@ -124,11 +160,16 @@ def load(folder: Path) -> Trained:
     gpt.eval()
     last = max(0, header["step"] - 1)  # layer replay depends on where the run is
     gpt.enter(last / config.steps, config.train.seed, last)
-    return Trained(config, gpt, tokenizer)
+    # Folders of earlier versions tell no loss.
+    losses = header.get("val_loss"), header.get("val_loss_error")
+    return Trained(config, gpt, tokenizer, header["step"], *losses)
 
 
 def _tokenizer_as_data(table: TokenTable) -> dict[str, object]:
     ends = table.token_lengths.cumsum()
-    cut = [table.pieces[e - n : e] for e, n in zip(ends, table.token_lengths, strict=True)]
-    pieces = [base64.b64encode(piece).decode() for piece in cut]
-    return {"about": table.recorded["tokenizer"], "pieces": pieces}
+    pieces = [table.pieces[e - n : e] for e, n in zip(ends, table.token_lengths, strict=True)]
+    return _as_text(table.recorded["tokenizer"], pieces)
+
+
+def _as_text(about: Mapping[str, Any], pieces: Sequence[bytes]) -> dict[str, object]:
+    return {"about": about, "pieces": [base64.b64encode(piece).decode() for piece in pieces]}

@@ -24,6 +24,7 @@ from sweep.cli.remove import remove
 from sweep.cli.replay import replay
 from sweep.cli.report import report
 from sweep.cli.run import run
+from sweep.cli.sample import sample
 from sweep.cli.settings import settings
 from sweep.cli.space import check, init, plan, schema
 from sweep.cli.status import status
@@ -37,7 +38,7 @@ VERBS: dict[str, tuple[click.Command, ...]] = {
     "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "A loop of your own that trains": (ask, tell),
-    "One model, and its text": (train, data),
+    "One model, and its text": (train, sample, data),
     "What there is to set": (settings, presets, schema),
 }
 

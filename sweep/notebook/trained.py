@@ -32,13 +32,13 @@ class Model:
         self, prompt: str, max_new_tokens: int = 100, temperature: float = 1.0, seed: int = 0
     ) -> str:
         """The text that follows `prompt`; temperature 0 always takes the likeliest token."""
-        from model.training.generate import continuation
+        from model.trained.generate import continuation
 
         return continuation(self.trained, prompt, max_new_tokens, temperature, seed)
 
     def score(self, text: str) -> Score | None:
         """What `text` costs; None if it has no token to predict."""
-        from model.training.generate import cost
+        from model.trained.generate import cost
 
         its = cost(self.trained, text)
         return Score(its.loss, its.bits_per_byte) if its else None

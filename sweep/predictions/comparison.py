@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweep.errors import SweepError
+from sweep.models import Source, find
 from sweep.predictions.difference import Difference, Spread, by_journal, by_tokens, spread
-from sweep.predictions.predicted import Predicted, Source, find, predicted, shared_table
+from sweep.predictions.predicted import Predicted, predicted, shared_table
 from sweep.predictions.where import Band, Passage, by_frequency, by_position, passages
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from model.clusters import clustered
 from model.data.clusters import BLOCKS_AT_MOST, clusters
 from sweep.errors import SweepError
-from sweep.predictions.predicted import Source
+from sweep.models import Source
 from sweep.results import paired
 from sweep.results.significance import CONFIDENCE, t_quantile
 

@@ -20,10 +20,11 @@ from model.files import write_text
 from model.training import log_probs
 from sweep.errors import SweepError
 from sweep.folder import ENSEMBLE, TRIALS
+from sweep.models import of_trial
 from sweep.predictions import mixture
 from sweep.predictions.difference import Difference, by_tokens
 from sweep.predictions.member_curve import MemberCurve, member_curve
-from sweep.predictions.predicted import of_trial, predicted, shared_table
+from sweep.predictions.predicted import predicted, shared_table
 from sweep.records import FinalistRun, Outcome, Role
 from sweep.results.efficiency_report import Worth, worth_of_loss
 from sweep.view import TrialView, View

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from model.config import ConfigError
 from sweep.errors import SweepError
+from sweep.models import of_trial
 from sweep.predictions import mixture
 from sweep.predictions.difference import Difference, by_tokens
 from sweep.predictions.ensemble import Ensemble
-from sweep.predictions.predicted import of_trial, shared_table
+from sweep.predictions.predicted import shared_table
 
 MOST_BYTES = 1 << 30  # of distributions at once
 COPIES = 4  # of a batch's distributions that are in memory

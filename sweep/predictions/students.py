@@ -11,10 +11,11 @@ import numpy as np
 
 from sweep.errors import SweepError
 from sweep.format import table
+from sweep.models import of_trial
 from sweep.predictions import mixture
 from sweep.predictions.difference import Difference, by_tokens
 from sweep.predictions.ensemble import Ensemble
-from sweep.predictions.predicted import of_trial, predicted, shared_table
+from sweep.predictions.predicted import predicted, shared_table
 from sweep.records import FinalistRun, Outcome
 from sweep.results.efficiency_report import Worth, worth_of_loss
 from sweep.view import TrialView, View

@@ -37,7 +37,7 @@ class TextModel(PythonModel):  # type: ignore[misc]
         """
         import pandas
 
-        from model.training.generate import continuation, cost
+        from model.trained.generate import continuation, cost
 
         asked: dict[str, Any] = {name: default for name, (_, default) in PARAMS.items()}
         asked |= params or {}

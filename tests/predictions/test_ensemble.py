@@ -18,11 +18,12 @@ from sweep.cli.main import cli
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_view
+from sweep.models import of_trial
 from sweep.predictions import mixture
 from sweep.predictions.ensemble import METHODS, Ensemble, ensemble_of, write_result
 from sweep.predictions.ensemble_report import ensemble_text
 from sweep.predictions.logits import by_logits
-from sweep.predictions.predicted import of_trial, shared_table
+from sweep.predictions.predicted import shared_table
 from sweep.view import View
 
 

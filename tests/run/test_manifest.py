@@ -22,7 +22,7 @@ MODEL = Path(__file__).parents[2] / "model"
         ("training/averages", True),
         ("config/number", True),  # far down
         ("training/log_probs", True),  # imported by its name from its package alone
-        ("training/generate", False),
+        ("trained/generate", False),
         ("training/export", True),  # opens what teaches a run
         ("training/sealed_split", False),
         ("config/presets/slowrun", False),

@@ -11,8 +11,8 @@ import torch
 
 from model.config.config import Config
 from model.config.setting import ConfigError
+from model.trained.generate import continuation, cost
 from model.training import export as saved
-from model.training.generate import continuation, cost
 from model.training.train import train
 
 LINE = "the cat sat on the mat. "
@@ -80,7 +80,7 @@ def test_nothing_costs_nothing_and_a_negative_temperature_is_refused(
     learned: saved.Trained,
 ) -> None:
     assert cost(learned, "") is None
-    with pytest.raises(ConfigError, match="temperature: must be at least 0, got -1"):
+    with pytest.raises(ConfigError, match="temperature: must be from 0 to 100, got -1"):
         continuation(learned, "the", 1, temperature=-1)
 
 

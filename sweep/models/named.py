@@ -1,0 +1,67 @@
+"""The network that a word names, opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model.config import ConfigError, Value
+from model.training.saved import is_saved
+from sweep.errors import SweepError
+from sweep.folder import ENSEMBLE
+from sweep.models.source import network_folder
+
+if TYPE_CHECKING:
+    from model.training.export import Trained
+
+HINT = (
+    "Name a trial (0012 of the latest sweep, RUN/0012), a run folder (its best trial), its "
+    "ensemble.json, a folder of sweep train or one that a model was written into."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A trained network, or several as one, and what it is called."""
+
+    name: str
+    folder: Path  # of an ensemble its file
+    trained: Trained
+
+    @property
+    def settings(self) -> Mapping[str, Value]:
+        """Of an ensemble those of its first member."""
+        return self.trained.config.settings()
+
+    @property
+    def val_loss(self) -> float | None:
+        """Nats per token; None where nobody noted it."""
+        return self.trained.val_loss
+
+
+def named(word: str, runs: Path) -> Named:
+    """Open the network that `word` names, as it was evaluated last.
+
+    runs   the folder of run folders, where a word that is no path is looked for
+    Raises SweepError if there is none, or if it cannot be opened.
+    """
+    try:
+        folder = network_folder(word, runs)
+    except SweepError as error:
+        raise SweepError(f"no model {word}: {str(error).splitlines()[0]}", hint=HINT) from None
+    try:
+        return Named(word, folder, _open(folder))
+    except ConfigError as error:
+        raise SweepError(f"the model {word} cannot be opened", error.problems) from None
+
+
+def _open(folder: Path) -> Trained:
+    from model.training import export
+
+    if folder.name == ENSEMBLE:
+        members = json.loads(folder.read_text())["members"]
+        return export.open_mixture([(folder.parent / m["folder"], m["weight"]) for m in members])
+    return export.load(folder) if is_saved(folder) else export.open_run(folder)

@@ -1,0 +1,137 @@
+"""Where the network is that a word names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from model.clusters import Clusters
+from model.config import Config, ConfigError, Value
+from model.training.release import CHECKPOINT
+from model.training.saved import is_saved
+from sweep.errors import SweepError
+from sweep.folder import ENSEMBLE, JOURNAL, TRIALS, latest
+from sweep.journal import read_view
+from sweep.records import Outcome
+from sweep.results import report
+from sweep.view import TrialView
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A run that has ended: a trial of a sweep, or a model that `sweep train` made."""
+
+    name: str
+    folder: Path
+    settings: Mapping[str, Value]
+    val_loss: float  # nats per token
+    error: float  # standard, of that loss alone
+    clusters: Clusters | None  # the loss by stretches of text; None where that was not kept
+
+    @property
+    def config(self) -> Config:
+        return Config.from_settings(self.settings)
+
+
+def of_trial(folder: Path, trial: TrialView, name: str = "") -> Source:
+    """A trial of the run folder `folder`. Raises SweepError if it did not end complete."""
+    if trial.outcome is not Outcome.COMPLETE or trial.last is None:
+        raise SweepError(f"it is {trial.outcome or 'unfinished'}, so it has no final predictions")
+    return Source(
+        name or trial.name,
+        folder / TRIALS / trial.name,
+        trial.settings,
+        trial.val_loss,
+        float(trial.last["val_loss_error"]),
+        trial.clusters,
+    )
+
+
+def find(words: Sequence[str], runs: Path) -> list[Source]:
+    """The runs that the user named.
+
+    Each is a trial (0012: of the latest run folder under `runs`; RUN/0012), a run folder (its
+    best), or a folder that `sweep train` trained in. Raises SweepError with all that is not found.
+    """
+    sources, problems = [], []
+    for word in words:
+        try:
+            sources.append(_find(word, runs))
+        except SweepError as error:
+            problems.append(f"{word}: {str(error).splitlines()[0]}")
+    if problems:
+        raise SweepError(
+            "not everything that was named can be compared",
+            problems,
+            hint="Name trials (0012 of the latest sweep, RUN/0012), run folders (their best trial) "
+            "or folders of sweep train.",
+        )
+    return _with_short_names(sources)
+
+
+def network_folder(word: str, runs: Path) -> Path:
+    """Where the network is that `word` names, complete or not; of an ensemble, its file.
+
+    Beside what `find` takes it is a folder that a verb wrote a model into, or the ensemble.json of
+    a run folder. Raises SweepError if it leads nowhere.
+    """
+    for path in (Path(word), runs / word):
+        if path.name == ENSEMBLE and path.exists():
+            return path
+        if is_saved(path) or (path / CHECKPOINT).exists():
+            return path
+    return _find(word, runs).folder
+
+
+def _find(word: str, runs: Path) -> Source:
+    for path in (Path(word), runs / word):
+        if (path / JOURNAL).exists():
+            return _best(path)
+        run = path.parent.parent if path.parent.name == TRIALS else path.parent
+        if (run / JOURNAL).exists():
+            return _trial(run, path.name)
+        if (path / CHECKPOINT).exists():
+            return _model(path)
+    if Path(word).name == word:
+        return _trial(latest(runs), word)
+    raise SweepError("neither a trial, nor a run folder, nor a folder with a checkpoint")
+
+
+def _trial(run: Path, name: str) -> Source:
+    trials = read_view(run / JOURNAL).trials
+    if name not in trials:
+        raise SweepError(f"{run} has no trial of that name")
+    return of_trial(run, trials[name], str(run / name))
+
+
+def _best(run: Path) -> Source:
+    winner = report.winner(read_view(run / JOURNAL))
+    if winner is None:
+        raise SweepError(f"no trial in {run} is complete yet")
+    return of_trial(run, winner, str(run / winner.name))
+
+
+def _model(folder: Path) -> Source:
+    from model.training import checkpoint  # torch, which trials of a sweep need not
+
+    try:
+        state = checkpoint.read_state(folder)
+    except ConfigError as error:
+        raise SweepError(error.problems[0]) from None
+    if state is None or not state.history or not state.history[-1].done:
+        raise SweepError("its training has not ended")
+    last = state.history[-1]
+    return Source(
+        str(folder), folder, state.settings, last.val_loss, last.val_loss_error, last.clusters
+    )
+
+
+def _with_short_names(sources: list[Source]) -> list[Source]:
+    """0012 where all are of one run folder, else RUN/0012, else as they were found."""
+    parts = [Path(source.name).parts for source in sources]
+    several = len({part[:-1] for part in parts}) > 1
+    short = ["/".join(part[-2:] if several else part[-1:]) for part in parts]
+    if len(set(short)) < len(short):
+        return sources
+    return [replace(source, name=name) for source, name in zip(sources, short, strict=True)]
