@@ -39,6 +39,8 @@ class Progress:
     trunk_step: int = 0  # how many of `step` are the trunk's
     trunk_seconds: float = 0.0  # what they took there
     trunk_lost: str = ""  # why a trunk that was there could not be used
+    # Of the first evaluation after a checkpoint could not be used: why, and from where it went on.
+    checkpoint_lost: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.clusters, dict):  # as to_dict, a checkpoint and a journal have them
@@ -60,7 +62,8 @@ class Progress:
         return self.raw_loss - self.train_loss
 
     def to_dict(self) -> dict[str, Any]:
-        """Its fields by name; clusters and those of a trunk only where there are any."""
+        """Its fields by name; clusters, a trunk's and what was lost only where there are any."""
         values = asdict(self)
-        rare = {name for name in values if name == "clusters" or name.startswith("trunk_")}
+        rare = {name for name in values if name.startswith("trunk_")}
+        rare |= {"clusters", "checkpoint_lost"}
         return {name: value for name, value in values.items() if value or name not in rare}

@@ -42,6 +42,7 @@ class TrialView:
     spared: float = 0.0  # fraction of its schedule that a shared trunk was expected to spare it
     begun: int = 0  # when it began or last went on, milliseconds since 1970
     seconds_before: float = 0.0  # that it had trained for by then
+    lost: str = ""  # why a checkpoint of it could not be used, and from where it went on
 
     @property
     def role(self) -> Role:
@@ -195,6 +196,8 @@ class View:
             trial.begun, trial.seconds_before = event["time"], trial.seconds
         elif kind == "observation":
             self.trials[event["trial"]].observations.append(event)
+        elif kind == "lost":
+            self.trials[event["trial"]].lost = event["reason"]
         elif kind == "asked":
             self.trials[event["trial"]].asked = event["time"]
         elif kind == "outcome":

@@ -47,8 +47,8 @@ def peak_bytes(config: Config) -> float:
 def disk_bytes(config: Config) -> tuple[float, float]:
     """Bytes of a run's checkpoint and log-probabilities once it has ended, and more while it runs.
 
-    The state of its optimizers is kept as long as the run may go on; schedule_free's for ever, as
-    its weights follow from it.
+    The state of its optimizers is kept as long as the run may go on, and so is the checkpoint
+    before the latest; schedule_free's state for ever, as its weights follow from it.
     """
     gpt, train = scaled(config.gpt), config.train
     networks = FLOAT * train.members
@@ -56,7 +56,10 @@ def disk_bytes(config: Config) -> tuple[float, float]:
     state = networks * _state(gpt, config)
     predicted = {"no": 0, "last": 1, "epochs": 1 + train.epochs}[train.log_probs]
     kept = weights + HALF * config.data.val_tokens * predicted
-    return (kept + state, 0.0) if config.optim.name == "schedule_free" else (kept, state)
+    before = weights + state
+    if config.optim.name == "schedule_free":
+        return kept + state, before
+    return kept, state + before
 
 
 def _fixed(gpt: GPTConfig, config: Config) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,8 +18,9 @@ from torch import Tensor
 
 from model.config import ConfigError
 from model.files import Locked, lock, replaced
-from model.progress import Progress
-from model.training.release import CHECKPOINT, OPTIMIZERS
+from model.progress import WHOLE, Progress
+from model.training.checksums import SUMS, TEXT, checksum, damage, damage_of_text
+from model.training.release import BEFORE, CHECKPOINT, OPTIMIZERS, forget_before
 
 NAME = CHECKPOINT
 LOCK = "lock"
@@ -27,6 +30,10 @@ TENSOR = "tensor "  # marks where in the skeleton of a tree a tensor was taken o
 
 # Dicts with text keys and lists of these, with tensors, numbers, text and None for leaves.
 Tree = Any
+
+
+class Damaged(ConfigError):
+    """A checkpoint is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class RunState:
     history: tuple[Progress, ...]  # every evaluation so far; the last one is this checkpoint's
     trunk: Trunk = Trunk()  # where it began
     goes_on: bool = True  # whether its checkpoint has all it takes
+    lost: str = ""  # why its latest checkpoint could not be used, until an evaluation has said so
 
     @property
     def step(self) -> int:
@@ -79,6 +87,9 @@ def locked(folder: Path) -> Iterator[None]:
 def save(folder: Path, state: RunState, tree: Tree) -> None:
     """Replace the checkpoint in `folder`. A crash at any moment leaves the old one or the new.
 
+    The old one stays beside it while the run goes on, where the file system has links: should the
+    new one be damaged, the run loses an interval and not all. It goes before the next is written,
+    so that there are never more than two, as while a file is replaced.
     What is not a tensor goes as JSON into the file's header, where floats keep every bit.
     """
     tensors: dict[str, Tensor] = {}
@@ -88,21 +99,69 @@ def save(folder: Path, state: RunState, tree: Tree) -> None:
         "trunk": asdict(state.trunk),
         "tree": _take_out({**tree, "rng": random_state()}, "", tensors),
     }
+    forget_before(folder)
+    tensors, run = _apart(tensors), json.dumps(header)
+    sums = {name: checksum(_bytes(tensor)) for name, tensor in tensors.items()}
+    sums[TEXT] = checksum(run.encode())
+    metadata = {"version": str(FORMAT), "run": run, SUMS: json.dumps(sums)}
     with replaced(folder / NAME) as beside:
-        save_file(_apart(tensors), beside, {"version": str(FORMAT), "run": json.dumps(header)})
+        save_file(tensors, beside, metadata)
+        if not state.ended:
+            with suppress(OSError):  # there is none yet, or no file may have two names there
+                os.link(folder / NAME, folder / BEFORE)
 
 
-def read_state(folder: Path) -> RunState | None:
+def recover(folder: Path, or_before: bool = True) -> RunState | None:
+    """The state to go on from in `folder`, or None to begin; says what was lost, if something was.
+
+    Where the checkpoint is damaged, that is the one before it, and without a whole one the start.
+    Of a run that has ended only its evaluations are looked at.
+
+    or_before  whether the one before it is of any use
+    """
+    try:
+        return _checked_state(folder, NAME)
+    except Damaged as error:
+        what = error.problems[0].partition(";")[0]
+    if or_before and (folder / BEFORE).exists():
+        with suppress(Damaged):
+            state = _checked_state(folder, BEFORE)
+            assert state is not None
+            os.replace(folder / BEFORE, folder / NAME)
+            at = state.history[-1].basis_points / WHOLE if state.history else 0.0
+            return replace(state, lost=f"{what}; it went on from the one before, at {at:.0%}")
+    forget(folder)
+    return RunState({}, (), lost=f"{what}; it began again")
+
+
+def forget(folder: Path) -> None:
+    """Remove the checkpoint in `folder`, and the one before it: a run there begins again."""
+    (folder / NAME).unlink(missing_ok=True)
+    forget_before(folder)
+
+
+def _checked_state(folder: Path, name: str) -> RunState | None:
+    """What `read_state` gives; of a run that goes on, once its tensors are known to be whole."""
+    state = read_state(folder, name)
+    if state is not None and state.goes_on and not state.ended:
+        _check(folder / name)
+    return state
+
+
+def read_state(folder: Path, name: str = NAME) -> RunState | None:
     """The state saved in `folder`, or None if there is no checkpoint.
 
-    Raises ConfigError if the checkpoint is damaged or of another version.
+    Raises Damaged if the checkpoint is, ConfigError if it is of another version.
     """
-    if not (folder / NAME).exists():
+    if not (folder / name).exists():
         return None
-    header, _ = _open(folder / NAME, with_tensors=False)
-    history = tuple(Progress(**evaluation) for evaluation in header["history"])
-    goes_on = header["tree"].get(OPTIMIZERS, ()) is not None
-    return RunState(header["settings"], history, Trunk(**header.get("trunk", {})), goes_on)
+    header, _ = _open(folder / name, with_tensors=False)
+    try:
+        history = tuple(Progress(**evaluation) for evaluation in header["history"])
+        goes_on = header["tree"].get(OPTIMIZERS, ()) is not None
+        return RunState(header["settings"], history, Trunk(**header.get("trunk", {})), goes_on)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Damaged([_damaged(folder / name, error)]) from None
 
 
 def restore(folder: Path) -> Tree:
@@ -154,7 +213,7 @@ def _put_back(skeleton: Tree, tensors: dict[str, Tensor]) -> Tree:
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each tensor in memory of its own, in order: the file format has no views.
+    """Each tensor on the CPU in memory of its own, in order: the file format has no views.
 
     One that others share memory with is copied; when it is read back, each has its own.
     """
@@ -163,22 +222,44 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         memory = tensor.untyped_storage().data_ptr()
         separate[name] = tensor.clone() if memory in seen else tensor
-        separate[name] = separate[name].contiguous()
+        separate[name] = separate[name].contiguous().cpu()  # where its sum is taken
         seen.add(memory)
     return separate
 
 
+def _bytes(tensor: Tensor) -> np.ndarray:
+    """The memory of a contiguous tensor on the CPU."""
+    return tensor.reshape(-1).view(torch.uint8).numpy()
+
+
+def _check(path: Path) -> None:
+    """Raise Damaged where a tensor is not as it was written."""
+    try:
+        wrong = damage(path)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        wrong = str(error)
+    if wrong:
+        raise Damaged([_damaged(path, wrong)])
+
+
+def _damaged(path: Path, why: object) -> str:
+    return f"{path} is damaged ({why}); delete it and the run starts over"
+
+
 def _open(path: Path, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if with_tensors:
+        _check(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             header = json.loads(metadata["run"])
+            wrong = damage_of_text(metadata)
             names = file.keys() if with_tensors else []
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            [f"{path} is damaged ({error}); delete it and the run starts over"]
-        ) from None
+        raise Damaged([_damaged(path, error)]) from None
+    if wrong or not isinstance(header, dict):
+        raise Damaged([_damaged(path, wrong or "its header is no object")])
     version = metadata.get("version", "1")
     if version != str(FORMAT):
         raise ConfigError(

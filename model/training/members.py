@@ -71,7 +71,8 @@ def train_members(
         progress = _together(config, table, each, mixed_N)
         if progress.done and not progress.diverged and config.train.log_probs != "no":
             log_probs.add(folder, log_probs.FINAL, mixed_N)
-        state = replace(state, history=(*state.history, progress))
+        progress = replace(progress, checkpoint_lost=state.lost)
+        state = replace(state, history=(*state.history, progress), lost="")
         checkpoint.save(folder, state, {})
         if state.ended:
             for path in folders:  # what they predicted is in the mean

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from model.files import replaced
+from model.training.checksums import SUMS, TEXT, checksum, damage_of_text
 
 CHECKPOINT = "checkpoint.safetensors"
+BEFORE = "checkpoint-before.safetensors"  # the one before it, while the run goes on
 OPTIMIZERS = "optimizers"  # of the tree in a checkpoint, and what names of its tensors begin with
 ALIGNED = 8  # bytes, to a multiple of which headers are filled up with blanks
 AT_ONCE = 1 << 24  # bytes
@@ -25,26 +27,44 @@ def is_needed_to_evaluate(settings: Mapping[str, Any]) -> bool:
     return bool(settings["optim.name"] == "schedule_free")
 
 
+def forget_before(folder: Path) -> int:
+    """Remove the checkpoint before the latest in `folder`; the bytes that gives back."""
+    path = folder / BEFORE
+    if not path.exists():
+        return 0
+    size = path.stat().st_size
+    path.unlink(missing_ok=True)
+    return size
+
+
 def release(folder: Path) -> int:
     """Take the optimizers' state out of the checkpoint in `folder`; the bytes that gives back.
 
-    0 where there is none to take. The run keeps its weights, averages and evaluations, and cannot
-    go on. Raises OSError where the disk does not take it: then everything is as it was.
+    The one before it goes too. 0 where there is none to take. The run keeps its weights, averages
+    and evaluations, and cannot go on. Raises OSError where the disk does not take it: then the
+    checkpoint is as it was.
     """
     path = folder / CHECKPOINT
     if members := sorted(folder.glob("member-*")):  # its own has no state
         return sum(release(member) for member in members)
     if not path.exists():
         return 0
-    before = path.stat().st_size
+    before = path.stat().st_size + forget_before(folder)
+    size = path.stat().st_size
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         start = file.tell()
         run = json.loads(header["__metadata__"]["run"])
         if run["tree"].get(OPTIMIZERS) is None or is_needed_to_evaluate(run["settings"]):
-            return 0
+            return before - size
         run["tree"][OPTIMIZERS] = None
-        header["__metadata__"]["run"] = json.dumps(run)
+        metadata = header["__metadata__"]
+        if damage_of_text(metadata):  # a new sum would hide it
+            return before - size
+        metadata["run"] = json.dumps(run)
+        if SUMS in metadata:
+            sums = {**json.loads(metadata[SUMS]), TEXT: checksum(metadata["run"].encode())}
+            metadata[SUMS] = json.dumps(sums)
         left = {
             name: entry
             for name, entry in header.items()

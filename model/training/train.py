@@ -29,7 +29,7 @@ from model.training.averages import EMA, PROBABILITIES, RAW, WEIGHTS
 from model.training.checkpoint import RunState
 from model.training.device import runtime
 from model.training.evaluate import Evaluation
-from model.training.members import train_members
+from model.training.members import member_folders, train_members
 from model.training.run import Run, add_gradients, make_run
 from model.training.teacher import open_teacher
 from model.training.trunk import Branches, basis_points_of, join, step_of
@@ -50,9 +50,10 @@ def train(
     """Train `config` in `folder`, yielding an evaluation at equal fractions of the schedule.
 
     Evaluations already made in `folder` are yielded first, from its checkpoint, then training goes
-    on bit for bit (on CPU). Each evaluation is on disk before it is yielded. A run that diverges
-    stops there, and that evaluation is its last. Raises ConfigError if `folder` holds a run with
-    other settings, if another process trains there, or if memory runs out.
+    on bit for bit (on CPU); a damaged checkpoint costs the evaluations since the one before it,
+    which the first one after says. Each evaluation is on disk before it is yielded. A run that
+    diverges stops there, and that evaluation is its last. Raises ConfigError if `folder` holds a
+    run with other settings, if another process trains there, or if memory runs out.
 
     shared  trunks of runs whose settings differ in epochs alone. A run begins with the longest that
             it has in common with one of them, to the same end to the last bit (on CPU). Evaluations
@@ -65,6 +66,10 @@ def train(
     with checkpoint.locked(folder), out_of_memory.explained(config):
         table = open_table(config.data)
         state = _read_state(config, folder)
+        if state.lost and config.train.members > 1:
+            # They are further, and nobody knows what they predicted before.
+            for path in member_folders(folder, config):
+                checkpoint.forget(path)
         yield from state.history
         if state.ended:
             return
@@ -112,7 +117,7 @@ def train(
                 log_probs.add(folder, log_probs.FINAL, _named(config, evaluations).log_probs_N)
             if member:
                 log_probs.add(folder, log_probs.LATEST, _named(config, evaluations).log_probs_N)
-            state = replace(state, history=(*state.history, progress))
+            state = replace(state, history=(*state.history, progress), lost="")
             if not progress.diverged:
                 branches.keep(state.step, state)
             checkpoint.save(folder, state, run.state_tree(state.ended))
@@ -213,14 +218,15 @@ def _progress(
         trunk_step=state.trunk.step,
         trunk_seconds=state.trunk.seconds,
         trunk_lost=state.trunk.lost,
+        checkpoint_lost=state.lost,
     )
 
 
 def _read_state(config: Config, folder: Path) -> RunState:
-    state = checkpoint.read_state(folder)
+    state = checkpoint.recover(folder, or_before=config.train.members == 1)
     settings = json.loads(json.dumps(config.settings()))  # as a checkpoint gives them back
-    if state is None:
-        return RunState(settings, ())
+    if state is None or not state.settings:
+        return RunState(settings, (), lost=state.lost if state else "")
     different = sorted(
         name for name in settings if settings[name] != state.settings.get(name, np.nan)
     )

@@ -220,6 +220,8 @@ def describe(view: View, event: JournalEvent) -> str:
     if kind == "observation":
         trial = view.trials[event["trial"]]
         return f"{trial.name} begins {trial.trunk}" if trial.trunk and trial.first is event else ""
+    if kind == "lost":
+        return f"{event['trial']}: {event['reason']}"
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
     return ""

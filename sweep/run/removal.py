@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.training.release import CHECKPOINT
+from model.training.release import BEFORE, CHECKPOINT
 from sweep.errors import SweepError
 from sweep.folder import CURSOR, JOURNAL, SEALED, TEACHERS, TRIALS, TRUNKS, size
 from sweep.format import bytes_text, time_text
@@ -96,7 +96,10 @@ def _teachers(folder: Path, trial: TrialView) -> list[str]:
 
 def _checkpoints(trial: Path) -> list[Path]:
     """Those of a trial: its own, and where it is several networks that of each."""
-    paths = [trial / CHECKPOINT, *sorted(trial.glob(f"member-*/{CHECKPOINT}"))]
+    names = (CHECKPOINT, BEFORE)
+    paths = [
+        path for name in names for path in (trial / name, *sorted(trial.glob(f"member-*/{name}")))
+    ]
     return [path for path in paths if path.exists()]
 
 

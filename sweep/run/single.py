@@ -176,6 +176,8 @@ class SingleRun:
 
     def _observe(self, progress: Progress) -> None:
         self.last = progress
+        if progress.checkpoint_lost:
+            print(progress.checkpoint_lost, file=sys.stderr, flush=True)  # noqa: T201
         noted = self._journal.view.trials[TRIAL].observations
         if all(event["basis_points"] != progress.basis_points for event in noted):
             fields = {"gap": progress.gap, **progress.to_dict()}

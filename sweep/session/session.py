@@ -146,6 +146,8 @@ class Session:
         usage   of the machine by training since the evaluation before; only the journal has it
         The trial is finished here when the verdict stops it or its schedule is over.
         """
+        if progress.checkpoint_lost:
+            self._note_loss(trial, progress.checkpoint_lost)
         ledger = self._ledgers[trial.role]
         new = progress.basis_points not in self._reported[trial.name]
         if new:
@@ -231,6 +233,11 @@ class Session:
     def note(self, event: str, **fields: Any) -> None:
         """Add an event to the journal and show it to the watcher."""
         self._watch(self.journal.append(event, **fields))
+
+    def _note_loss(self, trial: Trial, reason: str) -> None:
+        """Note that a checkpoint could not be used, once: a later driver hears of it again."""
+        if self.journal.view.trials[trial.name].lost != reason:
+            self.note("lost", trial=trial.name, reason=reason)
 
     def _note_observation(
         self, trial: Trial, progress: Progress, usage: Mapping[str, float] | None

@@ -17,7 +17,7 @@ from model.config.config import Config
 from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
-from sweep.journal import read_view
+from sweep.journal import read_events, read_view
 from sweep.records import BaselinePoint, End, Ending, Outcome, Trial
 from sweep.run import local
 from sweep.run.interrupt import Interrupt
@@ -406,3 +406,35 @@ def test_a_loss_that_is_no_number_is_reported_as_infinitely_bad(
         search.ledger.report(trial, step, loss)
 
     assert told(storage)[trial.number].intermediate_values == {2500: math.inf, 5000: math.inf}
+
+
+def test_a_checkpoint_that_was_lost_is_noted_once_even_where_no_evaluation_is_new(
+    space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    """The evaluation that says so was made before, and a later driver hears it again."""
+    lost = "its checkpoint is damaged; it began again"
+
+    def killed_then_lost(config: Config, folder: Path) -> Iterator[Progress]:
+        for number, progress in enumerate(fake_train(config, folder)):
+            yield replace(progress, checkpoint_lost=lost if number == 0 else "")
+
+    session = open_session(space)
+    trial = session.next_trial()
+    assert trial is not None
+    config = Config.from_settings(trial.settings)
+    for progress in islice(fake_train(config, tmp_path / trial.name), 2):
+        session.observe(trial, progress)
+    session.journal.close()
+
+    for _ in range(2):
+        session = open_session(space)
+        trial = session.next_trial()
+        assert trial is not None
+        for progress in islice(killed_then_lost(config, tmp_path / trial.name), 3):
+            session.observe(trial, progress)
+        session.journal.close()
+
+    events = [event for event, _ in read_events(tmp_path / JOURNAL)]
+    assert [e["reason"] for e in events if e["event"] == "lost"] == [lost]
+    marks = [e["basis_points"] for e in events if e["event"] == "observation"]
+    assert len(marks) == len(set(marks)) == 3

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from model import files
@@ -109,14 +110,15 @@ folder, left = Path(sys.argv[1]), -1
 
 def count_down(event, arguments):
     global left
-    if event in ("open", "os.rename") and str(folder) in str(arguments[0]):
+    if event in ("open", "os.remove", "os.link", "os.rename") and str(folder) in str(arguments[0]):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
 sys.addaudithook(count_down)
 for doings in range(1, 10):
-    checkpoint.save(folder, RunState({"new": False}, ()), {"t": torch.zeros(1000)})
+    for _ in range(2):
+        checkpoint.save(folder, RunState({"new": False}, ()), {"t": torch.zeros(1000)})
     child = os.fork()
     if child == 0:
         left = doings
@@ -136,7 +138,8 @@ for doings in range(1, 10):
     assert done.returncode == 0, done.stderr
     outcomes = done.stdout.splitlines()
     assert outcomes[-1] == "True True"
-    assert outcomes[:-1] == ["False False"] * 2  # before it is synced, before it is moved
+    # Before the one before goes, before it is linked, before it is synced, before it is moved.
+    assert outcomes[:-1] == ["False False"] * 4
 
 
 def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
@@ -147,6 +150,41 @@ def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
         (tmp_path / checkpoint.NAME).write_bytes(whole[:size])
         with pytest.raises(ConfigError, match="is damaged .* delete it and the run starts over"):
             checkpoint.read_state(tmp_path)
+
+
+def test_one_flipped_bit_of_a_tensor_is_noticed(tmp_path: Path) -> None:
+    tensors = {"many": torch.zeros(300_001), "few": torch.ones(3, dtype=torch.bfloat16)}
+    checkpoint.save(tmp_path, RunState({}, ()), tensors)
+    path = tmp_path / checkpoint.NAME
+    whole = path.read_bytes()
+    start = int.from_bytes(whole[:8], "little") + 8
+
+    for at in (start, start + 600_000, len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ConfigError, match=r"damaged \(tensor [\w.]+ is not as it was written"):
+            checkpoint.restore(tmp_path)
+
+
+def test_one_flipped_bit_of_an_evaluation_is_noticed(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, RunState({"a.b": 1}, (PROGRESS,)), {})
+    path = tmp_path / checkpoint.NAME
+    path.write_bytes(path.read_bytes().replace(b"3.25", b"3.35"))
+
+    with pytest.raises(ConfigError, match="its header is not as it was written"):
+        checkpoint.read_state(tmp_path)
+
+
+def test_a_checkpoint_that_has_no_sums_is_read(tmp_path: Path) -> None:
+    """As versions before this one wrote them."""
+    checkpoint.save(tmp_path, RunState({}, ()), {"t": torch.ones(2)})
+    path = tmp_path / checkpoint.NAME
+    with safe_open(path, framework="pt") as file:
+        metadata = {key: text for key, text in file.metadata().items() if key != "sums"}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata)
+
+    assert checkpoint.recover(tmp_path) == RunState({}, ())
+    assert checkpoint.restore(tmp_path)["t"].tolist() == [1, 1]
 
 
 def test_a_checkpoint_of_another_version_is_explained(tmp_path: Path) -> None:
