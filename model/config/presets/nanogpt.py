@@ -60,7 +60,7 @@ def gpt2(layers: int, width: int, lr: float) -> Settings:
 CHARACTERS: Settings = {  # of Shakespeare
     **NETWORK,
     **ADAMW,
-    "data.tokenizer": "bytes",
+    "data.tokenizer": "chars",
     "data.train_tokens": 1_003_854,
     "data.val_tokens": 111_540,
     "data.test_tokens": 0,  # train and val are all of the text
