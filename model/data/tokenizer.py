@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,11 @@ class Tokenizer:
         for piece in self.pieces:
             digest.update(len(piece).to_bytes(4, "little") + piece)
         return digest.hexdigest()
+
+    def document(self, text: str) -> list[int]:
+        """Tokens of `text` after what a document begins with."""
+        begin = [] if self.separator is None else [self.separator]
+        return begin + [int(token) for token in self.encode(text)]
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text that `tokens` stand for; separators are left out."""
@@ -145,14 +150,24 @@ def as_data(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def from_data(recorded: Mapping[str, Any], pieces: Sequence[bytes]) -> Tokenizer:
-    """The tokenizer a table was made with, from what it recorded and its tokens' bytes."""
+def from_data(recorded: Mapping[str, Any], pieces: Sequence[bytes], pattern: str = "") -> Tokenizer:
+    """The tokenizer a table was made with, from what it recorded and its tokens' bytes.
+
+    pattern   of a tiktoken encoding; without it, that is fetched by its name
+    """
     if recorded["name"] == "chars":
         return of_characters(b"".join(pieces[:-2]).decode())
     if recorded["name"] == "meta.pkl":
         return of_list([piece.decode() for piece in pieces])
     if recorded["name"] == "bpe":
         return of_encoding(of_ranks(pieces[:-1]))
+    if pattern:
+        ranks = {piece: token for token, piece in enumerate(pieces) if piece}
+        special = {END_OF_TEXT: recorded["separator"]}
+        encoding = tiktoken.Encoding(
+            recorded["name"], pat_str=pattern, mergeable_ranks=ranks, special_tokens=special
+        )
+        return replace(of_encoding(encoding), pieces=pieces)  # ids that are not used included
     return get_tokenizer(recorded["name"])
 
 

@@ -1,4 +1,4 @@
-"""What a trained network says: how it continues a text, and what a text costs it.
+"""How a trained network continues a text.
 
 Shapes: T tokens, V vocabulary.
 """
@@ -8,16 +8,12 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from model.config import ConfigError
-from model.data.tokenizer import Tokenizer
 from model.trained.sampling import Sampling
-from model.training.device import CPU
-from model.training.evaluate import Evaluation, HeldOut, evaluate
-from model.training.export import Trained
+from model.training.trained import Trained
 
 
 def stream(trained: Trained, prompt: str, sampling: Sampling) -> Iterator[str]:
@@ -27,7 +23,7 @@ def stream(trained: Trained, prompt: str, sampling: Sampling) -> Iterator[str]:
     its end. Raises ConfigError if there is nothing to begin with.
     """
     whole = codecs.getincrementaldecoder("utf-8")(errors="replace")  # a token may be half of one
-    tokens = _document(trained.tokenizer, prompt)
+    tokens = trained.tokenizer.document(prompt)
     if not tokens:
         raise ConfigError(["prompt: must have a token, as the tokenizer has none to begin with"])
     return _pieces(trained, tokens, sampling, whole)
@@ -73,21 +69,3 @@ def continuation(
     """The text that follows `prompt`, as `stream` gives it, drawn from all tokens."""
     sampling = Sampling(tokens=max_new_tokens, temperature=temperature, top_k=0, seed=seed)
     return "".join(stream(trained, prompt, sampling))
-
-
-def cost(trained: Trained, text: str) -> Evaluation | None:
-    """What `text` costs as a document by itself; None if it has no token to predict.
-
-    A text longer than the context is read in windows, as validation is.
-    """
-    tokens_T = np.array(_document(trained.tokenizer, text))
-    if len(tokens_T) < 2:
-        return None
-    held_out = HeldOut(tokens_T, trained.tokenizer.lengths, trained.gpt.config.context)
-    return evaluate(trained.gpt, held_out, CPU)
-
-
-def _document(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Tokens of `text` after what a document begins with."""
-    begin = [] if tokenizer.separator is None else [tokenizer.separator]
-    return begin + [int(token) for token in tokenizer.encode(text)]

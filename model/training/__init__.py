@@ -14,4 +14,5 @@ __all__ = [
     "sealed_split",
     "timing",
     "train",
+    "trained",
 ]

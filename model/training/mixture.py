@@ -7,7 +7,7 @@ import numpy as np
 from model.data.table import TokenTable
 from model.training.device import runtime
 from model.training.evaluate import TOKENS_AT_ONCE, HeldOut, evaluate
-from model.training.export import Trained
+from model.training.trained import Trained
 
 
 def mixture_log_probs(trained: Trained, table: TokenTable, tokens_at_once: int) -> np.ndarray:

@@ -24,11 +24,10 @@ from model.training.checkpoint import Tree
 from model.training.device import Runtime, keep_freed_memory, share_compiled_code
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
 from model.training.release import OPTIMIZERS, is_needed_to_evaluate
+from model.training.trained import NO_SEPARATOR
 
 if TYPE_CHECKING:
     from model.training.teacher import Teacher
-
-NO_SEPARATOR = -1  # of no token
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from model.config import Config, ConfigError
 from model.data.table import TokenTable
 from model.data.tokenizer import as_data
 from model.network import GPT, Mixture
-from model.training.export import Trained, open_mixture, open_run
+from model.training.export import open_mixture, open_run
+from model.training.trained import Trained
 
 
 class Teacher:

@@ -15,7 +15,7 @@ from sweep.folder import ENSEMBLE
 from sweep.models.source import network_folder
 
 if TYPE_CHECKING:
-    from model.training.export import Trained
+    from model.training.trained import Trained
 
 HINT = (
     "Name a trial (0012 of the latest sweep, RUN/0012), a run folder (its best trial), its "

@@ -10,7 +10,7 @@ from model.config import ConfigError
 from sweep.errors import SweepError
 
 if TYPE_CHECKING:
-    from model.training.export import Trained
+    from model.training.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Model:
 
     def score(self, text: str) -> Score | None:
         """What `text` costs; None if it has no token to predict."""
-        from model.trained.generate import cost
+        from model.trained.cost import cost
 
         its = cost(self.trained, text)
         return Score(its.loss, its.bits_per_byte) if its else None

@@ -26,7 +26,7 @@ class TextModel(PythonModel):  # type: ignore[misc]
     """Continues prompts and says what texts cost."""
 
     def load_context(self, context):  # type: ignore[no-untyped-def] # MLflow validates by hints
-        from model.training.export import load
+        from model.training.trained import load
 
         self._trained = load(Path(context.artifacts[TRAINED]))
 
@@ -37,7 +37,8 @@ class TextModel(PythonModel):  # type: ignore[misc]
         """
         import pandas
 
-        from model.trained.generate import continuation, cost
+        from model.trained.cost import cost
+        from model.trained.generate import continuation
 
         asked: dict[str, Any] = {name: default for name, (_, default) in PARAMS.items()}
         asked |= params or {}

@@ -18,6 +18,8 @@ from model.data.batches import open_table
 from model.data.corpus import CUT
 from model.data.tokenizer import (
     UNKNOWN,
+    as_data,
+    from_data,
     get_tokenizer,
     learn,
     of_characters,
@@ -251,3 +253,16 @@ def test_a_bpe_is_learned_from_a_single_training_document(tmp_path: Path) -> Non
     )
 
     assert open_table(data).recorded["documents"]["train"] == 1
+
+
+def test_an_encoding_of_tiktoken_is_made_again_from_its_pieces_without_fetching_it(
+    gpt2: tiktoken.Encoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = of_encoding(gpt2)
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: pytest.fail(f"{name} is fetched"))
+
+    again = from_data(as_data(made), made.pieces, made.pattern)
+
+    text = "the cat <|endoftext|> sat\non 12 mats"
+    assert again.encode(text).tolist() == made.encode(text).tolist()
+    assert (again.digest, again.separator) == (made.digest, made.separator)

@@ -11,7 +11,8 @@ import torch
 
 from model.config.config import Config
 from model.config.setting import ConfigError
-from model.trained.generate import continuation, cost
+from model.trained.cost import cost
+from model.trained.generate import continuation
 from model.training import export as saved
 from model.training.train import train
 
