@@ -124,6 +124,8 @@ class Config:
                 f"train.evals: {self.train.evals} evaluations need as many steps, but the "
                 f"schedule has {self.steps}; lower train.evals or train.batch_tokens"
             )
+        if self.train.meta_step and not problems:
+            problems += self._without_halves()
         if self.optim.cycle_epochs > self.train.epochs:
             problems.append(
                 f"optim.cycle_epochs: must be at most train.epochs ({self.train.epochs}), "
@@ -136,6 +138,23 @@ class Config:
             )
         if problems:
             raise ConfigError(problems)
+
+    def _without_halves(self) -> list[str]:
+        """Why a step's batch cannot be cut as `train.meta_step` does; empty if it can."""
+        train, context = self.train, self.gpt.context
+        sequences, halves = train.batch_tokens // context, 2 * train.meta_parts
+        cut = f"train.meta_step: cuts a batch into {halves} halves of parts"
+        if sequences % halves:
+            return [
+                f"{cut}, but train.batch_tokens ({train.batch_tokens}) is {sequences} x "
+                f"gpt.context ({context}); make it a multiple of {halves} of them"
+            ]
+        half, micro = train.batch_tokens // halves, train.micro_batch_tokens
+        if 0 < micro < half and half % micro:
+            return [
+                f"{cut} of {half} tokens each, which train.micro_batch_tokens ({micro}) must divide"
+            ]
+        return []
 
     def with_epochs(self, epochs: int) -> Config:
         """The same recipe for another number of epochs; not checked."""

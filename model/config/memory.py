@@ -38,6 +38,8 @@ def peak_bytes(config: Config) -> float:
     """
     gpt = scaled(config.gpt)
     tokens = config.train.micro_batch_tokens or config.train.batch_tokens
+    if config.train.meta_step:  # a batch is read in halves, however much fits
+        tokens = min(tokens, config.train.batch_tokens // (2 * config.train.meta_parts))
     copies = LOGIT_COPIES + (TEACHER_COPIES if config.train.teacher else 0)
     logits = tokens * config.data.token_kinds * FLOAT * copies
     of_each = _fixed(gpt, config) * config.train.members  # they take turns with the rest
@@ -65,7 +67,19 @@ def disk_bytes(config: Config) -> tuple[float, float]:
 def _fixed(gpt: GPTConfig, config: Config) -> float:
     every, blocks = parameters(gpt, config.data.token_kinds), block_parameters(gpt)
     transient = TRANSIENT.get(config.optim.name, 0) * blocks
-    return FLOAT * (every * (2 + _averages(config)) + transient + _state(gpt, config))
+    kept = _meta_copy(gpt, config)
+    return FLOAT * (every * (2 + _averages(config)) + transient + kept + _state(gpt, config))
+
+
+def _meta_copy(gpt: GPTConfig, config: Config) -> int:
+    """Numbers that `train.meta_step` keeps: weights as they were, gradients of other parts."""
+    train = config.train
+    if not train.meta_step:
+        return 0
+    moved = block_parameters(gpt)
+    if train.meta_on == "mlp":
+        moved = sum(gpt.layer_units) * gpt.width * (3 if gpt.mlp == "swiglu" else 2)
+    return moved * (2 if train.meta_parts > 1 else 1)
 
 
 def _averages(config: Config) -> int:

@@ -17,6 +17,35 @@ class TrainConfig:
         "at once; a step adds up the gradients of several (dropout then draws others); 0: all",
         low=0,
     )
+    meta_step: float = setting(
+        0.0,
+        "",
+        "length (L2) of a temporary step along the gradient of half the batch, after which the "
+        "other half's is taken; the optimizer gets their mean (slowrun #98); 0: none",
+        low=0,
+        high=1e3,
+    )
+    meta_schedule: str = setting(
+        "constant",
+        "",
+        "that length over the run: constant (slowrun #99), or in proportion to the rate (#98)",
+        choices=("constant", "rate"),
+    )
+    meta_parts: int = setting(
+        1,
+        "parts",
+        "of the batch, each cut into halves with a temporary step of its own, as records do on "
+        "each of 8 GPUs",
+        low=1,
+        high=1024,
+    )
+    meta_on: str = setting(
+        "matrices",
+        "",
+        "what it moves: the blocks' matrices, with gates that count as such (slowrun #98), or "
+        "those of MLPs alone (#99)",
+        choices=("matrices", "mlp"),
+    )
     shuffle: str = setting(
         "sequences",
         "",

@@ -53,13 +53,9 @@ def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
         "residual": optim.residual_lr or scalars,
         "mixes": optim.mix_lr or scalars,
     }
-    kinds: dict[str, list[torch.nn.Parameter]] = {}
-    for kind, parameters in gpt.groups().items():
-        as_matrices = kind in AS_MATRICES[optim.gates_as_matrices]
-        kinds.setdefault("matrices" if as_matrices else kind, []).extend(parameters)
     groups = [
         _group(kind, parameters, peaks.get(kind, scalars), optim)
-        for kind, parameters in kinds.items()
+        for kind, parameters in _kinds(gpt, optim).items()
         if parameters
     ]
     if optim.name in FOR_ALL:
@@ -67,6 +63,19 @@ def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
     matrices = [group for group in groups if group["name"] == "matrices"]
     others = [group for group in groups if group["name"] != "matrices"]
     return [_for_matrices(matrices, optim), *([_adamw(others, optim)] if others else [])]
+
+
+def matrices(gpt: GPT, optim: OptimConfig) -> list[torch.nn.Parameter]:
+    """The blocks' matrices, and gates that are trained as these are, whatever the optimizer."""
+    return _kinds(gpt, optim)["matrices"]
+
+
+def _kinds(gpt: GPT, optim: OptimConfig) -> dict[str, list[torch.nn.Parameter]]:
+    kinds: dict[str, list[torch.nn.Parameter]] = {}
+    for kind, parameters in gpt.groups().items():
+        as_matrices = kind in AS_MATRICES[optim.gates_as_matrices]
+        kinds.setdefault("matrices" if as_matrices else kind, []).extend(parameters)
+    return kinds
 
 
 def _group(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from model.config import Config, ConfigError
@@ -23,6 +24,7 @@ from model.training.averages import Averages
 from model.training.checkpoint import Tree
 from model.training.device import Runtime, keep_freed_memory, share_compiled_code
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
+from model.training.meta_step import gradients_apart, meta_length, meta_matrices, stepped
 from model.training.release import OPTIMIZERS, is_needed_to_evaluate
 from model.training.trained import NO_SEPARATOR
 
@@ -40,6 +42,7 @@ class Run:
     gpt: GPT
     optimizers: list[Optimizer]
     averages: Averages
+    meta_matrices: list[nn.Parameter] = field(default_factory=list)  # see train.meta_step
     teacher: Teacher | None = None
     # Of each step so far, nats per token, while runs of other epochs may go on from here.
     trunk_losses: list[float] = field(default_factory=list)
@@ -101,7 +104,7 @@ def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
         # Set on this network alone: its parameters keep their names.
         gpt.objective = torch.compile(gpt.objective)  # type: ignore[method-assign]
         gpt.losses = torch.compile(gpt.losses)  # type: ignore[method-assign]
-    return Run(config, table, where, gpt, optimizers, averages)
+    return Run(config, table, where, gpt, optimizers, averages, meta_matrices(gpt, config))
 
 
 def _separator(table: TokenTable) -> int:
@@ -120,19 +123,38 @@ def _separator(table: TokenTable) -> int:
     return NO_SEPARATOR
 
 
-def add_gradients(run: Run, x_BT: np.ndarray, y_BT: np.ndarray) -> float:
+def add_gradients(run: Run, x_BT: np.ndarray, y_BT: np.ndarray, done: float) -> float:
     """Add up the gradients of a step's micro-batches; the mean plain loss, nats per token.
 
-    Returns once the device has computed it.
+    done   fraction of the run before this step
+    With `train.meta_step`, half of them where a temporary step along the others leads. Returns once
+    the device is done.
     """
-    train, device = run.config.train, run.runtime.device
-    pieces = train.batch_tokens // (train.micro_batch_tokens or train.batch_tokens)
-    total = torch.zeros((), device=device)
+    train, length = run.config.train, meta_length(run.config, done)
+    at_once = train.micro_batch_tokens or train.batch_tokens
+    if not length:
+        pieces = train.batch_tokens // at_once
+        return float(_add(run, x_BT, y_BT, pieces, pieces))
+    halves, total = 2 * train.meta_parts, 0.0
+    of_half = max(1, train.batch_tokens // halves // at_once)
+    x_HBT, y_HBT = np.split(x_BT, halves), np.split(y_BT, halves)
+    for half in range(0, halves, 2):
+        with gradients_apart(run.meta_matrices):
+            first = _add(run, x_HBT[half], y_HBT[half], of_half, halves * of_half)
+            with stepped(run.meta_matrices, length):
+                second = _add(run, x_HBT[half + 1], y_HBT[half + 1], of_half, halves * of_half)
+            total += float(first + second)
+    return total
+
+
+def _add(run: Run, x_BT: np.ndarray, y_BT: np.ndarray, pieces: int, parts: int) -> Tensor:
+    """Add the gradients of so many micro-batches of a step of `parts`; their part of its loss."""
+    device, total = run.runtime.device, torch.zeros((), device=run.runtime.device)
     for x, y in zip(np.split(x_BT, pieces), np.split(y_BT, pieces), strict=True):
         with run.runtime.autocast():
             tokens_BT, targets_BT = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
             lesson = run.teacher.lesson(tokens_BT) if run.teacher else ()
             loss, plain = run.gpt.objective(tokens_BT, targets_BT, *lesson)
-        (loss / pieces).backward()  # type: ignore[no-untyped-call]
-        total += plain.detach() / pieces
-    return float(total)
+        (loss / parts).backward()  # type: ignore[no-untyped-call]
+        total += plain.detach() / parts
+    return total

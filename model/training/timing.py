@@ -40,9 +40,9 @@ def time_steps(config: Config, most_seconds: float) -> Timing:
         last = min(WARM_UP + MOST, config.steps)
         for done in range(last):
             began = time.perf_counter()
-            run.gpt.enter(done / config.steps, config.train.seed, done)
-            add_gradients(run, *batch(config, run.table, done))
             share, epochs = done / config.steps, config.train.epochs
+            run.gpt.enter(share, config.train.seed, done)
+            add_gradients(run, *batch(config, run.table, done), share)
             step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
             if done >= min(WARM_UP, last - 1):
                 taken.append(time.perf_counter() - began)

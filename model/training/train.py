@@ -97,9 +97,9 @@ def train(
             raw, at, end = None, state.step, step_of(config, mark)
             for done in range(state.step, end):
                 at = done + 1
-                run.gpt.enter(done / config.steps, config.train.seed, done)
-                losses.append(add_gradients(run, *batch(config, run.table, done)))
                 share, epochs = done / config.steps, config.train.epochs
+                run.gpt.enter(share, config.train.seed, done)
+                losses.append(add_gradients(run, *batch(config, run.table, done), share))
                 step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
                 watch(at, losses[-1])
                 raw = _take_in(run, at, folder)

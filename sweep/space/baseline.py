@@ -32,6 +32,7 @@ PLAIN: Mapping[str, Value] = {
     "optim.schedule": "cosine",
     "train.epochs": 1,
     "train.members": 1,
+    "train.meta_step": 0.0,
     "train.evaluate": "raw",
     "train.teacher": "",
     "train.ema_epochs": 0.0,

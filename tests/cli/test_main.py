@@ -183,7 +183,7 @@ def test_presets_are_listed_with_their_size_and_source() -> None:
     listed = {about["name"]: about for about in json.loads(sweep("presets", "--json").stdout)}
 
     assert [line.split()[0] for line in lines[1:]] == list(listed) == list(PRESETS)
-    assert re.search(r"slowrun-tiny +316.8M +16 x 1024 +15 x 100M .*#94", "\n".join(lines))
+    assert re.search(r"slowrun-tiny +316.8M +16 x 1024 +15 x 100M .*#99", "\n".join(lines))
     assert listed["gpt2-124m"]["parameters"] == 124_337_664
     assert listed["slowrun-tiny"]["settings"]["optim.lr"] == 0.032
 

@@ -90,6 +90,14 @@ def test_every_setting_says_what_it_means() -> None:
         ({"optim.lr": 5e-324}, r"optim.lr: must be >= 1e-12"),
         ({"optim.decay_timescale": 1e-6}, "1e-06 epochs are less than a step"),
         ({"optim.decay_timescale": 1e-300}, "1e-300 epochs are less than a step"),
+        (
+            {"train.meta_step": 0.5, "train.batch_tokens": 960, "gpt.context": 64},
+            r"meta_step: cuts a batch into 2 halves of parts, but .* is 15 x gpt.context",
+        ),
+        (
+            {"train.meta_step": 0.5, "train.batch_tokens": 1536, "train.micro_batch_tokens": 512},
+            r"of 768 tokens each, which train.micro_batch_tokens \(512\) must divide",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_it_is(

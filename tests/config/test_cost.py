@@ -44,3 +44,22 @@ def test_evaluating_each_average_costs_as_much_again_and_training_nothing() -> N
 def test_what_cannot_be_trained_has_no_cost() -> None:
     with pytest.raises(ConfigError, match="gpt.scale"):
         trial_flops({"gpt.scale": -1})
+
+
+def test_a_meta_step_costs_no_operations_but_a_copy_of_what_it_moves() -> None:
+    """And of its gradients where parts of the batch have each their own."""
+    small = {"train.micro_batch_tokens": 64, "gpt.mlp": "swiglu"}
+    plain, meta, of_mlps, of_parts = (
+        trial_cost({**small, **more})
+        for more in (
+            {},
+            {"train.meta_step": 0.5},
+            {"train.meta_step": 0.5, "train.meta_on": "mlp"},
+            {"train.meta_step": 0.5, "train.meta_parts": 2},
+        )
+    )
+
+    assert meta.flops == plain.flops
+    assert meta.memory - plain.memory == 4 * plain.block_parameters
+    assert of_parts.memory - plain.memory == 8 * plain.block_parameters
+    assert of_mlps.memory < meta.memory

@@ -23,6 +23,7 @@ from model.config.size import block_parameters, parameters, scaled
 from model.network.gpt import GPT, VOCABULARY_MULTIPLE
 from model.optim.optimizers import make_optimizers
 from model.optim.schedule import decay
+from model.training.meta_step import meta_matrices
 
 # Names, not counts: Marin's Llamas are called by a round size near theirs, as GPT-2 medium is; and
 # GPT-2 XL by its size with biases, which nanoGPT trains without.
@@ -159,7 +160,7 @@ def test_a_preset_names_no_setting_that_only_this_machine_or_run_decides(name: s
 
 
 def test_the_record_of_the_tiny_track_is_spelled_out() -> None:
-    """Rates, decay, epochs and averages as PR 94 and the scripts before it have them."""
+    """Rates, decay, epochs and averages as PR 94, 99 and the scripts before have them."""
     config = config_of("slowrun-tiny")
     optim, train = config.optim, config.train
 
@@ -318,3 +319,21 @@ def test_vocabularies_are_those_of_the_tokenizers() -> None:
 @names
 def test_the_page_of_the_trainer_names_every_preset(name: str) -> None:
     assert f"`{name}`" in (Path(__file__).parents[2] / "docs/trainer.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors", "millions", "schedule"),
+    [("slowrun-one-hour", 279, 1260, "rate"), ("slowrun-tiny", 48, 138, "constant")],
+)
+def test_a_records_temporary_step_moves_the_matrices_that_it_says(
+    name: str, tensors: int, millions: int, schedule: str
+) -> None:
+    """As PR 98 and 99 count them; on each of 8 GPUs, in halves of what that reads."""
+    config = config_of(name)
+    with torch.device("meta"):
+        moved = meta_matrices(GPT(config.gpt, 64), config)
+
+    assert len(moved) == tensors
+    assert sum(p.numel() for p in moved) / 1e6 == pytest.approx(millions, rel=5e-3)
+    train = config.train
+    assert (train.meta_step, train.meta_schedule, train.meta_parts) == (0.5, schedule, 8)

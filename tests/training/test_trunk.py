@@ -59,6 +59,8 @@ def test_a_run_from_a_trunk_equals_one_from_the_start_bit_for_bit(
 ) -> None:
     """Up from fewer epochs and down from more, also where an average is evaluated."""
     settings = {**shares, "optim.name": name, "train.average_last": 1}
+    if name == "muon":
+        settings |= {"train.meta_step": 0.5, "train.meta_schedule": "rate"}
     alone = {e: list(train(of(settings, e), tmp_path / f"alone{e}")) for e in EPOCHS}
     rising = SharedTrunks(tmp_path / "rising", EPOCHS)
     falling = SharedTrunks(tmp_path / "falling", EPOCHS)

@@ -127,6 +127,10 @@ TINY: Settings = {
     "train.ema_epochs": 0.527,  # 1 / ln(1 / 0.15): forgets all but 0.15 in an epoch
     "train.average_last": 4,
     "train.average_recency": True,
+    # 32 sequences on each of 8 GPUs in halves of 16, on the 48 matrices of MLPs (#99)
+    "train.meta_step": 0.5,
+    "train.meta_on": "mlp",
+    "train.meta_parts": 8,
 }
 
 # What the larger tracks share: #59, #65, #69, #71.
@@ -183,6 +187,16 @@ def sawtooth(epochs: int, cycles: int) -> tuple[str, ...]:
         points += [f"{begins:.6f}:0.65", f"{ends:.6f}:1.5"]
     return tuple(points)
 
+
+ONE_HOUR: Settings = {
+    **hours(11, cycles=3, replay_epoch=7, average=3),
+    "gpt.dropout": 0.05,
+    "gpt.stochastic_depth": 0.0,
+    # four of eight micro-batches on each of 8 GPUs, on the 279 matrices that Muon has (#98)
+    "train.meta_step": 0.5,
+    "train.meta_schedule": "rate",
+    "train.meta_parts": 8,
+}
 
 UNLIMITED: Settings = {
     **LARGE,
