@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.config import Config, ConfigError, SharedTrunks
+from model.config import SETTINGS, Config, ConfigError, SharedTrunks
 from model.data.batches import batch, open_table
 from model.data.table import TokenTable
 from model.optim import rate, step, swap_in_averages
@@ -227,13 +227,14 @@ def _read_state(config: Config, folder: Path) -> RunState:
     settings = json.loads(json.dumps(config.settings()))  # as a checkpoint gives them back
     if state is None or not state.settings:
         return RunState(settings, (), lost=state.lost if state else "")
-    different = sorted(
-        name for name in settings if settings[name] != state.settings.get(name, np.nan)
-    )
+    # A setting that is newer than the checkpoint changes nothing at its default.
+    defaults = json.loads(json.dumps({name: known.default for name, known in SETTINGS.items()}))
+    trained_with = {**defaults, **state.settings}
+    different = sorted(name for name in settings if settings[name] != trained_with[name])
     if different:
         raise ConfigError(
             [
-                f"{name}: {folder} was trained with {state.settings.get(name)!r}, not "
+                f"{name}: {folder} was trained with {trained_with[name]!r}, not "
                 f"{settings[name]!r}; choose another folder"
                 for name in different
             ]

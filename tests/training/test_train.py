@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,25 @@ def test_a_folder_of_other_settings_is_refused(exact: dict[str, object], tmp_pat
     other = Config.from_settings({**exact, **points, "optim.lr": 0.1})
     with pytest.raises(ConfigError, match=r"optim.lr: .* was trained with 0.004, not 0.1"):
         list(train(other, tmp_path))
+
+
+def test_a_checkpoint_of_before_there_was_a_setting_goes_on(
+    exact: dict[str, object], tmp_path: Path
+) -> None:
+    """Its default is what the run was trained with; another value is refused."""
+    config = Config.from_settings(exact)
+    whole = values(list(train(config, tmp_path / "whole")))
+    folder = tmp_path / "older"
+    list(islice(train(config, folder), 2))
+    state, tree = checkpoint.read_state(folder), checkpoint.restore(folder)
+    assert state is not None
+    newer = ("train.meta_step", "optim.group_betas")
+    older = {name: value for name, value in state.settings.items() if name not in newer}
+    checkpoint.save(folder, replace(state, settings=older), tree)
+
+    with pytest.raises(ConfigError, match=r"train.meta_step: .* was trained with 0.0, not 0.5"):
+        list(train(Config.from_settings({**exact, "train.meta_step": 0.5}), folder))
+    assert values(list(train(config, folder))) == whole
 
 
 def losses_of_steps(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float]) -> None:
