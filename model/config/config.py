@@ -103,15 +103,16 @@ class Config:
         """Refuse settings that are each possible but not together."""
         problems = [*self.data.problems(), *(self.gpt.problems() or _scaling_problems(self.gpt))]
         problems += [*self.optim.problems(self.train.epochs), *self.train.problems()]
-        micro = self.train.micro_batch_tokens
-        if micro and (micro % self.gpt.context or self.train.batch_tokens % micro):
+        micro, reach = self.train.micro_batch_tokens, self.gpt.reach
+        sequence = "gpt.context x gpt.context_windows" if self.gpt.context_vector else "gpt.context"
+        if micro and (micro % reach or self.train.batch_tokens % micro):
             problems.append(
-                f"train.micro_batch_tokens: must be a multiple of gpt.context ({self.gpt.context}) "
+                f"train.micro_batch_tokens: must be a multiple of {sequence} ({reach}) "
                 f"and a divisor of train.batch_tokens ({self.train.batch_tokens}), got {micro}"
             )
-        if self.train.batch_tokens % self.gpt.context:
+        if self.train.batch_tokens % reach:
             problems.append(
-                f"train.batch_tokens: must be a multiple of gpt.context ({self.gpt.context}), "
+                f"train.batch_tokens: must be a multiple of {sequence} ({reach}), "
                 f"got {self.train.batch_tokens}"
             )
         elif self.steps_per_epoch < 1:
@@ -163,8 +164,8 @@ class Config:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass; a last batch that is not full is left out."""
-        sequences = (self.data.train_tokens - 1) // self.gpt.context
-        return sequences // (self.train.batch_tokens // self.gpt.context)
+        sequences = (self.data.train_tokens - 1) // self.gpt.reach
+        return sequences // (self.train.batch_tokens // self.gpt.reach)
 
     @property
     def steps(self) -> int:

@@ -65,6 +65,15 @@ class GPTConfig:
         above=0,
         high=1,
     )
+    context_vector: bool = setting(
+        False,
+        "",
+        "each window begins with a slot for the mean of the states of the one before (PicoGPT), so "
+        "that a sequence is several windows, which follow each other",
+    )
+    context_windows: int = setting(
+        10, "windows", "of a sequence, with gpt.context_vector", low=2, high=1 << 16
+    )
     document_mask: bool = setting(
         False, "", "no token attends to another document; separators tell where one begins"
     )
@@ -198,6 +207,16 @@ class GPTConfig:
     def kv_width(self) -> int:
         """Width of all key heads together, and of all value heads."""
         return self.width // self.queries_per_kv
+
+    @property
+    def reach(self) -> int:
+        """Tokens of a sequence: those of a window, or of all windows that hand on their means."""
+        return self.context * (self.context_windows if self.context_vector else 1)
+
+    @property
+    def places(self) -> int:
+        """Positions of a window: its tokens, and the slot if it has one."""
+        return self.context + self.context_vector
 
     @property
     def hidden(self) -> int:

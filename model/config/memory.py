@@ -43,7 +43,8 @@ def peak_bytes(config: Config) -> float:
     copies = LOGIT_COPIES + (TEACHER_COPIES if config.train.teacher else 0)
     logits = tokens * config.data.token_kinds * FLOAT * copies
     of_each = _fixed(gpt, config) * config.train.members  # they take turns with the rest
-    return of_each + tokens * _saved(gpt, config) + logits
+    places = tokens * gpt.places / gpt.context  # every window waits for those after it
+    return of_each + places * _saved(gpt, config) + logits
 
 
 def disk_bytes(config: Config) -> tuple[float, float]:

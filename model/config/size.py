@@ -81,7 +81,7 @@ def parameters(gpt: GPTConfig, vocabulary: int) -> int:
     if gpt.value_residual == "table":
         tables = _residual_heads(gpt) * _head_width(gpt)
     heads = gpt.width * (1 if gpt.tied_head else 2)
-    positions = gpt.context * gpt.width if gpt.positions == "learned" else 0
+    positions = gpt.places * gpt.width if gpt.positions == "learned" else 0
     return block_parameters(gpt) + vocabulary * (heads + tables) + positions
 
 
@@ -90,26 +90,29 @@ def flops_per_token(gpt: GPTConfig, vocabulary: int, done: float = 0.0) -> float
 
     Two for each multiply-add of the matrices forward, twice that backward (arXiv 2001.08361), and
     of attention only the pairs of tokens that a causal window leaves. Norms and gates not counted.
+    The slot of a context vector goes through the layers beside the tokens of its window.
     """
     width, head_width = gpt.width, _head_width(gpt)
     matrices = 3 if gpt.mlp == "swiglu" else 2
 
-    def layer(index: int, heads: int, units: int) -> float:
+    def layer(index: int, heads: int, units: int, places: int) -> float:
         inner, kv_width = heads * head_width, heads // gpt.queries_per_kv * head_width
-        keys = min(gpt.window(index) + 1, gpt.context)
-        pairs = keys - keys * (keys - 1) / (2 * gpt.context)  # mean over positions
+        keys = min(gpt.window(index) + 1, places)
+        pairs = keys - keys * (keys - 1) / (2 * places)  # mean over positions
+        pairs += (places - keys) / places * (places > gpt.context)  # with the slot, near or far
         dense = 2 * width * (inner + kv_width) + matrices * width * units
         projected = gpt.value_residual == "projection" and gpt.has_value_residual(index)
         return 2 * dense + 2 * projected * width * kv_width + 4 * inner * pairs
 
-    layers = list(map(layer, range(gpt.layers), gpt.layer_heads, gpt.layer_units))
+    share, shapes = gpt.places / gpt.context, zip(gpt.layer_heads, gpt.layer_units, strict=True)
+    layers = [share * layer(index, *shape, gpt.places) for index, shape in enumerate(shapes)]
     head = 2.0 * width * vocabulary
     total = 3 * (sum(layers) + head)
     if gpt.is_replaying(done):
         again = sum(layers[index] for index in gpt.replayed)
         total += gpt.replay_passes * again * (3 if gpt.replay_gradient else 1)
     if gpt.mtp == "block":
-        own = layer(gpt.layers - 1, gpt.heads, gpt.hidden)
+        own = layer(gpt.layers - 1, gpt.heads, gpt.hidden, gpt.context)
         total += 3 * (2 * 2 * width**2 + own + head)
     return total
 

@@ -67,7 +67,7 @@ def batch(config: Config, table: TokenTable, done_steps: int) -> tuple[np.ndarra
     cut into sequences anew, in another order too. With offsets an epoch reads as many tokens, but
     its sequences begin anywhere: some tokens are read twice, some not. A curriculum comes first.
     """
-    data, context, seed = config.data, config.gpt.context, config.train.data_seed
+    data, context, seed = config.data, config.gpt.reach, config.train.data_seed
     tokens, shuffle = data.train_tokens, config.train.shuffle
     epoch, step = divmod(done_steps, config.steps_per_epoch)
     size = config.train.batch_tokens // context

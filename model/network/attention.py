@@ -30,7 +30,7 @@ class Attention(nn.Module):
         self.qk_norm, self.exclusive, self.manual = config.qk_norm, config.exclusive, manual
         self.dropout = 0.0 if config.dropout_on == "mlp" else config.dropout
         self.weight_dropout = config.dropout if config.dropout_on == "all" else 0.0
-        self.window = config.window(layer)
+        self.window, self.slot = config.window(layer), config.context_vector
         self.key_offset = config.key_offset if self.window == config.context else "no"
         self.query = nn.Linear(width, inner, bias=config.bias)
         self.out = nn.Linear(inner, width, bias=config.bias)
@@ -80,7 +80,7 @@ class Attention(nn.Module):
             k_BGTK = offset(k_BGTK, self.key_offset, document_BT)
         v_like_q_BGTK, dropout = v_BGTK.type_as(q_BHTK), self.weight_dropout * self.training
         y_BHTK = attend(
-            q_BHTK, k_BGTK, v_like_q_BGTK, self.window, self.manual, dropout, document_BT
+            q_BHTK, k_BGTK, v_like_q_BGTK, self.window, self.manual, dropout, document_BT, self.slot
         )
         if self.exclusive != "no":
             v_BHTK = v_BGTK.repeat_interleave(self.heads // self.kv_heads, dim=1)
@@ -113,12 +113,14 @@ def attend(
     manual: bool,
     dropout: float = 0.0,
     document_BT: Tensor | None = None,
+    slot: bool = False,
 ) -> Tensor:
     """Attention output (B, H, T, K) of each token over itself and at most `window` tokens back.
 
     manual       compute the same by plain products
     dropout      of attention weights
     document_BT  which document each token is of, if none is to see another
+    slot         whether the first position is read from however far
 
     Query head h reads key head h // (H / G).
     """
@@ -132,18 +134,26 @@ def attend(
         shared = q_BHTK.shape[1] // k_BGTK.shape[1]
         k_BGTK, v_BGTK = (x.repeat_interleave(shared, dim=1) for x in (k_BGTK, v_BGTK))
     if not manual:
-        mask = visible(T, window, q_BHTK.device, document_BT)
+        mask = visible(T, window, q_BHTK.device, document_BT, slot)
         return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask, dropout)
     scores_BHTT = (q_BHTK / math.sqrt(q_BHTK.shape[-1])) @ k_BGTK.mT
-    hidden = ~visible(T, window, q_BHTK.device, document_BT)
+    hidden = ~visible(T, window, q_BHTK.device, document_BT, slot)
     weights_BHTT = F.softmax(scores_BHTT.masked_fill(hidden, -torch.inf), dim=-1)
     return F.dropout(weights_BHTT, dropout).type_as(v_BGTK) @ v_BGTK
 
 
-def visible(T: int, window: int, device: torch.device, document_BT: Tensor | None = None) -> Tensor:
+def visible(
+    T: int,
+    window: int,
+    device: torch.device,
+    document_BT: Tensor | None = None,
+    slot: bool = False,
+) -> Tensor:
     """Which keys (columns) each query (row) may read: (T, T), or (B, 1, T, T) with documents."""
     back_TT = torch.arange(T, device=device)[:, None] - torch.arange(T, device=device)
     near_TT = (back_TT >= 0) & (back_TT <= window)
+    if slot:
+        near_TT |= torch.arange(T, device=device) == 0
     if document_BT is None:
         return near_TT
     same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
@@ -163,7 +173,7 @@ def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
     turning = head_width // 2 if config.positions == "half_rotary" else head_width
     frequency_K = torch.zeros(head_width // 2)
     frequency_K[: turning // 2] = ROTARY_BASE ** (-torch.arange(0, turning, 2) / turning)
-    angle_TK = torch.arange(config.context)[:, None] * frequency_K
+    angle_TK = torch.arange(config.places)[:, None] * frequency_K
     cos_TK, sin_TK = angle_TK.cos(), angle_TK.sin()
     return torch.cat([cos_TK, cos_TK], dim=-1), torch.cat([-sin_TK, sin_TK], dim=-1)
 

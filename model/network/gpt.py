@@ -1,6 +1,7 @@
 """The network: a pre-norm decoder. What each option does is written where it acts.
 
-Shapes: B sequences, T tokens, D width, V vocabulary, L layers, O offsets of later tokens.
+Shapes: B sequences, T tokens, P positions of a window (tokens and slot), D width, V vocabulary,
+L layers, O offsets of later tokens.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class GPT(nn.Module):
         padded = math.ceil(vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
         self.embedding = nn.Embedding(padded, config.width)
         if config.positions == "learned":
-            self.positions = nn.Embedding(config.context, config.width)
+            self.positions = nn.Embedding(config.places, config.width)
         self.blocks = nn.ModuleList(
             Block(config, layer, manual_attention) for layer in range(config.layers)
         )
@@ -141,14 +142,47 @@ class GPT(nn.Module):
             self.keep_L.copy_(torch.from_numpy(kept_L))
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Logits (B, T, V) in fp32 for token ids (B, T), T at most the context."""
+        """Logits (B, T, V) in fp32 for token ids (B, T).
+
+        T is at most the context, with gpt.context_vector any number.
+        """
         return self.logits(self.hidden(tokens_BT))
 
     def hidden(self, tokens_BT: Tensor) -> Tensor:
         """Normalised output of the last layer, (B, T, D)."""
+        if not self.config.context_vector:
+            return self._states(tokens_BT)
+        states, carried_BD = [], None
+        for window_BT in tokens_BT.split(self.config.context, dim=1):
+            hidden_BTD, carried_BD = self.window(window_BT, carried_BD)
+            states.append(hidden_BTD)
+        return torch.cat(states, dim=1)
+
+    def window(self, tokens_BT: Tensor, carried_BD: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Normalised states (B, T, D) of one window, and what it hands on to the next, (B, D).
+
+        carried_BD  what the window before handed on; None: there is none, so zeros are
+
+        That is the mean over all positions, the slot's own among them, as PicoGPT has it
+        (github.com/QuwsarOhi/PicoGPT, components/model.py): gradients go back through all windows.
+        With gpt.document_mask it is the mean over the document that the window ends in, as far as
+        it is in the window: no other reaches tokens of the next.
+        """
+        if carried_BD is None:
+            weight_VD = self.embedding.weight
+            carried_BD = weight_VD.new_zeros(len(tokens_BT), weight_VD.shape[1])
+        states_BPD = self._states(tokens_BT, carried_BD)
+        document_BP = self._documents(tokens_BT, slot=True)
+        if document_BP is None:
+            return states_BPD[:, 1:], states_BPD.mean(dim=1)
+        open_BP1 = (document_BP == document_BP[:, -1:])[..., None]
+        return states_BPD[:, 1:], (states_BPD * open_BP1).sum(dim=1) / open_BP1.sum(dim=1)
+
+    def _states(self, tokens_BT: Tensor, slot_BD: Tensor | None = None) -> Tensor:
+        """Normalised output of the last layer, (B, T, D); with a slot that comes first, T + 1."""
         config, depth = self.config, len(self.blocks)
-        x0_BTD = x_BTD = self._embed(tokens_BT)
-        document_BT = self._documents(tokens_BT)
+        x0_BTD = x_BTD = self._embed(tokens_BT, slot_BD=slot_BD)
+        document_BT = self._documents(tokens_BT, slot_BD is not None)
         outputs: dict[int, Tensor] = {}  # of the first half of the layers, for U-Net skips
 
         def through(x_BTD: Tensor, layers: range) -> Tensor:
@@ -172,18 +206,24 @@ class GPT(nn.Module):
         normed_BTD: Tensor = self.norm(x_BTD)
         return normed_BTD
 
-    def _documents(self, tokens_BT: Tensor) -> Tensor | None:
-        """Which document of its sequence each token is of, (B, T), if they must not mix."""
+    def _documents(self, tokens_BT: Tensor, slot: bool = False) -> Tensor | None:
+        """Which document of its window each token is of, (B, T), if they must not mix.
+
+        slot  one position more comes first: of the document that the window begins in
+        """
         if not self.config.document_mask:
             return None
         assert self.separator is not None, "gpt.document_mask needs to know the separator"
-        return (tokens_BT == self.separator).cumsum(dim=1)
+        document_BT = (tokens_BT == self.separator).cumsum(dim=1)
+        return F.pad(document_BT, (1, 0)) if slot else document_BT
 
-    def _embed(self, tokens_BT: Tensor, first: int = 0) -> Tensor:
-        """(B, T, D), the first token being at position `first`."""
+    def _embed(self, tokens_BT: Tensor, first: int = 0, slot_BD: Tensor | None = None) -> Tensor:
+        """(B, T, D), the first being at position `first`; with a slot before the tokens, T + 1."""
         x_BTD: Tensor = self.embedding(tokens_BT)
+        if slot_BD is not None:
+            x_BTD = torch.cat([slot_BD[:, None].type_as(x_BTD), x_BTD], dim=1)
         if self.config.positions == "learned":
-            x_BTD = x_BTD + self.positions.weight[first : first + tokens_BT.shape[1]]
+            x_BTD = x_BTD + self.positions.weight[first : first + x_BTD.shape[1]]
         x_BTD = rms_norm(x_BTD) if self.config.embedding_norm else x_BTD
         if self.config.dropout_on == "all":
             x_BTD = F.dropout(x_BTD, self.config.dropout, self.training)
@@ -199,7 +239,7 @@ class GPT(nn.Module):
         document_BT: Tensor | None = None,
     ) -> Tensor:
         """One block, with what reaches it from elsewhere: x0, a U-Net skip, a value residual."""
-        config, T = self.config, tokens_BT.shape[1]
+        config, T = self.config, x_BTD.shape[1]
         block = self.blocks[layer]
         assert isinstance(block, Block)
         if config.unet and layer >= config.layers - config.layers // 2:
@@ -214,6 +254,8 @@ class GPT(nn.Module):
                 if config.value_residual == "table"
                 else _attention(block).value_residual(x0_BTD)
             )
+            if residual_BTV.shape[1] < T:  # a slot is in no table
+                residual_BTV = F.pad(residual_BTV, (0, 0, 1, 0))
         y_BTD: Tensor = block(x_BTD, self.cos_TK[:T], self.sin_TK[:T], residual_BTV, document_BT)
         if self.training and config.stochastic_depth:
             y_BTD = torch.lerp(x_BTD, y_BTD, self.keep_L[layer].type_as(y_BTD))
@@ -246,7 +288,7 @@ class GPT(nn.Module):
         teacher_BTV   what a teacher predicts, with `weight` in what is minimised; all that is
                       learned from the text has the rest
         """
-        config, T = self.config, tokens_BT.shape[1]
+        config = self.config
         hidden_BTD = self.hidden(tokens_BT)
         logits_BTV = self.logits(hidden_BTD)
         plain = total = cross_entropy(logits_BTV, targets_BT).mean()
@@ -255,17 +297,26 @@ class GPT(nn.Module):
                 later = cross_entropy(logits_BTV[:, :-offset], targets_BT[:, offset:])
                 total = total + self.offset_weights_O[offset - 1] * later.mean()
         if config.mtp == "block":
-            # The token after next is predicted knowing the next.
-            next_BTD = self._embed(targets_BT[:, :-1], first=1)
-            tables = self.cos_TK[: T - 1], self.sin_TK[: T - 1]
-            document_BT = self._documents(tokens_BT[:, :-1])
-            joined_BTD = self.next_but_one(hidden_BTD[:, :-1], next_BTD, *tables, document_BT)
-            later = cross_entropy(self.logits(joined_BTD), targets_BT[:, 1:])
+            later = self._losses_of_next_but_one(tokens_BT, targets_BT, hidden_BTD)
             total = total + config.mtp_weight * later.mean()
         if teacher_BTV is not None:
             apart = distillation(logits_BTV, teacher_BTV, temperature).mean()
             total = (1 - weight) * total + weight * apart
         return total, plain
+
+    def _losses_of_next_but_one(
+        self, tokens_BT: Tensor, targets_BT: Tensor, hidden_BTD: Tensor
+    ) -> Tensor:
+        """Cross-entropy of the token after next, knowing the next, in nats; within windows."""
+        T = min(tokens_BT.shape[1], self.config.context)
+        if tokens_BT.shape[1] > T:
+            tokens_BT, targets_BT = tokens_BT.reshape(-1, T), targets_BT.reshape(-1, T)
+            hidden_BTD = hidden_BTD.reshape(-1, T, hidden_BTD.shape[-1])
+        next_BTD = self._embed(targets_BT[:, :-1], first=1 + self.config.context_vector)
+        tables = self.cos_TK[: T - 1], self.sin_TK[: T - 1]
+        document_BT = self._documents(tokens_BT[:, :-1])
+        joined_BTD = self.next_but_one(hidden_BTD[:, :-1], next_BTD, *tables, document_BT)
+        return cross_entropy(self.logits(joined_BTD), targets_BT[:, 1:])
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Every parameter in exactly one list, by what an optimizer should make of it."""

@@ -36,7 +36,7 @@ class Mixture(nn.Module):
         self.average = average
         # No more is read at once than each of them can.
         self.config: GPTConfig = min(
-            (gpt.config for gpt in gpts), key=lambda config: config.context
+            (gpt.config for gpt in gpts), key=lambda config: config.reach
         )
 
     def forward(self, tokens_BT: Tensor) -> Tensor:

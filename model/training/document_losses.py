@@ -30,7 +30,7 @@ def document_losses(folder: Path, table: TokenTable) -> np.ndarray:
     config = Config.from_settings(state.settings)
     if members := member_folders(folder, config):
         raise ConfigError([f"{folder} holds {len(members)} networks; name one: {members[0]}"])
-    train = HeldOut.of(table, "train", config.gpt.context)
+    train = HeldOut.of(table, "train", config.gpt.reach)
     with torch.random.fork_rng():
         run = make_run(config, table, runtime(config))
         try:

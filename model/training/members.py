@@ -107,7 +107,7 @@ def _together(
     config: Config, table: TokenTable, each: Sequence[Progress], mixed_N: np.ndarray
 ) -> Progress:
     """The evaluation of the mean; `raw_loss` is the mean loss of the members alone."""
-    evaluation = score(mixed_N, HeldOut.of(table, "val", config.gpt.context))
+    evaluation = score(mixed_N, HeldOut.of(table, "val", config.gpt.reach))
     diverged = [its.diverged_step for its in each if its.diverged_step is not None]
     ends = each[0].done and not diverged
     return Progress(

@@ -16,6 +16,6 @@ def mixture_log_probs(trained: Trained, table: TokenTable, tokens_at_once: int) 
     tokens_at_once   bounds the memory: a distribution over the vocabulary for each of them
     """
     where = runtime(trained.config)
-    held_out = HeldOut.of(table, "val", trained.gpt.config.context)
+    held_out = HeldOut.of(table, "val", trained.gpt.config.reach)
     gpt = trained.gpt.to(where.device)
     return evaluate(gpt, held_out, where, min(TOKENS_AT_ONCE, tokens_at_once)).log_probs_N

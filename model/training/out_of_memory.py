@@ -38,10 +38,10 @@ def explained(config: Config) -> Iterator[None]:
 
 
 def _explain(config: Config, message: str) -> str:
-    micro, context = config.train.micro_batch_tokens, config.gpt.context
+    micro, reach = config.train.micro_batch_tokens, config.gpt.reach
     at_once = micro or config.train.batch_tokens
     advice = "gpt.scale or gpt.context"
-    if at_once > context:
+    if at_once > reach:
         is_now = f"{micro:,}" if micro else f"0, the whole batch of {at_once:,}"
         advice = f"train.micro_batch_tokens (now {is_now}) first, then {advice}"
     return f"out of memory: {_needed(message)}; lower {advice}"

@@ -49,7 +49,7 @@ class Run:
 
     @property
     def held_out(self) -> HeldOut:
-        return HeldOut.of(self.table, "val", self.config.gpt.context)
+        return HeldOut.of(self.table, "val", self.config.gpt.reach)
 
     def evaluate(self) -> Evaluation:
         """Of the weights that are in the network, on the validation split."""
@@ -101,9 +101,10 @@ def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
     averages = Averages(gpt, config.train, config.steps_per_epoch)
     if where.compile:
         share_compiled_code(str(cache_folder() / "compiled"))
-        # Set on this network alone: its parameters keep their names.
-        gpt.objective = torch.compile(gpt.objective)  # type: ignore[method-assign]
-        gpt.losses = torch.compile(gpt.losses)  # type: ignore[method-assign]
+        # Set on this network alone: its parameters keep their names. Of a sequence of windows one
+        # is compiled, not all that follow each other.
+        for part in ("window", "logits") if gpt.config.context_vector else ("objective", "losses"):
+            setattr(gpt, part, torch.compile(getattr(gpt, part)))
     return Run(config, table, where, gpt, optimizers, averages, meta_matrices(gpt, config))
 
 

@@ -42,9 +42,9 @@ def evaluate_on_test(folder: Path) -> Evaluation:
             )
         if members := member_folders(folder, config):
             each = [evaluate_on_test(member).log_probs_N for member in members]
-            return score(mean_probabilities(each), HeldOut.of(table, "test", config.gpt.context))
+            return score(mean_probabilities(each), HeldOut.of(table, "test", config.gpt.reach))
         run = begin(config, table, folder, state)
-        test = HeldOut.of(table, "test", config.gpt.context)
+        test = HeldOut.of(table, "test", config.gpt.reach)
 
         def on_test() -> Evaluation:
             return run.evaluate_on(test)

@@ -70,10 +70,10 @@ def _check(path: Path, trained: Trained, config: Config, table: TokenTable) -> N
             f"it knows {its['name']} tokens ({its['digest'][:8]}), this run {ours['name']} "
             f"({ours['digest'][:8]})",
         )
-    if trained.gpt.config.context < config.gpt.context:
+    if trained.gpt.config.reach < config.gpt.reach:
         raise _unusable(
             path,
-            f"it reads {trained.gpt.config.context} tokens at once, this run {config.gpt.context}",
+            f"it reads {trained.gpt.config.reach} tokens at once, this run {config.gpt.reach}",
         )
 
 

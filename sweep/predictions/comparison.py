@@ -71,10 +71,10 @@ def compare(words: Sequence[str], runs: Path) -> Comparison:
         difference_N = first.log_probs_N - other.log_probs_N  # of losses, b - a
         configs = first.source.config, source.config
         train_tokens = min(config.data.train_tokens for config in configs)
-        context = configs[0].gpt.context
-        if configs[1].gpt.context != context:
+        context = configs[0].gpt.reach
+        if configs[1].gpt.reach != context:
             notes.append(
-                f"{source.name} reads {configs[1].gpt.context:,} tokens at once, "
+                f"{source.name} reads {configs[1].gpt.reach:,} tokens at once, "
                 f"{first.name} {context:,}: positions are those of {first.name}"
             )
         detail = Detail(

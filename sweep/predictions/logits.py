@@ -46,11 +46,11 @@ def by_logits(its: Ensemble) -> LogitMix:
             hint="--only leaves the trials out whose epochs were kept as predictions alone.",
         )
     sources = [of_trial(its.folder, member.trial) for member, _ in members]
-    contexts = {source.config.gpt.context for source in sources}
+    contexts = {source.config.gpt.reach for source in sources}
     if len(contexts) > 1:
         raise SweepError(
             "logits are averaged of networks that read the same context",
-            [f"{source.name}: {source.config.gpt.context:,} tokens" for source in sources],
+            [f"{source.name}: {source.config.gpt.reach:,} tokens" for source in sources],
             hint="--only chooses members of one context.",
         )
     table = shared_table(sources)

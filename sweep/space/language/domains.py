@@ -130,6 +130,7 @@ def _when(name: str, line: int, parents: object, problems: Problems) -> When:
 LISTED_ONLY = {
     "gpt.width",
     "gpt.context",
+    "gpt.context_windows",
     "gpt.queries_per_kv",
     "train.batch_tokens",
     "train.micro_batch_tokens",
