@@ -104,7 +104,7 @@ class Config:
         problems = [*self.data.problems(), *(self.gpt.problems() or _scaling_problems(self.gpt))]
         problems += [*self.optim.problems(self.train.epochs), *self.train.problems()]
         micro, reach = self.train.micro_batch_tokens, self.gpt.reach
-        sequence = "gpt.context x gpt.context_windows" if self.gpt.context_vector else "gpt.context"
+        sequence = _sequence(self.gpt)
         if micro and (micro % reach or self.train.batch_tokens % micro):
             problems.append(
                 f"train.micro_batch_tokens: must be a multiple of {sequence} ({reach}) "
@@ -142,13 +142,13 @@ class Config:
 
     def _without_halves(self) -> list[str]:
         """Why a step's batch cannot be cut as `train.meta_step` does; empty if it can."""
-        train, context = self.train, self.gpt.context
-        sequences, halves = train.batch_tokens // context, 2 * train.meta_parts
+        train, reach = self.train, self.gpt.reach
+        sequences, halves = train.batch_tokens // reach, 2 * train.meta_parts
         cut = f"train.meta_step: cuts a batch into {halves} halves of parts"
         if sequences % halves:
             return [
                 f"{cut}, but train.batch_tokens ({train.batch_tokens}) is {sequences} x "
-                f"gpt.context ({context}); make it a multiple of {halves} of them"
+                f"{_sequence(self.gpt)} ({reach}); make it a multiple of {halves} of them"
             ]
         half, micro = train.batch_tokens // halves, train.micro_batch_tokens
         if 0 < micro < half and half % micro:
@@ -171,6 +171,11 @@ class Config:
     def steps(self) -> int:
         """Optimizer steps in the whole schedule."""
         return self.steps_per_epoch * self.train.epochs
+
+
+def _sequence(gpt: GPTConfig) -> str:
+    """What the tokens of a sequence are, in settings."""
+    return "gpt.context x gpt.context_windows" if gpt.context_vector else "gpt.context"
 
 
 def _scaling_problems(gpt: GPTConfig) -> list[str]:

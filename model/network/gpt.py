@@ -141,6 +141,11 @@ class GPT(nn.Module):
             kept_L = np.random.default_rng([seed, step]).random(config.layers) >= chance_L
             self.keep_L.copy_(torch.from_numpy(kept_L))
 
+    @property
+    def reads_on(self) -> bool:
+        """Whether it reads a text of any length."""
+        return self.config.context_vector
+
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Logits (B, T, V) in fp32 for token ids (B, T).
 
@@ -153,7 +158,7 @@ class GPT(nn.Module):
         if not self.config.context_vector:
             return self._states(tokens_BT)
         states, carried_BD = [], None
-        for window_BT in tokens_BT.split(self.config.context, dim=1):
+        for window_BT in torch.split(tokens_BT, self.config.context, dim=1):
             hidden_BTD, carried_BD = self.window(window_BT, carried_BD)
             states.append(hidden_BTD)
         return torch.cat(states, dim=1)

@@ -35,9 +35,12 @@ class Mixture(nn.Module):
         self.weights = [weight / math.fsum(weights) for weight in weights]
         self.average = average
         # No more is read at once than each of them can.
-        self.config: GPTConfig = min(
-            (gpt.config for gpt in gpts), key=lambda config: config.reach
-        )
+        self.config: GPTConfig = min((gpt.config for gpt in gpts), key=lambda config: config.reach)
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether it reads a text of any length."""
+        return all(bool(gpt.reads_on) for gpt in self.members)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Log-probabilities (B, T, V) in fp32 of the token after each of `tokens_BT`."""

@@ -19,8 +19,9 @@ from model.training.trained import Trained
 def stream(trained: Trained, prompt: str, sampling: Sampling) -> Iterator[str]:
     """The text that follows `prompt`, in pieces of whole characters, as soon as they are certain.
 
-    It ends early where the network ends the document. A prompt longer than the context is read from
-    its end. Raises ConfigError if there is nothing to begin with.
+    It ends early where the network ends the document. A text longer than the context is read from
+    its end, by a network with a context vector from its beginning, window by window. Raises
+    ConfigError if there is nothing to begin with.
     """
     whole = codecs.getincrementaldecoder("utf-8")(errors="replace")  # a token may be half of one
     tokens = trained.tokenizer.document(prompt)
@@ -45,7 +46,7 @@ def _continue(trained: Trained, tokens: list[int], sampling: Sampling) -> Iterat
     draw = torch.Generator().manual_seed(sampling.seed)
     for _ in range(sampling.tokens):
         with torch.inference_mode():
-            seen_T = torch.tensor(tokens[-gpt.config.context :])
+            seen_T = torch.tensor(tokens if gpt.reads_on else tokens[-gpt.config.context :])
             token = _next(gpt(seen_T[None])[0, -1], sampling, draw)
         if token == trained.tokenizer.separator:
             return

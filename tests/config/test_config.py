@@ -87,6 +87,19 @@ def test_every_setting_says_what_it_means() -> None:
         ),
         ({"gpt.units_by_layer": "64 64", "gpt.scale": 2}, "gpt.units_by_layer: needs gpt.scale 1"),
         ({"gpt.mlp_multiple": 1e26}, r"gpt.mlp_multiple: must be >= 1, <= 131072"),
+        (
+            {"gpt.context_vector": True, "train.batch_tokens": 1024},
+            r"train.batch_tokens: must be a multiple of gpt.context x gpt.context_windows \(640\)",
+        ),
+        (
+            {
+                "gpt.context_vector": True,
+                "train.batch_tokens": 1280,
+                "train.micro_batch_tokens": 128,
+            },
+            r"micro_batch_tokens: must be a multiple of gpt.context x gpt.context_windows \(640\)",
+        ),
+        ({"gpt.context_windows": 1}, r"gpt.context_windows: must be >= 2"),
         ({"optim.lr": 5e-324}, r"optim.lr: must be >= 1e-12"),
         ({"optim.decay_timescale": 1e-6}, "1e-06 epochs are less than a step"),
         ({"optim.decay_timescale": 1e-300}, "1e-300 epochs are less than a step"),

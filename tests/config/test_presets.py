@@ -95,6 +95,7 @@ VARIANTS = [
     {"norm": "layer", "bias": True},
     {"bias": True, "mlp": "swiglu"},
     {"positions": "learned"},
+    {"positions": "learned", "context_vector": True, "mtp": "block"},
     {"positions": "half_rotary", "key_offset": "second_half"},
     {"qk_norm": False, "embedding_norm": False},
     {"queries_per_kv": 2},

@@ -35,6 +35,7 @@ SHOWN_ELSEWHERE = {
     "train.micro_batch_tokens",  # changes nothing but rounding: test_train
     "gpt.context",  # below, with a batch that fits
 }
+WINDOWED = {"gpt.context": 8, "gpt.context_vector": True}
 MUON = {"optim.name": "muon"}
 VALUES = {"gpt.value_residual": "projection"}
 REPLAY = {"gpt.replay_passes": 1, "gpt.replay_start": 0.0, "gpt.replay_last": 1.0}
@@ -65,6 +66,8 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("gpt.windows", "SL", {}),
     ("gpt.short_window", 0.2, {"gpt.windows": "SL"}),
     ("gpt.document_mask", True, {}),
+    ("gpt.context_vector", True, {"gpt.context": 8, "gpt.context_windows": 4}),
+    ("gpt.context_windows", 8, {**WINDOWED, "gpt.context_windows": 4}),
     ("gpt.key_offset", "unturned", {"gpt.positions": "half_rotary"}),
     ("gpt.key_offset", "second_half", {"gpt.positions": "half_rotary"}),
     ("gpt.head_gates", True, {}),

@@ -322,8 +322,21 @@ def test_bf16_is_used_where_it_is_asked(
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ({}, {"objective", "losses"}),
+        # One window, not all that follow each other in a sequence.
+        ({"gpt.context_vector": True, "gpt.context_windows": 2}, {"window", "logits"}),
+    ],
+    ids=["a sequence", "windows"],
+)
 def test_training_and_evaluation_are_compiled_where_it_is_asked(
-    exact: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: dict[str, object],
+    parts: set[str],
+    exact: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called = set()
 
@@ -336,10 +349,10 @@ def test_training_and_evaluation_are_compiled_where_it_is_asked(
 
     monkeypatch.setattr(torch, "compile", compiled)
 
-    list(train(Config.from_settings(exact), tmp_path / "no"))
+    list(train(Config.from_settings({**exact, **more}), tmp_path / "no"))
     assert not called
-    list(train(Config.from_settings({**exact, "train.compile": "yes"}), tmp_path / "yes"))
-    assert called == {"objective", "losses"}
+    list(train(Config.from_settings({**exact, **more, "train.compile": "yes"}), tmp_path / "yes"))
+    assert called == parts
 
 
 def test_how_a_run_computes_is_chosen_by_the_device_and_by_its_length(
