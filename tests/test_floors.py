@@ -20,7 +20,7 @@ ROOMS = {
     "model.network": "model.config",
     "model.optim": "model.config model.network",
     "model.training": "model model.config model.data model.network model.optim",
-    "model.trained": "model.config model.training",
+    "model.trained": "model.config model.data model.network model.training",
     "sweep": "model model.config",
     "sweep.space": "model model.config model.config.presets model.data model.training sweep",
     "sweep.space.language": "model.config model.config.presets sweep sweep.space",

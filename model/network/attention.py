@@ -1,7 +1,7 @@
 """Causal self-attention with rotary positions and everything that moved a Slowrun record.
 
-Shapes: B sequences, T tokens, D width, H heads, G key and value heads, K head width, V width of
-all value heads together.
+Shapes: B sequences, T tokens, S with those that a cache has, D width, H heads, G key and value
+heads, K head width, V width of all value heads together.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import HEAD_GATE_INPUTS, VALUE_GATE_INPUTS, GPTConfig
+from model.network.cache import LayerCache
 from model.network.norm import rms_norm
 
 ROTARY_BASE = 10_000.0
@@ -55,13 +56,15 @@ class Attention(nn.Module):
         cos_TK: Tensor,
         sin_TK: Tensor,
         residual_BTV: Tensor | None,
-        document_BT: Tensor | None = None,
+        document_BS: Tensor | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
         """Output (B, T, D) for normalised input (B, T, D).
 
         cos_TK, sin_TK  rotary tables, (T, K)
         residual_BTV    what a value residual adds, if this layer has one
-        document_BT     which document each token is of, if none is to see another
+        document_BS     which document each token is of, if none is to see another
+        cache           keys and values of the tokens before, which those of these join
         """
         B, T, _ = x_BTD.shape
         q_BHTK = self._heads(x_BTD, self.query, "mix_query", self.heads)
@@ -77,10 +80,16 @@ class Attention(nn.Module):
         if self.qk_norm:  # bounds the logits, so high rates cannot blow them up
             q_BHTK, k_BGTK = rms_norm(q_BHTK), rms_norm(k_BGTK)
         if self.key_offset != "no":
-            k_BGTK = offset(k_BGTK, self.key_offset, document_BT)
-        v_like_q_BGTK, dropout = v_BGTK.type_as(q_BHTK), self.weight_dropout * self.training
+            before_BG1K = None
+            if cache is not None:
+                before_BG1K, cache.last_BG1K = cache.last_BG1K, k_BGTK[:, :, -1:]
+            k_BGTK = offset(k_BGTK, self.key_offset, document_BS, before_BG1K)
+        k_BGSK, v_BGSK = k_BGTK, v_BGTK.type_as(q_BHTK)
+        if cache is not None:
+            k_BGSK, v_BGSK = cache.append(k_BGSK, v_BGSK)
+        dropout = self.weight_dropout * self.training
         y_BHTK = attend(
-            q_BHTK, k_BGTK, v_like_q_BGTK, self.window, self.manual, dropout, document_BT, self.slot
+            q_BHTK, k_BGSK, v_BGSK, self.window, self.manual, dropout, document_BS, self.slot
         )
         if self.exclusive != "no":
             v_BHTK = v_BGTK.repeat_interleave(self.heads // self.kv_heads, dim=1)
@@ -107,57 +116,64 @@ class Attention(nn.Module):
 
 def attend(
     q_BHTK: Tensor,
-    k_BGTK: Tensor,
-    v_BGTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
     window: int,
     manual: bool,
     dropout: float = 0.0,
-    document_BT: Tensor | None = None,
+    document_BS: Tensor | None = None,
     slot: bool = False,
 ) -> Tensor:
     """Attention output (B, H, T, K) of each token over itself and at most `window` tokens back.
 
     manual       compute the same by plain products
     dropout      of attention weights
-    document_BT  which document each token is of, if none is to see another
+    document_BS  which document each token is of, if none is to see another
     slot         whether the first position is read from however far
 
-    Query head h reads key head h // (H / G).
+    Queries are of the last T tokens. Query head h reads key head h // (H / G).
     """
-    T, grouped = q_BHTK.shape[2], q_BHTK.shape[1] != k_BGTK.shape[1]
-    whole = window >= T - 1 and document_BT is None
+    T, S, grouped = q_BHTK.shape[2], k_BGSK.shape[2], q_BHTK.shape[1] != k_BGSK.shape[1]
+    far = window >= S - 1
+    if T == 1 and document_BS is None and not manual and (far or not slot):
+        # One token more may read all that its window has.
+        k_BGSK, v_BGSK = (x_BGSK[:, :, max(0, S - 1 - window) :] for x_BGSK in (k_BGSK, v_BGSK))
+        return F.scaled_dot_product_attention(
+            q_BHTK, k_BGSK, v_BGSK, dropout_p=dropout, enable_gqa=grouped
+        )
+    whole = far and document_BS is None and T == S
     if not manual and whole:
         return F.scaled_dot_product_attention(
-            q_BHTK, k_BGTK, v_BGTK, dropout_p=dropout, is_causal=True, enable_gqa=grouped
+            q_BHTK, k_BGSK, v_BGSK, dropout_p=dropout, is_causal=True, enable_gqa=grouped
         )
     if grouped:  # with a mask, no fused kernel for GPUs takes groups
-        shared = q_BHTK.shape[1] // k_BGTK.shape[1]
-        k_BGTK, v_BGTK = (x.repeat_interleave(shared, dim=1) for x in (k_BGTK, v_BGTK))
+        shared = q_BHTK.shape[1] // k_BGSK.shape[1]
+        k_BGSK, v_BGSK = (x.repeat_interleave(shared, dim=1) for x in (k_BGSK, v_BGSK))
+    mask = visible(T, S, window, q_BHTK.device, document_BS, slot)
     if not manual:
-        mask = visible(T, window, q_BHTK.device, document_BT, slot)
-        return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, mask, dropout)
-    scores_BHTT = (q_BHTK / math.sqrt(q_BHTK.shape[-1])) @ k_BGTK.mT
-    hidden = ~visible(T, window, q_BHTK.device, document_BT, slot)
-    weights_BHTT = F.softmax(scores_BHTT.masked_fill(hidden, -torch.inf), dim=-1)
-    return F.dropout(weights_BHTT, dropout).type_as(v_BGTK) @ v_BGTK
+        return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, mask, dropout)
+    scores_BHTS = (q_BHTK / math.sqrt(q_BHTK.shape[-1])) @ k_BGSK.mT
+    weights_BHTS = F.softmax(scores_BHTS.masked_fill(~mask, -torch.inf), dim=-1)
+    return F.dropout(weights_BHTS, dropout).type_as(v_BGSK) @ v_BGSK
 
 
 def visible(
     T: int,
+    S: int,
     window: int,
     device: torch.device,
-    document_BT: Tensor | None = None,
+    document_BS: Tensor | None = None,
     slot: bool = False,
 ) -> Tensor:
-    """Which keys (columns) each query (row) may read: (T, T), or (B, 1, T, T) with documents."""
-    back_TT = torch.arange(T, device=device)[:, None] - torch.arange(T, device=device)
-    near_TT = (back_TT >= 0) & (back_TT <= window)
+    """Which of S keys each of the last T queries may read: (T, S), or (B, 1, T, S) by document."""
+    back_TS = torch.arange(S - T, S, device=device)[:, None] - torch.arange(S, device=device)
+    near_TS = (back_TS >= 0) & (back_TS <= window)
     if slot:
-        near_TT |= torch.arange(T, device=device) == 0
-    if document_BT is None:
-        return near_TT
-    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
-    return (near_TT & same_BTT)[:, None]
+        near_TS |= torch.arange(S, device=device) == 0
+    if document_BS is None:
+        return near_TS
+    same_BTS = document_BS[:, S - T :, None] == document_BS[:, None, :]
+    return (near_TS & same_BTS)[:, None]
 
 
 def rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
@@ -192,10 +208,16 @@ OFFSET = {
 }
 
 
-def offset(k_BGTK: Tensor, features: str, document_BT: Tensor | None = None) -> Tensor:
+def offset(
+    k_BGTK: Tensor,
+    features: str,
+    document_BS: Tensor | None = None,
+    before_BG1K: Tensor | None = None,
+) -> Tensor:
     """Half-rotary keys of which some features come from the token before.
 
-    The first token keeps its own; with `document_BT`, that of each document does.
+    The first token keeps its own, unless `before_BG1K` is the key before it; with `document_BS`,
+    that of each document does.
 
     With those that never turn a query finds by content the token that followed a match: an
     induction head in one layer, as modded-nanogpt has it, where they are the second half of a head.
@@ -203,9 +225,11 @@ def offset(k_BGTK: Tensor, features: str, document_BT: Tensor | None = None) -> 
     turning and half of the still ones; its records were made with that. Turned features of two
     tokens make no pair, so that scores then depend on absolute positions too.
     """
-    before_BGTK = torch.cat([k_BGTK[:, :, :1], k_BGTK[:, :, :-1]], dim=2)
-    if document_BT is not None:
-        first_BT = F.pad(document_BT[:, 1:] != document_BT[:, :-1], (1, 0), value=True)
+    first_BG1K = k_BGTK[:, :, :1] if before_BG1K is None else before_BG1K
+    before_BGTK = torch.cat([first_BG1K, k_BGTK[:, :, :-1]], dim=2)
+    if document_BS is not None:
+        first_BS = F.pad(document_BS[:, 1:] != document_BS[:, :-1], (1, 0), value=True)
+        first_BT = first_BS[:, -k_BGTK.shape[2] :]
         before_BGTK = torch.where(first_BT[:, None, :, None], k_BGTK, before_BGTK)
     quarters = zip(k_BGTK.chunk(4, -1), before_BGTK.chunk(4, -1), OFFSET[features], strict=True)
     return torch.cat([before if moved else own for own, before, moved in quarters], dim=-1)

@@ -1,6 +1,7 @@
 """One layer of the network: attention and MLP, each behind a norm and added to the stream.
 
-Shapes: B sequences, T tokens, D width, K head width, V width of all value heads together.
+Shapes: B sequences, T tokens, S with those that a cache has, D width, K head width, V width of all
+value heads together.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from model.config import GPTConfig
 from model.network import cpu
 from model.network.attention import Attention
+from model.network.cache import LayerCache
 from model.network.norm import Norm
 
 
@@ -70,17 +72,21 @@ class Block(nn.Module):
         cos_TK: Tensor,
         sin_TK: Tensor,
         residual_BTV: Tensor | None = None,
-        document_BT: Tensor | None = None,
+        document_BS: Tensor | None = None,
+        cache: LayerCache | None = None,
     ) -> Tensor:
         """The stream (B, T, D) after this layer, for that before it.
 
         cos_TK, sin_TK  rotary tables, (T, K); empty with learned positions
         residual_BTV    what a value residual adds to the values, if this layer has one
-        document_BT     which document each token is of, if none is to see another
+        document_BS     which document each token is of, if none is to see another
+        cache           what attention keeps of the tokens before
         """
         if self.attention_norm is not None and self.attention is not None:
             normed_BTD = self.attention_norm(x_BTD)
-            x_BTD = x_BTD + self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV, document_BT)
+            x_BTD = x_BTD + self.attention(
+                normed_BTD, cos_TK, sin_TK, residual_BTV, document_BS, cache
+            )
         if self.mlp_norm is not None and self.mlp is not None:
             x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
         return x_BTD

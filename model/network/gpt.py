@@ -1,7 +1,7 @@
 """The network: a pre-norm decoder. What each option does is written where it acts.
 
-Shapes: B sequences, T tokens, P positions of a window (tokens and slot), D width, V vocabulary,
-L layers, O offsets of later tokens.
+Shapes: B sequences, T tokens, S with those that a cache has, P positions of a window (tokens and
+slot), D width, V vocabulary, L layers, O offsets of later tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from model.config import KINDS, GPTConfig, scaled
 from model.network.attention import Attention, rotary_tables
 from model.network.block import Block, NextButOne
+from model.network.cache import Cache
 from model.network.loss import OFFSETS, cross_entropy, distillation, offset_weights
 from model.network.norm import Norm, rms_norm
 
@@ -153,11 +154,25 @@ class GPT(nn.Module):
         """
         return self.logits(self.hidden(tokens_BT))
 
-    def hidden(self, tokens_BT: Tensor) -> Tensor:
-        """Normalised output of the last layer, (B, T, D)."""
+    def after(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+        """Logits (B, V) in fp32 of the token after all that `cache` has read and `tokens_BT`.
+
+        These join it. All of it is at most the context, with gpt.context_vector any number.
+        """
+        return self.logits(self.hidden(tokens_BT, cache)[:, -1:])[:, 0]
+
+    def hidden(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
+        """Normalised output of the last layer, (B, T, D).
+
+        cache   of the tokens before these, which join it
+        """
         if not self.config.context_vector:
-            return self._states(tokens_BT)
+            return self._states(tokens_BT, cache=cache)
         states, carried_BD = [], None
+        if cache is not None:
+            for piece_BT in cache.pieces(tokens_BT, self.config.context):
+                states.append(self._read_on(piece_BT, cache))
+            return torch.cat(states, dim=1)
         for window_BT in torch.split(tokens_BT, self.config.context, dim=1):
             hidden_BTD, carried_BD = self.window(window_BT, carried_BD)
             states.append(hidden_BTD)
@@ -174,25 +189,40 @@ class GPT(nn.Module):
         it is in the window: no other reaches tokens of the next.
         """
         if carried_BD is None:
-            weight_VD = self.embedding.weight
-            carried_BD = weight_VD.new_zeros(len(tokens_BT), weight_VD.shape[1])
+            carried_BD = self._nothing(tokens_BT)
         states_BPD = self._states(tokens_BT, carried_BD)
         document_BP = self._documents(tokens_BT, slot=True)
-        if document_BP is None:
-            return states_BPD[:, 1:], states_BPD.mean(dim=1)
-        open_BP1 = (document_BP == document_BP[:, -1:])[..., None]
-        return states_BPD[:, 1:], (states_BPD * open_BP1).sum(dim=1) / open_BP1.sum(dim=1)
+        return states_BPD[:, 1:], _handed_on(states_BPD, document_BP)
 
-    def _states(self, tokens_BT: Tensor, slot_BD: Tensor | None = None) -> Tensor:
+    def _read_on(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+        """Normalised states (B, T, D) of tokens that are no more than the window has room for."""
+        begins = cache.length == 0
+        slot_BD = cache.carried_BD if begins else None
+        if begins and slot_BD is None:
+            slot_BD = self._nothing(tokens_BT)
+        states_BPD = self._states(tokens_BT, slot_BD, cache)
+        cache.states.append(states_BPD)
+        if cache.length == self.config.places:
+            cache.begin_window(_handed_on(torch.cat(cache.states, dim=1), cache.document_BS))
+        return states_BPD[:, 1:] if begins else states_BPD
+
+    def _nothing(self, tokens_BT: Tensor) -> Tensor:
+        """What the first window is handed, (B, D)."""
+        weight_VD = self.embedding.weight
+        return weight_VD.new_zeros(len(tokens_BT), weight_VD.shape[1])
+
+    def _states(
+        self, tokens_BT: Tensor, slot_BD: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
         """Normalised output of the last layer, (B, T, D); with a slot that comes first, T + 1."""
         config, depth = self.config, len(self.blocks)
-        x0_BTD = x_BTD = self._embed(tokens_BT, slot_BD=slot_BD)
-        document_BT = self._documents(tokens_BT, slot_BD is not None)
+        x0_BTD = x_BTD = self._embed(tokens_BT, cache.length if cache else 0, slot_BD)
+        document_BS = self._documents(tokens_BT, slot_BD is not None, cache)
         outputs: dict[int, Tensor] = {}  # of the first half of the layers, for U-Net skips
 
         def through(x_BTD: Tensor, layers: range) -> Tensor:
             for layer in layers:
-                x_BTD = self._layer(layer, x_BTD, x0_BTD, tokens_BT, outputs, document_BT)
+                x_BTD = self._layer(layer, x_BTD, x0_BTD, tokens_BT, outputs, document_BS, cache)
             return x_BTD
 
         if not self.replaying:
@@ -208,19 +238,24 @@ class GPT(nn.Module):
                 for _ in range(config.replay_passes):
                     x_BTD = rms_norm(through(x_BTD, config.replayed))
             x_BTD = through(x_BTD, range(depth))
+        if cache is not None:
+            cache.end(x_BTD.shape[1])
         normed_BTD: Tensor = self.norm(x_BTD)
         return normed_BTD
 
-    def _documents(self, tokens_BT: Tensor, slot: bool = False) -> Tensor | None:
-        """Which document of its window each token is of, (B, T), if they must not mix.
+    def _documents(
+        self, tokens_BT: Tensor, slot: bool = False, cache: Cache | None = None
+    ) -> Tensor | None:
+        """Which document of its window each token is of, (B, S), if they must not mix.
 
         slot  one position more comes first: of the document that the window begins in
         """
         if not self.config.document_mask:
             return None
         assert self.separator is not None, "gpt.document_mask needs to know the separator"
-        document_BT = (tokens_BT == self.separator).cumsum(dim=1)
-        return F.pad(document_BT, (1, 0)) if slot else document_BT
+        begins_BT = tokens_BT == self.separator
+        begins_BT = F.pad(begins_BT, (1, 0)) if slot else begins_BT
+        return cache.number_documents(begins_BT) if cache else begins_BT.cumsum(dim=1)
 
     def _embed(self, tokens_BT: Tensor, first: int = 0, slot_BD: Tensor | None = None) -> Tensor:
         """(B, T, D), the first being at position `first`; with a slot before the tokens, T + 1."""
@@ -241,10 +276,11 @@ class GPT(nn.Module):
         x0_BTD: Tensor,
         tokens_BT: Tensor,
         outputs: dict[int, Tensor],
-        document_BT: Tensor | None = None,
+        document_BS: Tensor | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """One block, with what reaches it from elsewhere: x0, a U-Net skip, a value residual."""
-        config, T = self.config, x_BTD.shape[1]
+        config, first, T = self.config, cache.length if cache else 0, x_BTD.shape[1]
         block = self.blocks[layer]
         assert isinstance(block, Block)
         if config.unet and layer >= config.layers - config.layers // 2:
@@ -261,7 +297,9 @@ class GPT(nn.Module):
             )
             if residual_BTV.shape[1] < T:  # a slot is in no table
                 residual_BTV = F.pad(residual_BTV, (0, 0, 1, 0))
-        y_BTD: Tensor = block(x_BTD, self.cos_TK[:T], self.sin_TK[:T], residual_BTV, document_BT)
+        tables = self.cos_TK[first : first + T], self.sin_TK[first : first + T]
+        kept = cache.layer(config.places) if cache else None
+        y_BTD: Tensor = block(x_BTD, *tables, residual_BTV, document_BS, kept)
         if self.training and config.stochastic_depth:
             y_BTD = torch.lerp(x_BTD, y_BTD, self.keep_L[layer].type_as(y_BTD))
         if config.unet and layer < config.layers // 2:
@@ -329,6 +367,14 @@ class GPT(nn.Module):
         for name, parameter in self.named_parameters():
             groups[_kind(name, parameter)].append(parameter)
         return groups
+
+
+def _handed_on(states_BPD: Tensor, document_BP: Tensor | None) -> Tensor:
+    """What a window hands on to the next, (B, D)."""
+    if document_BP is None:
+        return states_BPD.mean(dim=1)
+    open_BP1 = (document_BP == document_BP[:, -1:])[..., None]
+    return (states_BPD * open_BP1).sum(dim=1) / open_BP1.sum(dim=1)
 
 
 def _attention(block: Block) -> Attention:

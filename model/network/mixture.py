@@ -6,13 +6,14 @@ Shapes: B sequences, T tokens each, V vocabulary, K networks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import GPTConfig
+from model.network.cache import Cache
 from model.network.gpt import GPT
 from model.network.loss import cross_entropy
 
@@ -44,17 +45,27 @@ class Mixture(nn.Module):
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Log-probabilities (B, T, V) in fp32 of the token after each of `tokens_BT`."""
-        total_BTV: Tensor | None = None
-        for gpt, weight in zip(self.members, self.weights, strict=True):
-            own_BTV = F.log_softmax(gpt(tokens_BT), dim=-1)
+        return self._mean(gpt(tokens_BT) for gpt in self.members)
+
+    def after(self, tokens_BT: Tensor, cache: Cache) -> Tensor:
+        """Log-probabilities (B, V) of the token after all that `cache` has read and `tokens_BT`."""
+        return self._mean(
+            _after(gpt, tokens_BT, cache.member(number)) for number, gpt in enumerate(self.members)
+        )
+
+    def _mean(self, logits: Iterable[Tensor]) -> Tensor:
+        """Log-probabilities (..., V) of the mixture, for logits (..., V) of each member."""
+        total: Tensor | None = None
+        for its, weight in zip(logits, self.weights, strict=True):
+            own = F.log_softmax(its, dim=-1)
             if self.average == LOGITS:
-                own_BTV = own_BTV * weight
-                total_BTV = own_BTV if total_BTV is None else total_BTV + own_BTV
+                own = own * weight
+                total = own if total is None else total + own
             else:
-                own_BTV = own_BTV + math.log(weight)
-                total_BTV = own_BTV if total_BTV is None else torch.logaddexp(total_BTV, own_BTV)
-        assert total_BTV is not None
-        return F.log_softmax(total_BTV, dim=-1) if self.average == LOGITS else total_BTV
+                own = own + math.log(weight)
+                total = own if total is None else torch.logaddexp(total, own)
+        assert total is not None
+        return F.log_softmax(total, dim=-1) if self.average == LOGITS else total
 
     def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Cross-entropy of every target token, (B, T) nats."""
@@ -65,6 +76,11 @@ class Mixture(nn.Module):
             for gpt, weight in zip(self.members, self.weights, strict=True)
         ]
         return -torch.logsumexp(torch.stack(terms), dim=0)
+
+
+def _after(gpt: nn.Module, tokens_BT: Tensor, cache: Cache) -> Tensor:
+    assert isinstance(gpt, GPT | Mixture)
+    return gpt.after(tokens_BT, cache)
 
 
 def _losses(gpt: nn.Module, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,9 +20,10 @@ from model.training.members import member_folders
 from model.training.run import make_run
 from model.training.saved import MIXTURE, TOKENIZER
 from model.training.trained import (
+    NO_LOSSES,
     Trained,
-    header_of,
     load,
+    losses_of,
     mixture_of,
     tokenizer_as_data,
     write,
@@ -44,19 +45,15 @@ def save(run: Path, folder: Path) -> None:
     if state is None:
         raise ConfigError([f"{run} has no checkpoint"])
     config = Config.from_settings(state.settings)
+    last = state.history[-1] if state.history else None
+    losses = losses_of(last.val_loss, last.val_loss_error) if last else {}
     if members := member_folders(run, config):
-        save_mixture([(member, 1.0) for member in members], folder)
+        save_mixture([(member, 1.0) for member in members], folder, losses)
         return
     table = open_table(config.data)
     restored = make_run(config, table, CPU)
     restored.restore(run)
-    last = state.history[-1] if state.history else None
-    header = header_of(
-        state.settings,
-        state.step,
-        last.val_loss if last else None,
-        last.val_loss_error if last else None,
-    )
+    header = {"settings": state.settings, "step": state.step, **losses}
     folder.mkdir(parents=True, exist_ok=True)
     with swap_in_averages(restored.optimizers), restored.averages.named(config.train.evaluate):
         write_weights(restored.gpt, header, folder)
@@ -77,9 +74,12 @@ def open_run(run: Path) -> Trained:
         torch.set_rng_state(random_state)
 
 
-def save_mixture(runs: Sequence[tuple[Path, float]], folder: Path) -> None:
+def save_mixture(
+    runs: Sequence[tuple[Path, float]], folder: Path, losses: Mapping[str, float | None] = NO_LOSSES
+) -> None:
     """Write what several runs have come to, and the weight of each, into `folder`, for `load`.
 
+    losses   of all together, where somebody noted them
     Raises ConfigError as `save` does, also if the runs are not of the same tokens.
     """
     for number, (run, _) in enumerate(runs):
@@ -88,7 +88,8 @@ def save_mixture(runs: Sequence[tuple[Path, float]], folder: Path) -> None:
     if any(other.pieces != first.pieces for other in others):
         raise ConfigError([DIFFERENT_TOKENS])
     weights = [weight for _, weight in runs]
-    (folder / MIXTURE).write_text(json.dumps({"average": PROBABILITIES, "weights": weights}))
+    header = {"average": PROBABILITIES, "weights": weights, **losses}
+    (folder / MIXTURE).write_text(json.dumps(header))
 
 
 def open_mixture(runs: Sequence[tuple[Path, float]], average: str = PROBABILITIES) -> Trained:

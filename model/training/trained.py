@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from model.config import Config
+from model.config import Config, ConfigError
 from model.data.tokenizer import Tokenizer, as_data, from_data
 from model.files import replaced
 from model.network import GPT, Mixture
 from model.training.saved import MIXTURE, TOKENIZER, WEIGHTS
 
 NO_SEPARATOR = -1  # of no token
+NO_LOSSES: Mapping[str, float | None] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +39,22 @@ class Trained:
 
 
 def load(folder: Path) -> Trained:
-    """What `save` or `save_mixture` wrote, on the CPU, as it was at its last evaluation."""
+    """What `save`, `write` or `save_mixture` wrote, on the CPU, as it was at its last evaluation.
+
+    Raises ConfigError if that is damaged or not all there.
+    """
+    try:
+        return _load(folder)
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError([f"the model in {folder} is damaged or incomplete: {what}"]) from None
+
+
+def _load(folder: Path) -> Trained:
     if (folder / MIXTURE).exists():
         its = json.loads((folder / MIXTURE).read_text())
         members = [load(folder / str(number)) for number in range(len(its["weights"]))]
-        return mixture_of(members, its["weights"], its["average"])
+        return mixture_of(members, its["weights"], its["average"], _told(its))
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         header = json.loads(file.metadata()["trained"])
         names = file.keys()
@@ -57,36 +69,43 @@ def load(folder: Path) -> Trained:
     gpt.eval()
     last = max(0, header["step"] - 1)  # layer replay depends on where the run is
     gpt.enter(last / config.steps, config.train.seed, last)
-    # Folders of earlier versions tell no loss.
-    losses = header.get("val_loss"), header.get("val_loss_error")
-    return Trained(config, gpt, tokenizer, header["step"], *losses)
+    return Trained(config, gpt, tokenizer, header["step"], **_told(header))
 
 
-def mixture_of(members: Sequence[Trained], weights: Sequence[float], average: str) -> Trained:
-    """Several networks of the same tokens as one; its settings are the first one's."""
-    mixture = Mixture([member.gpt for member in members], weights, average)
-    return Trained(members[0].config, mixture.eval(), members[0].tokenizer)
+def _told(header: Mapping[str, Any]) -> dict[str, float | None]:
+    """The losses that it tells; those of earlier versions tell none."""
+    return {name: header.get(name) for name in ("val_loss", "val_loss_error")}
+
+
+def mixture_of(
+    members: Sequence[Trained],
+    weights: Sequence[float],
+    average: str,
+    losses: Mapping[str, float | None] = NO_LOSSES,
+) -> Trained:
+    """Several networks of the same tokens as one; its settings are the first one's.
+
+    losses   `val_loss` and `val_loss_error` of the mixture, where somebody noted them
+    """
+    mixture = Mixture([member.gpt for member in members], weights, average).eval()
+    return Trained(members[0].config, mixture, members[0].tokenizer, members[0].step, **losses)
 
 
 def write(trained: Trained, folder: Path) -> None:
     """Write `trained`, one network, into `folder`, for `load`."""
     assert isinstance(trained.gpt, GPT), "several networks are written by save_mixture"
-    header = header_of(
-        trained.config.settings(), trained.step, trained.val_loss, trained.val_loss_error
-    )
+    losses = losses_of(trained.val_loss, trained.val_loss_error)
+    header = {"settings": trained.config.settings(), "step": trained.step, **losses}
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(trained.gpt, header, folder)
     write_tokenizer(trained.tokenizer, folder)
 
 
-def header_of(
-    settings: Mapping[str, Any], step: int, val_loss: float | None, error: float | None
-) -> dict[str, Any]:
-    """What the file of weights says beside them; JSON has no number for a loss that diverged."""
-    losses = {"val_loss": val_loss, "val_loss_error": error}
+def losses_of(val_loss: float | None, error: float | None) -> dict[str, float | None]:
+    """What a header tells of them; JSON has no number for a loss that diverged."""
     if val_loss is None or not math.isfinite(val_loss):
-        losses = {}
-    return {"settings": settings, "step": step, **losses}
+        return {}
+    return {"val_loss": val_loss, "val_loss_error": error}
 
 
 def write_weights(gpt: GPT, header: Mapping[str, Any], folder: Path) -> None:

@@ -77,32 +77,50 @@ def network_folder(word: str, runs: Path) -> Path:
     a run folder. Raises SweepError if it leads nowhere.
     """
     for path in (Path(word), runs / word):
-        if path.name == ENSEMBLE and path.exists():
+        is_ensemble = path.name == ENSEMBLE and path.is_file()
+        if is_ensemble or is_saved(path) or (path / CHECKPOINT).exists():
             return path
-        if is_saved(path) or (path / CHECKPOINT).exists():
-            return path
-    return _find(word, runs).folder
+    run, trial = _place(word, runs)
+    if not trial:
+        return _best(run).folder
+    _check_trial(run, trial)
+    return run / TRIALS / trial
 
 
 def _find(word: str, runs: Path) -> Source:
+    folder, trial = _place(word, runs)
+    if trial is None:
+        return _model(folder)
+    return _trial(folder, trial) if trial else _best(folder)
+
+
+def _place(word: str, runs: Path) -> tuple[Path, str | None]:
+    """A run folder and the trial of it that `word` names: "" for none of them, None: no such run.
+
+    Raises SweepError if it leads nowhere.
+    """
     for path in (Path(word), runs / word):
         if (path / JOURNAL).exists():
-            return _best(path)
+            return path, ""
         run = path.parent.parent if path.parent.name == TRIALS else path.parent
         if (run / JOURNAL).exists():
-            return _trial(run, path.name)
+            return run, path.name
         if (path / CHECKPOINT).exists():
-            return _model(path)
+            return path, None
     if Path(word).name == word:
-        return _trial(latest(runs), word)
+        return latest(runs), word
     raise SweepError("neither a trial, nor a run folder, nor a folder with a checkpoint")
 
 
-def _trial(run: Path, name: str) -> Source:
+def _check_trial(run: Path, name: str) -> TrialView:
     trials = read_view(run / JOURNAL).trials
     if name not in trials:
         raise SweepError(f"{run} has no trial of that name")
-    return of_trial(run, trials[name], str(run / name))
+    return trials[name]
+
+
+def _trial(run: Path, name: str) -> Source:
+    return of_trial(run, _check_trial(run, name), str(run / name))
 
 
 def _best(run: Path) -> Source:

@@ -128,7 +128,7 @@ def test_the_vector_stands_where_a_token_before_the_window_would(name: str) -> N
 
 
 def test_the_slot_is_read_from_however_far() -> None:
-    seen_TT = visible(5, 1, torch.device("cpu"), slot=True)
+    seen_TT = visible(5, 5, 1, torch.device("cpu"), slot=True)
 
     assert seen_TT.int().tolist() == [
         [1, 0, 0, 0, 0],

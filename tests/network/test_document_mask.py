@@ -107,7 +107,7 @@ def test_masked_attention_is_the_formula() -> None:
     scores = (q @ k.mT / 8**0.5).masked_fill(~torch.tensor(may)[:, None], -math.inf)
 
     for manual in (False, True):
-        ours = attend(q, k, v, 2, manual, document_BT=document_BT)
+        ours = attend(q, k, v, 2, manual, document_BS=document_BT)
         assert torch.allclose(ours, scores.softmax(dim=-1) @ v, atol=1e-5)
 
 

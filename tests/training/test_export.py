@@ -1,0 +1,50 @@
+"""A trained network apart from its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.config import Config, ConfigError
+from model.training import export as saved
+from model.training.train import train
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"train.ema_epochs": 0.5, "train.evaluate": "ema"},
+        {"train.average_last": 1, "train.evaluate": "weights"},
+        {"optim.name": "schedule_free"},
+        {"gpt.replay_passes": 1, "gpt.layers": 5},
+    ],
+    ids=["raw", "ema", "weights", "schedule-free", "replay"],
+)
+def test_a_saved_network_is_worth_what_its_run_reported(
+    settings: Mapping[str, object], small: dict[str, object], tmp_path: Path
+) -> None:
+    config = Config.from_settings({**small, **settings})
+    *_, last = train(config, tmp_path / "run")
+    saved.save(tmp_path / "run", tmp_path / "saved")
+
+    trained = saved.load(tmp_path / "saved")
+
+    from model.data.batches import open_table
+    from model.training.device import CPU
+    from model.training.evaluate import HeldOut, evaluate
+
+    table = open_table(config.data)
+    held_out = HeldOut(table.val, table.token_lengths, config.gpt.context)
+    found = evaluate(trained.gpt, held_out, CPU)
+    assert found.loss == pytest.approx(last.val_loss, abs=1e-5)
+    with torch.no_grad():
+        assert not trained.gpt.training
+
+
+def test_a_folder_without_a_checkpoint_is_said_to_have_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no checkpoint"):
+        saved.save(tmp_path, tmp_path / "saved")
