@@ -11,6 +11,7 @@ from model.config.setting import setting
 VOCABULARIES = {
     "bytes": 257,
     "chars": 128,
+    "picogpt": 88,
     "bpe": 0,
     "gpt2": 50_257,
     "r50k_base": 50_257,
@@ -36,7 +37,8 @@ class DataConfig:
     tokenizer: str = setting(
         "bytes",
         "",
-        "how text becomes tokens; chars and bpe are learned from the training split",
+        "how text becomes tokens; chars and bpe are learned from the training split, picogpt's are "
+        "lower-case characters",
         choices=tuple(VOCABULARIES),
     )
     vocabulary: int = setting(

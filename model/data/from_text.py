@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from model.config import ConfigError, DataConfig
+from model.data import pico
 from model.data import slowrun_files as fineweb
 from model.data.corpus import Piece, is_remote, pieces
 from model.data.encode import Documents, Watch, tokenise
@@ -34,6 +36,7 @@ from model.data.tokenizer import (
     of_characters,
     of_encoding,
     of_ranks,
+    utf8_lengths,
 )
 
 FACTORS = (4, 6, 8, 16, 3, 2, 1)  # bytes per token that a bpe is first assumed to reach
@@ -52,6 +55,8 @@ class Ingested:
     tokenizer: Tokenizer
     recorded: Mapping[str, Any]
     final: Callable[[np.ndarray], np.ndarray] = lambda tokens: tokens  # from spooled to table's
+    # bytes of text of spooled tokens, where the table's do not tell
+    bytes_of: Callable[[np.ndarray], np.ndarray] | None = None
     compression_N: np.ndarray | None = None  # of each document, where there was text
     # what the finished splits tell, if that is not a reason to refuse them
     facts: Facts = lambda splits, documents: {}
@@ -62,20 +67,18 @@ def from_text(data: DataConfig, work: Workspace, watch: Watch) -> Ingested:
     data = replace(data, test_tokens=data.text_test_tokens)
     if data.tokenizer == "bpe":
         return _with_bpe(data, work, watch)
-    if data.tokenizer == "chars":
+    if data.tokenizer in ("chars", pico.NAME):
         spool = work.tokens(np.uint32)
         documents = _tokenise(pieces(data), code_points, BEYOND_UNICODE, spool, data, watch)
         splits, counted = _split(documents, data)
-        tokenizer, points = _characters(spool, splits["train"])
+        made = partial(Ingested, spool, splits, compression_N=documents.compression_N)
+        if data.tokenizer == "chars":
+            tokenizer, points = _characters(spool, splits["train"])
+            recorded = {**source_facts(data, tokenizer), **counted}
+            return made(tokenizer, recorded, final=partial(look_up, points))
+        tokenizer = get_tokenizer(data.tokenizer)
         recorded = {**source_facts(data, tokenizer), **counted}
-        return Ingested(
-            spool,
-            splits,
-            tokenizer,
-            recorded,
-            final=lambda tokens: look_up(points, tokens),
-            compression_N=documents.compression_N,
-        )
+        return made(tokenizer, recorded, final=pico.of_points, bytes_of=utf8_lengths)
     tokenizer = get_tokenizer(data.tokenizer)
     assert tokenizer.separator is not None
     spool = work.tokens(tokenizer.dtype)

@@ -170,7 +170,8 @@ def _write(file: BinaryIO, made: Ingested, work: Workspace) -> None:
             tokens = made.final(block).astype(made.tokenizer.dtype, copy=False)
             spools[name].append(tokens)
             digest.update(name, tokens)
-            text_bytes[name] += int(lengths[tokens].sum())
+            counted = lengths[tokens] if made.bytes_of is None else made.bytes_of(block)
+            text_bytes[name] += int(counted.sum())
     documents = {name: np.cumsum([0, *made.splits[name].length_N]) for name in SPLITS}
     recorded = {
         **digest.as_data(),
@@ -180,6 +181,8 @@ def _write(file: BinaryIO, made: Ingested, work: Workspace) -> None:
         "text_bytes": text_bytes,
         "choose": choose_slice(made.splits["val"].tokens),
     }
+    if made.tokenizer.unknown is not None:
+        recorded["unknown"] = made.tokenizer.unknown
     arrays = {name: spools[name].array() for name in SPLITS}
     recorded |= made.facts(arrays, documents)
     compression = {

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from model.config import ConfigError
 from model.data.scratch import Spool
-from model.data.tokenizer import Tokenizer, from_data
+from model.data.tokenizer import Tokenizer, from_data, lengths_within
 
 SPLITS = ("train", "val", "test")
 HASHED_AT_ONCE = 1 << 24  # tokens
@@ -41,6 +41,14 @@ class TokenTable:
     compression: np.ndarray = field(default_factory=lambda: np.array([]))
     recorded: Mapping[str, Any] = field(default_factory=dict)  # what `sweep data info` shows
     pieces: bytes = b""  # the text of all tokens, joined
+
+    def lengths_in(self, split: str) -> np.ndarray:
+        """Bytes of text per token id in `split`: see `lengths_within`."""
+        unknown = self.recorded.get("unknown")
+        if unknown is None:
+            return self.token_lengths
+        text_bytes = self.recorded["text_bytes"][split]
+        return lengths_within(self.token_lengths, unknown, getattr(self, split), text_bytes)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -27,6 +27,7 @@ class Tokenizer:
     separator: int | None  # precedes each document
     encode: Callable[[str], np.ndarray]
     pattern: str = ""  # how text is cut before byte pairs are merged
+    unknown: int | None = None  # stands for characters of any length in bytes
 
     @property
     def vocabulary(self) -> int:
@@ -42,6 +43,10 @@ class Tokenizer:
     def lengths(self) -> np.ndarray:
         """Bytes of text each token stands for, (vocabulary,)."""
         return np.array([len(piece) for piece in self.pieces], dtype=np.int64)
+
+    def lengths_in(self, tokens_N: np.ndarray, text_bytes: int) -> np.ndarray:
+        """`lengths`, for tokens of a text of so many bytes: see `lengths_within`."""
+        return lengths_within(self.lengths, self.unknown, tokens_N, text_bytes)
 
     @property
     def digest(self) -> str:
@@ -69,6 +74,10 @@ def get_tokenizer(name: str) -> Tokenizer:
     if name == "bytes":
         pieces = [bytes([value]) for value in range(256)]
         return Tokenizer(name, [*pieces, b""], separator=256, encode=_bytes)
+    if name == "picogpt":
+        from model.data import pico
+
+        return pico.tokenizer()
     try:
         return of_encoding(tiktoken.get_encoding(name))
     except OSError as error:  # of requests too
@@ -110,6 +119,28 @@ def of_ranks(pieces: Sequence[bytes]) -> tiktoken.Encoding:
 def code_points(text: str) -> np.ndarray:
     """The characters of `text` as numbers, (characters,) uint32."""
     return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+
+
+def utf8_lengths(points: np.ndarray) -> np.ndarray:
+    """Bytes of characters, given as code points; 0 for the separator."""
+    lengths = 1 + sum((points >= least).astype(np.int64) for least in (0x80, 0x800, 0x10000))
+    return np.where(points == BEYOND_UNICODE, 0, lengths)
+
+
+def lengths_within(
+    length_V: np.ndarray, unknown: int | None, tokens_N: np.ndarray, text_bytes: int
+) -> np.ndarray:
+    """Bytes of text by token id, such that `tokens_N` come to `text_bytes`.
+
+    An unknown character's are the mean of those that are there: what they were, no token tells.
+    """
+    unknowns = 0 if unknown is None else int(np.count_nonzero(tokens_N == unknown))
+    if not unknowns:
+        return length_V
+    known_bytes = int(length_V[tokens_N[tokens_N != unknown]].sum())
+    shared_V = length_V.astype(np.float64)
+    shared_V[unknown] = (text_bytes - known_bytes) / unknowns
+    return shared_V
 
 
 def of_characters(characters: str) -> Tokenizer:

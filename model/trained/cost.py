@@ -20,5 +20,6 @@ def cost(trained: Trained, text: str) -> Evaluation | None:
     tokens_T = np.array(trained.tokenizer.document(text))
     if len(tokens_T) < 2:
         return None
-    held_out = HeldOut(tokens_T, trained.tokenizer.lengths, trained.gpt.config.reach)
+    length_V = trained.tokenizer.lengths_in(tokens_T, len(text.encode()))
+    held_out = HeldOut(tokens_T, length_V, trained.gpt.config.reach)
     return evaluate(trained.gpt, held_out, CPU)

@@ -34,7 +34,7 @@ class HeldOut:
     def of(cls, table: TokenTable, split: str, context: int) -> HeldOut:
         """A split of a token table."""
         tokens, documents = getattr(table, split), table.documents.get(split)
-        return cls(tokens, table.token_lengths, context, documents)
+        return cls(tokens, table.lengths_in(split), context, documents)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +97,6 @@ def score(log_probs_N: np.ndarray, held_out: HeldOut) -> Evaluation:
     return Evaluation(
         loss=loss,
         clusters=by_cluster(losses_N, one if held_out.documents is None else held_out.documents),
-        bits_per_byte=nats_of_text / (math.log(2) * max(1, int(bytes_N.sum()))),
+        bits_per_byte=nats_of_text / (math.log(2) * max(1, round(bytes_N.sum()))),
         log_probs_N=log_probs_N,
     )

@@ -67,7 +67,7 @@ def built_parameters(gpt: GPTConfig, vocabulary: int) -> int:
 def test_a_preset_has_as_many_parameters_as_published(name: str) -> None:
     gpt, published = config_of(name).gpt, PRESETS[name].published
     count = parameters(gpt, PRESETS[name].vocabulary)
-    count -= gpt.context * gpt.width if name in WITHOUT_POSITIONS else 0
+    count -= gpt.places * gpt.width if name in WITHOUT_POSITIONS else 0
 
     digits, unit = published[:-1], {"M": 1e6, "B": 1e9}[published[-1]]
 
