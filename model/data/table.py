@@ -21,6 +21,13 @@ from model.data.scratch import Spool
 from model.data.tokenizer import Tokenizer, from_data, lengths_within
 
 SPLITS = ("train", "val", "test")
+# What columns hold: tokens, where documents begin, ratios.
+KINDS = {
+    pa.uint16(): np.uint16,
+    pa.uint32(): np.uint32,
+    pa.int64(): np.int64,
+    pa.float32(): np.float32,
+}
 HASHED_AT_ONCE = 1 << 24  # tokens
 WRITTEN_AT_ONCE = 1 << 26  # bytes
 
@@ -153,6 +160,15 @@ def _array(values: np.ndarray, kind: Any) -> Any:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
+def _values(array: Any) -> np.ndarray:
+    """The numbers of `array` where they lie, read-only; its to_numpy would import pandas."""
+    kind = np.dtype(KINDS[array.type])
+    if not len(array):
+        return np.empty(0, kind)
+    _, numbers = array.buffers()
+    return np.frombuffer(numbers, kind, len(array), array.offset * kind.itemsize)
+
+
 def read_table(path: Path) -> TokenTable:
     """The table at `path`. Raises ConfigError if it is damaged."""
     try:
@@ -163,8 +179,8 @@ def read_table(path: Path) -> TokenTable:
         batches = {name: reader.get_batch(index) for index, name in enumerate(SPLITS)}
         lists = {name: batch.column("tokens") for name, batch in batches.items()}
         ratios = batches["train"].column("compression")
-        splits = {name: lists[name].values.to_numpy(zero_copy_only=True) for name in SPLITS}
-        documents = {name: lists[name].offsets.to_numpy(zero_copy_only=True) for name in SPLITS}
+        splits = {name: _values(lists[name].values) for name in SPLITS}
+        documents = {name: _values(lists[name].offsets) for name in SPLITS}
         for name in SPLITS:
             _check_offsets(name, documents[name], len(splits[name]))
         return TokenTable(
@@ -173,7 +189,7 @@ def read_table(path: Path) -> TokenTable:
             lengths,
             **splits,
             documents=documents,
-            compression=np.array([]) if ratios.null_count else ratios.to_numpy(),
+            compression=np.array([]) if ratios.null_count else _values(ratios),
             recorded=recorded,
             pieces=metadata[b"pieces"],
         )

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from model.config import FOR_ALL, Config, OptimConfig
 from model.network import GPT
+from model.optim.adamw import AdamW
 from model.optim.muon import Muon
 from model.optim.schedule import decay, momentum, rate
 

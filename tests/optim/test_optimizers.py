@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.config.config import Config, GPTConfig, OptimConfig
 from model.config.setting import ConfigError
 from model.network.gpt import GPT
+from model.optim.adamw import AdamW
 from model.optim.optimizers import (
     describe_groups,
     make_optimizers,
@@ -620,3 +621,19 @@ def test_looking_at_the_average_leaves_training_as_it_was() -> None:
     assert torch.equal(network.weight, before)
     assert not torch.allclose(inside, before)
     assert optimizers[0].param_groups[0]["train_mode"]
+
+
+def test_adamw_moves_weights_as_torchs_own_does_bit_for_bit() -> None:
+    moved = []
+    for kind in (AdamW, torch.optim.AdamW):
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(8, 4))
+        optimizer = kind([weight], lr=0.1, weight_decay=0.1, fused=True)
+        for _ in range(5):
+            optimizer.zero_grad()
+            (weight**4).sum().backward()
+            optimizer.step()
+        moved.append((weight.detach(), optimizer.state_dict()["state"][0]["exp_avg_sq"]))
+
+    for ours, theirs in zip(*moved, strict=True):
+        assert torch.equal(ours, theirs)

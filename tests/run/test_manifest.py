@@ -42,15 +42,25 @@ def test_only_code_that_training_runs_makes_another_trainer(
 
 
 @pytest.mark.slow
-def test_all_of_model_that_training_loads_counts() -> None:
-    code = (
-        "import sys, model.training.train\n"
-        "print(*(m for m in sys.modules if m.startswith('model.')))"
-    )
+def test_what_training_loads_counts_and_is_no_compiler_and_no_pandas(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    """Each worker of a sweep waits for what it imports before its first step."""
+    code = f"""
+import sys
+from pathlib import Path
+from model.config import Config
+from model.training.train import train
+list(train(Config.from_settings({small!r}), Path({str(tmp_path)!r})))
+print(*sys.modules)
+"""
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    loaded = {name.split(".", 1)[1].replace(".", "/") for name in done.stdout.split()}
+    modules = set(done.stdout.split())
+    ours = {name for name in modules if name.startswith("model.")}
+    loaded = {name.split(".", 1)[1].replace(".", "/") for name in ours}
     counted = {str(path.relative_to(MODEL).with_suffix("")) for path in trainer_files(MODEL)}
     counted |= {name.removesuffix("/__init__") for name in counted}
     assert {"training/train", "network/gpt", "optim/optimizers"} <= loaded <= counted
+    assert not {"torch._dynamo", "sympy", "pandas"} & modules
