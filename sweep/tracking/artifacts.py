@@ -15,9 +15,10 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Metric
 
 import model
-from model.training.checkpoint import NAME as CHECKPOINT
+from model.training.release import CHECKPOINT
 from sweep.errors import SweepError
 from sweep.folder import ENVIRONMENT, RESOLVED, SPACE, TRIALS
+from sweep.records import Outcome
 from sweep.report import page, reading_of
 from sweep.results import report
 from sweep.tracking.cursor import PARENT, Cursor
@@ -45,6 +46,8 @@ class Artifacts:
         for name, path in self._files():
             self._send(name, path.read_bytes())
         if view.end is None or view.running():
+            if any(trial.outcome is Outcome.COMPLETE for trial in view.trials.values()):
+                _import_for_the_end()
             return
         with tempfile.TemporaryDirectory() as scratch:
             for path in write_report(view, self._folder, Path(scratch)):
@@ -123,6 +126,15 @@ class Artifacts:
         self._client.set_tag(self._cursor.runs[PARENT], "sweep.model", f"models:/{logged['id']}")
         self._cursor.model = {**logged, "state": "READY"}
         self._cursor.save(self._folder)
+
+
+def _import_for_the_end() -> None:
+    """Import torch and matplotlib while others train: at the end a driver waits for us.
+
+    Not at our start, when drivers and workers import what they cannot begin without.
+    """
+    from model.training import export  # noqa: F401
+    from sweep.results import efficiency_plot  # noqa: F401
 
 
 def model_name(sweep: str, trial: str) -> str:
