@@ -19,14 +19,15 @@ ROOMS = {
     "model.data": "model model.config",
     "model.network": "model.config",
     "model.optim": "model.config model.network",
-    "model.training": "model model.config model.data model.network model.optim",
+    "model.pretrained": "model model.config model.data model.network",
+    "model.training": "model model.config model.data model.network model.optim model.pretrained",
     "model.trained": "model.config model.data model.network model.training",
     "sweep": "model model.config",
     "sweep.space": "model model.config model.config.presets model.data model.training sweep",
-    "sweep.space.language": "model.config model.config.presets sweep sweep.space",
+    "sweep.space.language": "model.config model.config.presets model.pretrained sweep sweep.space",
     "sweep.search": "model.config model.config.presets sweep sweep.space",
     "sweep.results": "model model.config sweep sweep.space sweep.space.language",
-    "sweep.models": "model model.config model.training sweep sweep.results",
+    "sweep.models": "model model.config model.pretrained model.training sweep sweep.results",
     "sweep.predictions": "model model.config model.data model.training sweep sweep.models "
     "sweep.results",
     "sweep.session": "model model.config model.config.presets sweep sweep.results sweep.search "
@@ -35,13 +36,13 @@ ROOMS = {
     "sweep.space.language",
     "sweep.tracking": "model model.config model.trained model.training sweep sweep.report "
     "sweep.results",
-    "sweep.run": "model model.config model.data model.training sweep sweep.results sweep.session "
-    "sweep.space sweep.space.language sweep.tracking",
+    "sweep.run": "model model.config model.data model.pretrained model.training sweep "
+    "sweep.results sweep.session sweep.space sweep.space.language sweep.tracking",
     "sweep.replay": "model model.config sweep sweep.session sweep.space",
     "sweep.notebook": "model model.config model.trained model.training sweep sweep.results "
     "sweep.search sweep.space sweep.space.language",
-    "sweep.cli": "model model.config model.config.presets model.data model.optim model.trained "
-    "model.training sweep sweep.models sweep.predictions sweep.replay sweep.report "
+    "sweep.cli": "model model.config model.config.presets model.data model.optim model.pretrained "
+    "model.trained model.training sweep sweep.models sweep.predictions sweep.replay sweep.report "
     "sweep.results sweep.run sweep.space sweep.space.language sweep.tracking",
 }
 DOORS = {
@@ -53,9 +54,9 @@ DOORS = {
     "pandas": "sweep.notebook sweep.tracking",
     "rich": "sweep.run",
     "yaml": "sweep.space.language sweep.run sweep.cli",
-    "torch": "model.data model.network model.optim model.trained model.training",
+    "torch": "model.data model.network model.optim model.pretrained model.trained model.training",
     "tiktoken": "model.data",
-    "safetensors": "model model.training",
+    "safetensors": "model model.pretrained model.training",
     "filelock": "model",
 }
 

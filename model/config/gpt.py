@@ -103,8 +103,8 @@ class GPTConfig:
     mlp: str = setting(
         "relu2",
         "",
-        "gelu, relu, ReLU^2 (2109.08668) or SwiGLU (2002.05202)",
-        choices=("gelu", "relu", "relu2", "swiglu"),
+        "gelu, by its tanh formula (GPT-2), relu, ReLU^2 (2109.08668) or SwiGLU (2002.05202)",
+        choices=("gelu", "gelu_tanh", "relu", "relu2", "swiglu"),
     )
     mlp_expansion: float = setting(4.0, "x width", "hidden units of the MLP", above=0, high=64)
     mlp_multiple: int = setting(
@@ -120,6 +120,14 @@ class GPTConfig:
         "",
         "hidden units of each layer's MLP, as 512 300 0 512; 0: it has no MLP; empty: all alike",
     )
+    init: str = setting(
+        "",
+        "",
+        "weights to begin with: gpt2, gpt2-medium, gpt2-large, gpt2-xl, a folder or file of GPT-2 "
+        "weights in Hugging Face's layout (safetensors), or nanoGPT's ckpt.pt; they decide the "
+        "shape; empty: random ones",
+    )
+    init_digest: str = setting("", "", "refuse weights of another digest; empty: any")
     input_init: str = setting(
         "normal",
         "",
@@ -257,6 +265,8 @@ class GPTConfig:
     def problems(self) -> list[str]:
         """What is possible alone but not together."""
         problems = []
+        if self.init_digest and not self.init:
+            problems.append("gpt.init_digest: is of the files that gpt.init names; give both")
         if self.width % 4:
             problems.append(f"gpt.width: must be a multiple of 4, got {self.width}")
         if not self.windows or set(self.windows) - {"S", "L"}:

@@ -25,7 +25,7 @@ STATE = {
 }
 PRECONDITIONED = {"soap": 2, "shampoo": 2}  # matrices for each side of a weight
 TRANSIENT = {"muon": 4}  # copies of the matrices while they are orthogonalised
-HIDDEN_COPIES = {"gelu": 2, "relu": 2, "relu2": 3, "swiglu": 4}
+HIDDEN_COPIES = {"gelu": 2, "gelu_tanh": 2, "relu": 2, "relu2": 3, "swiglu": 4}
 LOGIT_COPIES = 3  # the logits, their log-softmax and its gradient
 TEACHER_COPIES = 4  # its logits, two softened distributions and how far they are apart
 

@@ -2,13 +2,16 @@
 
 __all__ = [
     "batches",
+    "byte_pairs",
     "clusters",
     "corpus",
     "extent",
     "overlap",
     "prepare",
+    "remote",
     "slowrun_files",
     "split",
     "table",
+    "token_files",
     "tokenizer",
 ]

@@ -65,12 +65,12 @@ def _on_the_hub(uri: str) -> tuple[list[Shard], str]:
     owner_and_name, revision, folder = (part or "" for part in parts.groups())
     api = f"{endpoint}/api/datasets/{owner_and_name}"
     revision = quote(unquote(revision or "main"), safe="")
-    commit = str(_ask(f"{api}/revision/{revision}").json()["sha"])
+    commit = str(ask(f"{api}/revision/{revision}").json()["sha"])
     above = folder.rpartition("/")[0] if folder.endswith(".parquet") else folder
     listing: str | None = f"{api}/tree/{commit}/{quote(above)}?recursive=true"
     entries = []
     while listing:
-        page = _ask(listing)
+        page = ask(listing)
         entries += page.json()
         listing = page.links.get("next", {}).get("url")
     sizes = {
@@ -191,7 +191,7 @@ class RangeFile(io.RawIOBase):
 
     def _request(self, start: int, length: int) -> requests.Response:
         headers = {"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
-        answer = _ask(self.url, self.session, headers)
+        answer = ask(self.url, self.session, headers)
         if answer.status_code != requests.codes.partial_content:
             answer.close()
             raise ConfigError(
@@ -230,7 +230,7 @@ def _total(answer: requests.Response, url: str) -> int:
     return int(total)
 
 
-def _ask(
+def ask(
     url: str, session: requests.Session | None = None, headers: dict[str, str] | None = None
 ) -> requests.Response:
     """GET, tried again while the trouble may pass. requests keeps the token from other hosts."""

@@ -95,7 +95,7 @@ def _find(root: Path) -> Import | None:
         if any(headed.values()):
             return Import("llm.c", files, _llm_c)
         meta = root / VOCABULARY
-        return Import("nanoGPT", files, _bare, _read_meta(meta) if meta.exists() else None)
+        return Import("nanoGPT", files, _bare, read_meta(meta) if meta.exists() else None)
     return Import("hugging face", files, _columns)
 
 
@@ -175,7 +175,7 @@ class _OnlyPlain(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it would import {module}.{name}")
 
 
-def _read_meta(path: Path) -> Tokenizer:
+def read_meta(path: Path) -> Tokenizer:
     """The characters of nanoGPT's meta.pkl, without running what a pickle may hold."""
     try:
         if path.stat().st_size > META_LIMIT:

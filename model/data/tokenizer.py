@@ -226,13 +226,13 @@ def learn(texts: Iterator[str], vocabulary: int) -> list[bytes]:
         show_progress=False,
     )
     learner.train_from_iterator(texts, trainer)
-    byte_of = _bytes_by_letter()
+    byte_of = bytes_by_letter()
     learned = sorted(learner.get_vocab().items(), key=lambda entry: entry[1])
     merges = [bytes(byte_of[c] for c in token) for token, _ in learned if len(token) > 1]
     return [bytes([value]) for value in range(BYTES)] + merges
 
 
-def _bytes_by_letter() -> dict[str, int]:
+def bytes_by_letter() -> dict[str, int]:
     """The byte each letter of a byte-level token stands for.
 
     GPT-2 writes printable Latin-1 bytes as themselves and moves the others, in order, to 256 and

@@ -1,7 +1,7 @@
 """The network, as its configuration describes it."""
 
 from model.network.cache import Cache
-from model.network.gpt import GPT
+from model.network.gpt import GPT, table_rows
 from model.network.mixture import PROBABILITIES, Mixture
 
-__all__ = ["GPT", "PROBABILITIES", "Cache", "Mixture"]
+__all__ = ["GPT", "PROBABILITIES", "Cache", "Mixture", "table_rows"]

@@ -48,6 +48,8 @@ class MLP(nn.Module):
                 hidden = F.silu(self.gate(x_BTD)) * hidden
             case "gelu":
                 hidden = F.gelu(hidden)
+            case "gelu_tanh":
+                hidden = F.gelu(hidden, approximate="tanh")
             case "relu":
                 hidden = F.relu(hidden)
             case "relu2":

@@ -54,7 +54,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config = scaled(config)
         self.vocabulary, self.separator = vocabulary, separator
-        padded = math.ceil(vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+        padded = table_rows(vocabulary)
         self.embedding = nn.Embedding(padded, config.width)
         if config.positions == "learned":
             self.positions = nn.Embedding(config.places, config.width)
@@ -380,6 +380,11 @@ def _handed_on(states_BPD: Tensor, document_BP: Tensor | None) -> Tensor:
 def _attention(block: Block) -> Attention:
     assert block.attention is not None
     return block.attention
+
+
+def table_rows(vocabulary: int) -> int:
+    """Rows of the embedding and of the head for so many tokens."""
+    return math.ceil(vocabulary / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
 def _kind(name: str, parameter: nn.Parameter) -> str:

@@ -15,4 +15,5 @@ __all__ = [
     "timing",
     "train",
     "trained",
+    "weights",
 ]

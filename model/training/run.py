@@ -5,6 +5,7 @@ Shapes: B sequences, T tokens each, N targets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,8 +88,14 @@ class Run:
         self.trunk_losses[:] = tree["trunk_losses"].tolist() if "trunk_losses" in tree else []
 
 
-def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
-    """The run as it starts. Sets torch's random state from `train.seed`.
+def make_run(
+    config: Config,
+    table: TokenTable,
+    where: Runtime,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> Run:
+    """The run as it starts, from `weights` if there are any. Sets torch's random state from
+    `train.seed`.
 
     Raises ConfigError if documents must not mix and the tokens do not tell where one begins.
     """
@@ -97,6 +104,8 @@ def make_run(config: Config, table: TokenTable, where: Runtime) -> Run:
     torch.manual_seed(config.train.seed)
     separator = _separator(table) if config.gpt.document_mask else None
     gpt = GPT(config.gpt, table.vocabulary, where.manual_attention, separator).to(where.device)
+    if weights is not None:
+        gpt.load_state_dict(weights)
     optimizers = make_optimizers(gpt, config.optim)
     averages = Averages(gpt, config.train, config.steps_per_epoch)
     if where.compile:

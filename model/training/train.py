@@ -33,6 +33,7 @@ from model.training.members import member_folders, train_members
 from model.training.run import Run, add_gradients, make_run
 from model.training.teacher import open_teacher
 from model.training.trunk import Branches, basis_points_of, join, step_of
+from model.training.weights import first_weights
 
 # A step's train loss this far above that of guessing uniformly has exploded. Such a run may come
 # back as its rate falls, but none that did ended near one that never got there.
@@ -128,7 +129,8 @@ def train(
 
 def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> Run:
     """The run as it starts, or as the checkpoint in `folder` left it; without its teacher."""
-    run = make_run(config, table, runtime(config))
+    weights = first_weights(config, table) if config.gpt.init and not state.history else None
+    run = make_run(config, table, runtime(config), weights)
     if state.history:
         run.restore(folder)
         last = max(0, state.step - 1)  # layer replay depends on where the run is

@@ -12,9 +12,11 @@ from sweep.cli.ask import ask, tell
 from sweep.cli.best import best
 from sweep.cli.compare import compare
 from sweep.cli.confirm import confirm
+from sweep.cli.convert import convert
 from sweep.cli.data import data
 from sweep.cli.efficiency import efficiency
 from sweep.cli.ensemble import ensemble
+from sweep.cli.evaluate import evaluate
 from sweep.cli.external import import_
 from sweep.cli.laws import laws
 from sweep.cli.list import list_
@@ -38,7 +40,7 @@ VERBS: dict[str, tuple[click.Command, ...]] = {
     "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "A loop of your own that trains": (ask, tell),
-    "One model, and its text": (train, sample, data),
+    "One model, and its text": (train, sample, evaluate, convert, data),
     "What there is to set": (settings, presets, schema),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -29,6 +30,19 @@ def at_most(fixed: Mapping[str, object]) -> int:
             err=True,
         )
     return tokens
+
+
+def with_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` with the shape and the digest of the weights that `gpt.init` names.
+
+    Published ones that are not here are downloaded. Raises ConfigError for what does not fit.
+    """
+    from model.pretrained import fill_in, pin, will_fetch
+
+    filled = fill_in(settings)
+    if will_fetch(str(filled["gpt.init"])):
+        click.echo(f"downloading the weights of {filled['gpt.init']} (once)", err=True)
+    return pin(filled)
 
 
 def counted(fixed: Mapping[str, object]) -> int:

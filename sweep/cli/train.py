@@ -23,7 +23,7 @@ from model.config import ALL, SETTINGS, ConfigError, Value
 from model.config.presets import PRESETS, overridden, preset
 from sweep.cli.data import describe_splits
 from sweep.cli.options import json_option, print_json, set_option
-from sweep.cli.text import counted
+from sweep.cli.text import counted, with_weights
 from sweep.errors import SweepError
 from sweep.space import read_overrides
 
@@ -83,6 +83,8 @@ def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
     if problems:
         raise ConfigError(problems)
     chosen: Mapping[str, object] = overridden(settings, dict(pairs))
+    if chosen.get("gpt.init"):
+        chosen = with_weights(chosen)
     if chosen.get("data.train_tokens") == ALL:
         chosen = {**chosen, "data.train_tokens": counted(chosen)}
     return Config.from_settings(chosen)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.config import ConfigError, Value
+from model.pretrained import is_weights, published
 from model.training.saved import is_saved
 from sweep.errors import SweepError
 from sweep.folder import ENSEMBLE
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 HINT = (
     "Name a trial (0012 of the latest sweep, RUN/0012), a run folder (its best trial), its "
-    "ensemble.json, a folder of sweep train or one that a model was written into."
+    "ensemble.json, a folder of sweep train or one that a model was written into, GPT-2 weights in "
+    "Hugging Face's layout, nanoGPT's ckpt.pt, or gpt2, gpt2-medium, gpt2-large, gpt2-xl."
 )
 
 
@@ -59,9 +61,11 @@ def named(word: str, runs: Path) -> Named:
 
 
 def _open(folder: Path) -> Trained:
-    from model.training import export
+    from model.training import export, weights
 
     if folder.name == ENSEMBLE:
         members = json.loads(folder.read_text())["members"]
         return export.open_mixture([(folder.parent / m["folder"], m["weight"]) for m in members])
+    if published(str(folder)) or is_weights(folder):
+        return weights.open_weights(str(folder))
     return export.load(folder) if is_saved(folder) else export.open_run(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from model.clusters import Clusters
 from model.config import Config, ConfigError, Value
+from model.pretrained import is_weights, published
 from model.training.release import CHECKPOINT
 from model.training.saved import is_saved
 from sweep.errors import SweepError
@@ -73,13 +74,18 @@ def find(words: Sequence[str], runs: Path) -> list[Source]:
 def network_folder(word: str, runs: Path) -> Path:
     """Where the network is that `word` names, complete or not; of an ensemble, its file.
 
-    Beside what `find` takes it is a folder that a verb wrote a model into, or the ensemble.json of
-    a run folder. Raises SweepError if it leads nowhere.
+    Beside what `find` takes it is a folder that a verb wrote a model into, the ensemble.json of
+    a run folder, or weights of others: a folder, a file, or the name of a published network.
+    Raises SweepError if it leads nowhere.
     """
     for path in (Path(word), runs / word):
         is_ensemble = path.name == ENSEMBLE and path.is_file()
         if is_ensemble or is_saved(path) or (path / CHECKPOINT).exists():
             return path
+        if is_weights(path):
+            return path
+    if published(word):
+        return Path(word)
     run, trial = _place(word, runs)
     if not trial:
         return _best(run).folder

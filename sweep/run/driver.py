@@ -52,7 +52,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     """
     folder = options.runs / space.name
     earlier = warm_start.take_over(space, folder)
-    space = _with_data(space)
+    space = _with_data(_with_weights(space))
     text = corpus.corpus(space)
     _say(str(text))
     try:
@@ -196,6 +196,24 @@ def _has_gpu() -> bool:
     from model.training.device import has_gpu
 
     return has_gpu()
+
+
+def _with_weights(space: Space) -> Space:
+    """The space with the weights of `gpt.init` here and pinned by digest, their path absolute."""
+    word = str(space.fixed.get("gpt.init", ""))
+    if not word:
+        return space
+    from model.pretrained import pin, will_fetch
+
+    if will_fetch(word):
+        _say(f"downloading the weights of {word} (once)")
+    fixed = dict(space.fixed)
+    if (path := Path(word).expanduser()).exists():
+        fixed["gpt.init"] = str(path.absolute())
+    try:
+        return replace(space, fixed=pin(fixed))
+    except ConfigError as error:
+        raise SweepError("the weights cannot be used", error.problems) from None
 
 
 def _with_data(space: Space) -> Space:

@@ -23,6 +23,8 @@ PLAIN: Mapping[str, Value] = {
     "data.curriculum": "no",
     "data.reference": "",
     SCALE: 1.0,
+    "gpt.init": "",
+    "gpt.init_digest": "",
     "gpt.dropout": 0.0,
     "gpt.stochastic_depth": 0.0,
     "gpt.replay_passes": 0,

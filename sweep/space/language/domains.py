@@ -34,6 +34,8 @@ NOT_SEARCHABLE = {
     "data.val_tokens",
     "data.test_tokens",
     "data.digest",
+    "gpt.init",
+    "gpt.init_digest",
     "train.evals",
     "train.device",
 }

@@ -50,6 +50,7 @@ from sweep.space.space import BUDGET
 PARTS = ("points", "constraints", "repeat", "objective")
 OWN = ("name", "preset", "search", wandb.NESTED, "fixed", *PARTS)
 OBJECTIVES = ("single", "ensemble")
+INIT = "gpt.init"
 MEMBERS, FEW = "train.members", 4  # networks of a trial where the objective is an ensemble
 KEYS = (*OWN, *SECTIONS, *wandb.KEYS)
 MOST_SEEDS = 100  # of one proposal
@@ -76,6 +77,8 @@ def read_space(
     if name:
         space = replace(space, name=name)
     space = _overridden(space, overrides, problems)
+    if space.fixed.get(INIT):
+        space = replace(space, fixed=_with_shape(space, problems))
     if space.fixed.get(BUDGET) == ALL:
         space = replace(space, fixed=_counted(space.fixed, count, problems))
     notes = hints(space, says_trials="budget.trials" in problems.place)
@@ -112,6 +115,24 @@ def _counted(
         for text in error.problems:
             problems.add_of_settings(text)
     return settings
+
+
+def _with_shape(space: Space, problems: Problems) -> Mapping[str, Value]:
+    """The fixed settings with those that the weights of `gpt.init` decide."""
+    from model.pretrained import fill_in, fixed_by  # numpy and tiktoken, which few spaces need
+
+    try:
+        decided = fixed_by(str(space.fixed[INIT]))
+        for hp in space.hyperparameters:
+            if hp.setting in decided:
+                problems.add(hp.line, hp.setting, "is decided by the weights of gpt.init; drop it")
+        searched = {hp.setting for hp in space.hyperparameters}
+        filled = fill_in(space.fixed)
+    except ConfigError as error:
+        for text in error.problems:
+            problems.add_of_settings(text)
+        return space.fixed
+    return {n: as_text(v) for n, v in filled.items() if n in space.fixed or n not in searched}
 
 
 def _space(root: yaml.Node, default_name: str, problems: Problems) -> Space:
