@@ -30,6 +30,8 @@ ROOMS = {
     "sweep.models": "model model.config model.pretrained model.training sweep sweep.results",
     "sweep.predictions": "model model.config model.data model.training sweep sweep.models "
     "sweep.results",
+    "sweep.page": "model model.config model.trained model.training sweep sweep.models "
+    "sweep.results",
     "sweep.session": "model model.config model.config.presets sweep sweep.results sweep.search "
     "sweep.space",
     "sweep.report": "model.config sweep sweep.results sweep.search sweep.space "
@@ -42,7 +44,8 @@ ROOMS = {
     "sweep.notebook": "model model.config model.trained model.training sweep sweep.results "
     "sweep.search sweep.space sweep.space.language",
     "sweep.cli": "model model.config model.config.presets model.data model.optim model.pretrained "
-    "model.trained model.training sweep sweep.models sweep.predictions sweep.replay sweep.report "
+    "model.trained model.training sweep sweep.models sweep.page sweep.predictions sweep.replay "
+    "sweep.report "
     "sweep.results sweep.run sweep.space sweep.space.language sweep.tracking",
 }
 DOORS = {
@@ -56,6 +59,7 @@ DOORS = {
     "yaml": "sweep.space.language sweep.run sweep.cli",
     "torch": "model.data model.network model.optim model.pretrained model.trained model.training",
     "tiktoken": "model.data",
+    "gradio": "sweep.page",
     "safetensors": "model model.pretrained model.training",
     "filelock": "model",
 }

@@ -9,7 +9,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,26 @@ def mixture_of(
 
 
 def write(trained: Trained, folder: Path) -> None:
-    """Write `trained`, one network, into `folder`, for `load`."""
-    assert isinstance(trained.gpt, GPT), "several networks are written by save_mixture"
-    losses = losses_of(trained.val_loss, trained.val_loss_error)
-    header = {"settings": trained.config.settings(), "step": trained.step, **losses}
+    """Write `trained` into `folder`, for `load`."""
     folder.mkdir(parents=True, exist_ok=True)
+    losses = losses_of(trained.val_loss, trained.val_loss_error)
+    if isinstance(trained.gpt, Mixture):
+        for number, gpt in enumerate(trained.gpt.members):
+            assert isinstance(gpt, GPT | Mixture)
+            write(_member(trained, gpt), folder / str(number))
+        its = {"average": trained.gpt.average, "weights": trained.gpt.weights, **losses}
+        (folder / MIXTURE).write_text(json.dumps(its))
+        return
+    header = {"settings": trained.config.settings(), "step": trained.step, **losses}
     write_weights(trained.gpt, header, folder)
     write_tokenizer(trained.tokenizer, folder)
+
+
+def _member(trained: Trained, gpt: GPT | Mixture) -> Trained:
+    """One network of several, whose own settings are known of its shape alone."""
+    config = replace(trained.config, gpt=gpt.config)
+    at_the_end = not isinstance(gpt, GPT) or gpt.replaying
+    return Trained(config, gpt, trained.tokenizer, step=config.steps if at_the_end else 0)
 
 
 def losses_of(val_loss: float | None, error: float | None) -> dict[str, float | None]:

@@ -21,6 +21,7 @@ from sweep.cli.external import import_
 from sweep.cli.laws import laws
 from sweep.cli.list import list_
 from sweep.cli.options import same_command
+from sweep.cli.page import page
 from sweep.cli.publish import publish
 from sweep.cli.remove import remove
 from sweep.cli.replay import replay
@@ -40,7 +41,7 @@ VERBS: dict[str, tuple[click.Command, ...]] = {
     "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "A loop of your own that trains": (ask, tell),
-    "One model, and its text": (train, sample, evaluate, convert, data),
+    "One model, and its text": (train, sample, page, evaluate, convert, data),
     "What there is to set": (settings, presets, schema),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.metadata
 import json
@@ -10,7 +9,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import model
 from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import ENVIRONMENT, JOURNAL, RESOLVED, SPACE
+from sweep.imports import imported_files
 from sweep.journal import read_view
 from sweep.space import Space
 from sweep.space.compatibility import problems
@@ -79,37 +78,7 @@ def digest_of_trainer(home: Path | None = None) -> str:
 
 def trainer_files(home: Path) -> list[Path]:
     """The module that trains and those of its package that it imports, at any depth."""
-    files: set[Path] = set()
-    left = {home / "training" / "train.py", *_packages(home, ("training",))}
-    while left:
-        path = left.pop()
-        files.add(path)
-        left |= _imported(path, home) - files
-    return sorted(files)
-
-
-def _imported(path: Path, home: Path) -> set[Path]:
-    """The files below `home` that the module at `path` may import, their packages included."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    files: set[Path] = set()
-    for name in names:
-        package, *parts = name.split(".")
-        if package == "model":
-            module = home.joinpath(*parts).with_suffix(".py")
-            files |= {module} if parts and module.exists() else set()
-            files |= _packages(home, parts)
-    return files
-
-
-def _packages(home: Path, parts: Sequence[str]) -> set[Path]:
-    """The packages that Python imports before the module `parts` below `home`."""
-    folders = [home.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-    return {init for folder in folders if (init := folder / "__init__.py").exists()}
+    return imported_files(home, [("training", "train")])
 
 
 def environment() -> dict[str, Any]:
