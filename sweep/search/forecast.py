@@ -43,6 +43,21 @@ class Forecast:
     error: float  # standard deviation of the observed final loss about it, nats per token
 
 
+def cycles_of(settings: Mapping[str, Value]) -> int | None:
+    """In how many cycles the rate of a trial falls; None where it falls once.
+
+    Only trials that agree in it are compared before their ends: a loss at the end of a cycle is
+    of a low rate, one beside it of a high one, which a trial of another schedule has at no such
+    fraction. Where the number is fixed, not searched, settings do not tell it: then it is 0 for all
+    that have cycles.
+    """
+    if settings.get("optim.schedule", "cyclic") != "cyclic":
+        return None
+    cycles = settings.get("optim.cycles", 0)
+    assert isinstance(cycles, int)
+    return cycles
+
+
 def expected_final(trial: Snapshot, finished: Sequence[Snapshot]) -> Forecast | None:
     """What `trial` would end at; None if too few of the finished were like it.
 
@@ -51,7 +66,12 @@ def expected_final(trial: Snapshot, finished: Sequence[Snapshot]) -> Forecast | 
     """
     if not math.isfinite(trial.now):
         return Forecast(math.inf, 0.0)
-    usable = tuple(_Key(one) for one in finished if math.isfinite(one.now + one.final))
+    cycles = cycles_of(trial.settings)
+    usable = tuple(
+        _Key(one)
+        for one in finished
+        if math.isfinite(one.now + one.final) and cycles_of(one.settings) == cycles
+    )
     if len(usable) <= FEWEST:
         return None
     terms = _terms(usable)

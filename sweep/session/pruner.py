@@ -26,6 +26,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from model.progress import WHOLE, Progress
+from sweep.search import cycles_of
 from sweep.session.enqueue import SETTINGS_ATTR
 from sweep.session.expectation import expected_end
 from sweep.space import PruneConfig
@@ -49,7 +50,8 @@ def compared_loss(progress: Progress, signal: str) -> float:
 class FairPruner(BasePruner):  # type: ignore[misc]
     """Hands `rule` a study that holds only the trial's peers, with comparable losses alone.
 
-    Peers agree in the settings named by `config.peers`. Steps are basis points of each trial's
+    Peers agree in the settings named by `config.peers`, and in how often the rate falls: in the
+    middle of a cycle a trial is behind any that has none. Steps are basis points of each trial's
     own schedule, so that equal steps are equal phases whatever the number of epochs. Before
     `config.grace` and with fewer than `config.startup_trials` complete peers none is stopped; nor
     is ever the one that leads its peers, and so neither the only one of its kind.
@@ -91,7 +93,7 @@ class FairPruner(BasePruner):  # type: ignore[misc]
 
     def _stratum(self, trial: FrozenTrial) -> tuple[Any, ...]:
         settings = trial.user_attrs.get(SETTINGS_ATTR, {})
-        return tuple(settings.get(name) for name in self._config.peers)
+        return (cycles_of(settings), *(settings.get(name) for name in self._config.peers))
 
 
 def _is_complete(trial: FrozenTrial) -> bool:

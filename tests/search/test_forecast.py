@@ -56,6 +56,16 @@ def test_no_forecast_is_surer_than_seeds_differ() -> None:
     assert expected(LEFT_OUT[0], again).error >= 0.004
 
 
+def test_nothing_is_expected_of_a_cycle_by_trials_that_have_none() -> None:
+    cycles = {"optim.schedule": "cyclic", "optim.cycles": 4}
+    falls_once = [replace(s, settings={**s.settings, "optim.schedule": "linear"}) for s in FINISHED]
+    cyclic = [replace(s, settings={**s.settings, **cycles}) for s in FINISHED]
+    one = replace(LEFT_OUT[0], settings={**LEFT_OUT[0].settings, **cycles})
+
+    assert expected_final(one, falls_once) is None
+    assert expected(one, [*falls_once, *cyclic]) == expected(one, cyclic)
+
+
 def test_few_finished_trials_make_an_uncertain_forecast() -> None:
     assert expected(LEFT_OUT[5], FINISHED[:8]).error > expected(LEFT_OUT[5], FINISHED).error
 

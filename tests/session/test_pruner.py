@@ -72,6 +72,36 @@ def test_only_peers_of_the_same_stratum_count() -> None:
     assert pruner.prune(study, running(study, [5.0, 4.9], **{"train.epochs": 8}))
 
 
+CYCLES = {"optim.schedule": "cyclic", "optim.cycles": 4}
+
+
+@pytest.mark.parametrize(
+    ("others", "stopped"),
+    [
+        ({"optim.schedule": "linear"}, False),  # one fall
+        ({"optim.schedule": "cyclic", "optim.cycles": 2}, False),
+        (CYCLES, True),
+    ],
+)
+def test_a_trial_in_mid_cycle_is_judged_by_those_of_as_many_cycles_alone(
+    others: dict[str, object], stopped: bool
+) -> None:
+    """Its rate is high where theirs is low, and low again before the end."""
+    study = study_of(*(trial(losses, COMPLETE, **others) for losses in GOOD))
+    pruner = make_pruner(PruneConfig(signal="val", startup_trials=4, grace=0.5))
+
+    assert pruner.prune(study, running(study, [5.0, 4.9], **CYCLES)) is stopped
+
+
+def test_cycles_of_a_space_that_fixes_how_many_are_one_kind() -> None:
+    """Searched is the schedule alone."""
+    study = study_of(*(trial(ls, COMPLETE, **{"optim.schedule": "cyclic"}) for ls in GOOD))
+    pruner = make_pruner(PruneConfig(signal="val", startup_trials=4, grace=0.5))
+
+    assert pruner.prune(study, running(study, [5.0, 4.9], **{"optim.schedule": "cyclic"}))
+    assert not pruner.prune(study, running(study, [5.0, 4.9], **{"optim.schedule": "linear"}))
+
+
 def test_the_rule_none_stops_nobody() -> None:
     study = study_of(*(trial(losses, COMPLETE) for losses in GOOD))
 
