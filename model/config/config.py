@@ -132,6 +132,15 @@ class Config:
                 f"optim.cycle_epochs: must be at most train.epochs ({self.train.epochs}), "
                 f"got {self.optim.cycle_epochs}"
             )
+        cyclic = {
+            "train.average_cycles": self.train.average_cycles > 0,
+            "train.log_probs": self.train.log_probs == "cycles",
+        }
+        problems += [
+            f"{name}: there are cycles with optim.schedule cyclic alone, got {self.optim.schedule}"
+            for name, asked in cyclic.items()
+            if asked and self.optim.schedule != "cyclic"
+        ]
         if self.data.val_tokens <= self.gpt.context:
             problems.append(
                 f"data.val_tokens: must be above gpt.context ({self.gpt.context}), "
@@ -156,6 +165,20 @@ class Config:
                 f"{cut} of {half} tokens each, which train.micro_batch_tokens ({micro}) must divide"
             ]
         return []
+
+    @property
+    def epochs_per_cycle(self) -> int:
+        """Epochs after each of which the rate begins anew; all of them in a run without cycles."""
+        return self.train.epochs // (self.optim.cycles if self.optim.schedule == "cyclic" else 1)
+
+    @property
+    def averaged_epochs(self) -> range:
+        """Epochs, counted from 1, whose ends are averaged."""
+        epochs, step = self.train.epochs, 1
+        if self.train.average_cycles:
+            step = self.epochs_per_cycle
+        ends = self.train.average_cycles or self.train.average_last
+        return range(max(0, epochs - ends * step) + step, epochs + 1, step)
 
     def with_epochs(self, epochs: int) -> Config:
         """The same recipe for another number of epochs; not checked."""

@@ -39,8 +39,8 @@ def trial_cost(settings: Mapping[str, object]) -> Cost:
     gpt = scaled(config.gpt)
     read = config.steps * config.train.batch_tokens
     flops, tokens = config_flops(config), read * config.train.members
-    averages = (config.train.ema_epochs > 0) + (config.train.average_last > 0)
-    evaluated = config.train.evals * config.data.val_tokens * (1 + averages) * config.train.members
+    passes = config.train.evals * (1 + config.train.averages)
+    evaluated = passes * config.data.val_tokens * config.train.members
     disk, more = disk_bytes(config)
     return Cost(
         parameters=parameters(gpt, config.data.token_kinds),

@@ -55,9 +55,10 @@ def disk_bytes(config: Config) -> tuple[float, float]:
     """
     gpt, train = scaled(config.gpt), config.train
     networks = FLOAT * train.members
-    weights = networks * parameters(gpt, config.data.token_kinds) * (1 + _averages(config))
+    weights = networks * parameters(gpt, config.data.token_kinds) * (1 + config.train.averages)
     state = networks * _state(gpt, config)
-    predicted = {"no": 0, "last": 1, "epochs": 1 + train.epochs}[train.log_probs]
+    ends = {"epochs": train.epochs, "cycles": train.epochs // config.epochs_per_cycle}
+    predicted = 0 if train.log_probs == "no" else 1 + ends.get(train.log_probs, 0)
     kept = weights + HALF * config.data.val_tokens * predicted
     before = weights + state
     if config.optim.name == "schedule_free":
@@ -69,7 +70,7 @@ def _fixed(gpt: GPTConfig, config: Config) -> float:
     every, blocks = parameters(gpt, config.data.token_kinds), block_parameters(gpt)
     transient = TRANSIENT.get(config.optim.name, 0) * blocks
     kept = _meta_copy(gpt, config)
-    return FLOAT * (every * (2 + _averages(config)) + transient + kept + _state(gpt, config))
+    return FLOAT * (every * (2 + config.train.averages) + transient + kept + _state(gpt, config))
 
 
 def _meta_copy(gpt: GPTConfig, config: Config) -> int:
@@ -81,11 +82,6 @@ def _meta_copy(gpt: GPTConfig, config: Config) -> int:
     if train.meta_on == "mlp":
         moved = sum(gpt.layer_units) * gpt.width * (3 if gpt.mlp == "swiglu" else 2)
     return moved * (2 if train.meta_parts > 1 else 1)
-
-
-def _averages(config: Config) -> int:
-    """Copies of the weights that are averages of them."""
-    return (config.train.ema_epochs > 0) + (config.train.average_last > 0)
 
 
 def _state(gpt: GPTConfig, config: Config) -> float:

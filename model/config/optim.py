@@ -143,11 +143,12 @@ class OptimConfig:
     schedule: str = setting(
         "cosine",
         "",
-        "how the rate falls: whole run, or in the last warmdown (1 - sqrt: 2405.18392); "
-        "schedule_free has none",
+        "how the rate falls: whole run, anew in each of optim.cycles, or in the last warmdown "
+        "(1 - sqrt: 2405.18392); schedule_free has none",
         choices=(
             "cosine",
             "linear",
+            "cyclic",
             "constant",
             "constant_linear",
             "constant_1-sqrt",
@@ -167,6 +168,29 @@ class OptimConfig:
         "epochs",
         "last epochs, each of which lets the rate fall anew (slowrun #56); not schedule_free",
         low=0,
+    )
+    cycles: int = setting(
+        1,
+        "",
+        "of the run, all as long, with schedule cyclic: in each the rate falls linearly from its "
+        "peak to final_rate (2606.03938)",
+        low=1,
+        high=10_000,
+    )
+    cycle_noise: float = setting(
+        0.0,
+        "x std",
+        "normal noise on each tensor of weights after the first cycle, as a multiple of its "
+        "standard deviation (slowrun #90)",
+        low=0,
+        high=10,
+    )
+    cycle_noise_last: float = setting(
+        0.0,
+        "x std",
+        "that noise before the last cycle; between them half a cosine",
+        low=0,
+        high=10,
     )
     grad_clip: float = setting(1.0, "", "largest gradient norm; 0: no clipping", low=0)
 
@@ -238,8 +262,30 @@ class OptimConfig:
                 f"optim.warmup_epochs: a run of {epochs} epochs has room for {room:g} of them, got "
                 f"{self.warmup_epochs:g}"
             )
+        problems += self._problems_of_cycles(epochs) if self.schedule == "cyclic" else []
         if self.name == "schedule_free" and self.beta1 == 0:
             problems.append("optim.beta1: schedule_free needs it above 0")
         if self.name == "schedule_free" and self.cautious_decay != "no":
             problems.append("optim.cautious_decay: schedule_free decays on its own; set it to no")
+        return problems
+
+    def _problems_of_cycles(self, epochs: int) -> list[str]:
+        problems = []
+        if epochs % self.cycles:
+            problems.append(
+                f"optim.cycles: must divide train.epochs ({epochs}), as cycles are whole epochs, "
+                f"got {self.cycles}"
+            )
+        if self.rise(epochs) * self.cycles >= 1:
+            problems.append(
+                f"optim.warmup: {self.rise(epochs):g} of the run is no shorter than the first of "
+                f"its {self.cycles} cycles"
+            )
+        if self.cycle_epochs:
+            problems.append(
+                "optim.cycle_epochs: its last epochs have cycles of their own; set it to 0 with "
+                f"schedule cyclic, got {self.cycle_epochs}"
+            )
+        if self.name == "schedule_free":
+            problems.append("optim.schedule: schedule_free has no rate that cycles; choose another")
         return problems

@@ -66,6 +66,13 @@ class TrainConfig:
     average_last: int = setting(
         0, "epochs", "ends of so many last epochs are averaged (slowrun #50, #57)", low=0
     )
+    average_cycles: int = setting(
+        0,
+        "cycles",
+        "in place of epochs, ends of so many last cycles of optim.schedule cyclic are averaged, or "
+        "of all where there are fewer (2606.03938)",
+        low=0,
+    )
     average_recency: bool = setting(
         False, "", "the last counts k times as much as the first of k, not the same"
     )
@@ -89,8 +96,9 @@ class TrainConfig:
     log_probs: str = setting(
         "last",
         "",
-        "keep each validation token's log-probability: at the end, at each epoch too, or not",
-        choices=("no", "last", "epochs"),
+        "keep each validation token's log-probability: at the end, also at the end of each epoch "
+        "or cycle, or not",
+        choices=("no", "last", "epochs", "cycles"),
     )
     seed: int = setting(0, "", "initialisation and dropout", low=0, high=2**31)
     data_seed: int = setting(0, "", "order of sequences in each epoch", low=0, high=2**31)
@@ -116,16 +124,34 @@ class TrainConfig:
         choices=("auto", "yes", "no"),
     )
 
+    @property
+    def averages_ends(self) -> bool:
+        """Whether weights and predictions at ends of epochs or cycles are averaged."""
+        return self.average_last > 0 or self.average_cycles > 0
+
+    @property
+    def averages(self) -> int:
+        """Averages of the weights that are kept, each a copy of them."""
+        return (self.ema_epochs > 0) + self.averages_ends
+
     def problems(self) -> list[str]:
         """What is possible alone but not together."""
         problems = []
         if self.evaluate == "ema" and not self.ema_epochs:
             problems.append("train.evaluate: ema needs train.ema_epochs above 0")
-        if self.evaluate in ("weights", "probabilities") and not self.average_last:
-            problems.append(f"train.evaluate: {self.evaluate} needs train.average_last above 0")
-        if self.members > 1 and self.log_probs == "epochs":
+        if self.evaluate in ("weights", "probabilities") and not self.averages_ends:
             problems.append(
-                "train.log_probs: those of epochs are of one network; choose last where "
+                f"train.evaluate: {self.evaluate} needs train.average_last or average_cycles above "
+                "0"
+            )
+        if self.average_last and self.average_cycles:
+            problems.append(
+                f"train.average_cycles: takes the place of train.average_last ({self.average_last})"
+                f"; set one of them to 0, got {self.average_cycles}"
+            )
+        if self.members > 1 and self.log_probs in ("epochs", "cycles"):
+            problems.append(
+                f"train.log_probs: those of {self.log_probs} are of one network; choose last where "
                 f"train.members is above 1, got {self.members}"
             )
         if self.average_last > self.epochs:

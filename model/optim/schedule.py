@@ -60,6 +60,11 @@ def _left(optim: OptimConfig, done: float, epochs: int) -> float:
             return 0.5 * (1 + math.cos(math.pi * since_warmup))
         case "linear":
             return 1 - since_warmup
+        case "cyclic":
+            cycle = min(math.floor(done * optim.cycles + ROUNDING), optim.cycles - 1)
+            if cycle == 0:  # what of it is left after the warmup
+                return 1 - (done - rise) / (1 / optim.cycles - rise)
+            return 1 - max(0.0, done * optim.cycles - cycle)
         case "constant_linear":
             return of_warmdown
         case "constant_1-sqrt":

@@ -33,20 +33,23 @@ def ema_beta(ema_epochs: float, steps_per_epoch: int) -> float:
 
 
 class Averages:
-    """What `train.ema_epochs` and `train.average_last` ask for, updated as `gpt` trains.
+    """What `train.ema_epochs`, `average_last` and `average_cycles` ask for, as `gpt` trains.
 
     Each average of weights is one more copy of them; evaluating one takes a second for a while.
     """
 
-    def __init__(self, gpt: GPT, train: TrainConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self, gpt: GPT, train: TrainConfig, steps_per_epoch: int, averaged_epochs: range
+    ) -> None:
+        """averaged_epochs: counted from 1, whose ends are averaged, as Config has them."""
         self._parameters: list[Tensor] = list(gpt.parameters())
-        self._train = train
+        self._train, self._ends = train, averaged_epochs
         self._beta = ema_beta(train.ema_epochs, steps_per_epoch) if train.ema_epochs else 0.0
         self._followed = 0  # steps taken into the EMA
         # Starts at zero, which the bias correction takes out (1412.6980, section 3).
         self._shadow = self._zeros() if train.ema_epochs else []
-        self._counted = 0.0  # sum of the weights of the epoch ends so far
-        self._mean = self._zeros() if train.average_last else []
+        self._counted = 0.0  # sum of the weights of the ends so far
+        self._mean = self._zeros() if train.averages_ends else []
         # Natural log of the weighted mean probability of each of the N validation targets.
         self._mixture_N: Tensor | None = None
 
@@ -62,7 +65,7 @@ class Averages:
 
     def takes(self, epoch: int) -> bool:
         """Whether the end of `epoch`, counted from 1, is one of those averaged."""
-        return epoch > self._train.epochs - self._train.average_last
+        return epoch in self._ends
 
     @torch.no_grad()
     def take(self, epoch: int, log_probs_N: np.ndarray) -> None:
@@ -70,7 +73,7 @@ class Averages:
 
         Both are kept as running means, so that many epochs need no more memory than one.
         """
-        place = epoch - (self._train.epochs - self._train.average_last)
+        place = self._ends.index(epoch) + 1
         weight = float(place if self._train.average_recency else 1)
         self._counted += weight
         share = weight / self._counted

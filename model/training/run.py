@@ -107,7 +107,7 @@ def make_run(
     if weights is not None:
         gpt.load_state_dict(weights)
     optimizers = make_optimizers(gpt, config.optim)
-    averages = Averages(gpt, config.train, config.steps_per_epoch)
+    averages = Averages(gpt, config.train, config.steps_per_epoch, config.averaged_epochs)
     if where.compile:
         share_compiled_code(str(cache_folder() / "compiled"))
         # Set on this network alone: its parameters keep their names. Of a sequence of windows one

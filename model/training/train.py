@@ -27,6 +27,7 @@ from model.progress import Progress
 from model.training import checkpoint, log_probs, out_of_memory
 from model.training.averages import EMA, PROBABILITIES, RAW, WEIGHTS
 from model.training.checkpoint import RunState
+from model.training.cycles import begin_cycle
 from model.training.device import runtime
 from model.training.evaluate import Evaluation
 from model.training.members import member_folders, train_members
@@ -100,6 +101,7 @@ def train(
                 at = done + 1
                 share, epochs = done / config.steps, config.train.epochs
                 run.gpt.enter(share, config.train.seed, done)
+                begin_cycle(run.gpt, config, done)
                 losses.append(add_gradients(run, *batch(config, run.table, done), share))
                 step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
                 watch(at, losses[-1])
@@ -162,7 +164,8 @@ def _take_in(run: Run, steps: int, folder: Path) -> Evaluation | None:
     """
     train, (epoch, into_epoch) = run.config.train, divmod(steps, run.config.steps_per_epoch)
     averaged = not into_epoch and run.averages.takes(epoch)
-    kept = not into_epoch and train.log_probs == "epochs"
+    every = {"epochs": 1, "cycles": run.config.epochs_per_cycle}.get(train.log_probs)
+    kept = not into_epoch and every is not None and epoch % every == 0
     if not (train.ema_epochs or averaged or kept):
         return None
     with swap_in_averages(run.optimizers):

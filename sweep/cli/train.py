@@ -193,7 +193,7 @@ def group_rows(groups: Sequence[Group]) -> list[list[str]]:
 def columns(config: Config) -> list[str]:
     """Headings of a run's evaluations: those of averages where it has them."""
     train = config.train
-    has = {"ema": train.ema_epochs > 0, "weights": train.average_last > 0}
+    has = {"ema": train.ema_epochs > 0, "weights": train.averages_ends}
     has["probabilities"] = has["weights"]
     averages = [name for name in AVERAGES if has[name]]
     return [*EVERY_RUN, *(["raw", *averages] if averages else []), "seconds"]

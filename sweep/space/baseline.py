@@ -39,6 +39,7 @@ PLAIN: Mapping[str, Value] = {
     "train.teacher": "",
     "train.ema_epochs": 0.0,
     "train.average_last": 0,
+    "train.average_cycles": 0,
 }
 SHUFFLE = "train.shuffle"
 SLOWRUN = "slowrun"

@@ -30,6 +30,7 @@ SCHEDULE = (
     "optim.warmdown",
     "optim.final_rate",
     "optim.cycle_epochs",
+    "optim.cycles",
 )
 LISTED = 8  # epoch counts of a range that are all kept a trunk for; of a longer one powers of two
 COMBINATIONS_CHECKED = 256

@@ -64,6 +64,9 @@ def test_every_setting_says_what_it_means() -> None:
     assert all(setting.meaning for setting in SETTINGS.values())
 
 
+CYCLIC = {"optim.schedule": "cyclic", "optim.cycles": 2, "train.epochs": 4}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -103,6 +106,20 @@ def test_every_setting_says_what_it_means() -> None:
         ({"optim.lr": 5e-324}, r"optim.lr: must be >= 1e-12"),
         ({"optim.decay_timescale": 1e-6}, "1e-06 epochs are less than a step"),
         ({"optim.decay_timescale": 1e-300}, "1e-300 epochs are less than a step"),
+        ({**CYCLIC, "optim.cycles": 3}, r"optim.cycles: must divide train.epochs \(4\)"),
+        (
+            {**CYCLIC, "optim.warmup": 0.5},
+            "optim.warmup: 0.5 .* no shorter than the first of its 2",
+        ),
+        ({**CYCLIC, "optim.cycle_epochs": 1}, "optim.cycle_epochs: .* set it to 0 with"),
+        ({**CYCLIC, "optim.name": "schedule_free"}, "schedule_free has no rate that cycles"),
+        ({"train.average_cycles": 2}, "train.average_cycles: there are cycles with .* got cosine"),
+        ({"train.log_probs": "cycles"}, "train.log_probs: there are cycles with .* got cosine"),
+        (
+            {**CYCLIC, "train.average_cycles": 2, "train.average_last": 2},
+            r"train.average_cycles: takes the place of train.average_last \(2\)",
+        ),
+        ({"train.evaluate": "probabilities"}, "train.average_last or average_cycles above 0"),
         (
             {"train.meta_step": 0.5, "train.batch_tokens": 960, "gpt.context": 64},
             r"meta_step: cuts a batch into 2 halves of parts, but .* is 15 x gpt.context",

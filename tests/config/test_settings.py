@@ -43,6 +43,9 @@ WHOLE_REPLAY = {**REPLAY, "gpt.replay_first": 0.0, "gpt.x0": True}
 PIECES = {"optim.decay_schedule": "piecewise", "optim.decay_points": "0:1,1:0"}
 HEAVY = {"optim.weight_decay_multiplier": 100.0}
 AVERAGED = {"train.average_last": 2, "train.evaluate": "weights"}
+CYCLIC = {"optim.schedule": "cyclic", "optim.warmup": 0.0}
+TWO_CYCLES = {**CYCLIC, "optim.cycles": 2}
+ENDS = {"train.evaluate": "probabilities"}
 # Setting, value, and what else must be set for it to matter.
 AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("data.train_tokens", 1025, {}),
@@ -142,6 +145,9 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("optim.warmdown", 0.8, {"optim.schedule": "constant_linear"}),
     ("optim.final_rate", 0.5, {}),
     ("optim.cycle_epochs", 1, {}),
+    ("optim.cycles", 2, CYCLIC),
+    ("optim.cycle_noise", 0.1, TWO_CYCLES),
+    ("optim.cycle_noise_last", 0.1, {**TWO_CYCLES, "train.epochs": 3, "optim.cycles": 3}),
     ("optim.grad_clip", 0.01, {"optim.name": "shampoo", "optim.lr": 0.1}),
     ("train.epochs", 3, {}),
     ("train.batch_tokens", 512, {}),
@@ -157,6 +163,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("train.evaluate", "probabilities", AVERAGED),
     ("train.ema_epochs", 0.1, {"train.ema_epochs": 0.5, "train.evaluate": "ema"}),
     ("train.average_last", 1, AVERAGED),
+    ("train.average_cycles", 1, {**TWO_CYCLES, **ENDS, "train.average_cycles": 2}),
     ("train.average_recency", True, AVERAGED),
     ("train.seed", 1, {}),
     ("train.data_seed", 1, {}),

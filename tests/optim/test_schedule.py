@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from model.config.config import OptimConfig
 from model.optim.schedule import decay, momentum, rate
 
-FALLING = ["cosine", "linear", "constant_linear", "constant_1-sqrt", "constant_sqrt"]
+FALLING = ["cosine", "linear", "cyclic", "constant_linear", "constant_1-sqrt", "constant_sqrt"]
 
 
 @pytest.mark.parametrize("schedule", FALLING)
@@ -57,6 +57,35 @@ def test_a_cyclic_tail_falls_anew_in_each_of_the_last_epochs() -> None:
     assert rate(optim, 2.999 / 4, 4) == pytest.approx(0.05, abs=1e-4)
     assert rate(optim, 3 / 4, 4) == pytest.approx(1.0)
     assert rate(optim, 3.999 / 4, 4) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_a_cyclic_rate_falls_in_each_cycle_and_decay_rises_as_it_does() -> None:
+    """As Slowrun's unlimited track has it: 96 cycles, rate 1 to 0.08, decay 0.7 to 1."""
+    cycles, steps = 96, 7
+    optim = OptimConfig(
+        schedule="cyclic",
+        cycles=cycles,
+        warmup=0.0,
+        final_rate=0.08,
+        decay_schedule="rising",
+        decay_low=0.7,
+    )
+
+    each = [step / (cycles * steps) for step in range(cycles * steps)]
+    falls = [1 - 0.92 * at / steps for at in range(steps)] * cycles
+
+    assert [rate(optim, done, 192) for done in each] == pytest.approx(falls)
+    assert [decay(optim, done, 192) for done in each] == pytest.approx(
+        [0.7 + 0.3 * (1 - share) / 0.92 for share in falls]
+    )
+
+
+def test_a_warmup_is_within_the_first_cycle() -> None:
+    optim = OptimConfig(schedule="cyclic", cycles=2, warmup=0.1)
+
+    assert [rate(optim, done, 2) for done in (0.1, 0.3, 0.5, 0.75)] == pytest.approx(
+        [1.0, 0.5, 1.0, 0.5]
+    )
 
 
 @pytest.mark.parametrize("epochs", range(2, 40))

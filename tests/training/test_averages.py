@@ -201,7 +201,9 @@ class Average:
 
     def __init__(self, **settings: Any) -> None:
         self.gpt = torch.nn.Linear(1, 1, bias=False)
-        self.averages = Averages(self.gpt, TrainConfig(**settings), steps_per_epoch=1)  # type: ignore[arg-type]
+        train = TrainConfig(**settings)
+        ends = Config(train=train).averaged_epochs
+        self.averages = Averages(self.gpt, train, 1, ends)  # type: ignore[arg-type]
 
     def take(self, epoch: int, weight: float, probability: float) -> None:
         torch.nn.init.constant_(self.gpt.weight, weight)
