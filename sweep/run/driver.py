@@ -24,7 +24,7 @@ from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, write_or_compare
-from sweep.session import BaselineCache, warm_start
+from sweep.session import BaselineCache, require_agreement, warm_start
 from sweep.space import Range, Space, corpus, plan
 from sweep.space.baseline import baseline_points, baseline_settings, with_known_table
 from sweep.tracking import process
@@ -110,8 +110,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
     from sweep.session import DISK_FULL
 
     folder = job.folder
-
-    journal = Journal(folder / JOURNAL)
+    journal = open_journal(folder)
     publishing = process.start(folder)
     # Baseline and trials begin once the header is written: a reader of the journal needs it first.
     with Interrupt() as interrupt, open_console(journal.view, options.plain) as console:
@@ -166,6 +165,20 @@ def drive(job: Job, options: Options, train: Train) -> int:
         return TOO_MANY_FAILED
     ours = [t for t in journal.view.trials.values() if t.role is job.role]
     return 0 if any(t.outcome is Outcome.COMPLETE for t in ours) else 1
+
+
+def open_journal(folder: Path) -> Journal:
+    """The journal in `folder`, to be gone on with.
+
+    Raises SweepError if it is damaged, or if the ledger has less than it has.
+    """
+    journal = Journal(folder / JOURNAL)
+    try:
+        require_agreement(folder, journal.view)
+    except SweepError:
+        journal.close()
+        raise
+    return journal
 
 
 def _cluster(options: Options) -> AbstractContextManager[Cluster | None]:

@@ -19,10 +19,9 @@ from typing import Any
 from model.config import SETTINGS, Config, ConfigError, Value
 from model.progress import WHOLE, Progress
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
-from sweep.folder import JOURNAL, RESOLVED, TRIALS, locked
-from sweep.journal import Journal
+from sweep.folder import RESOLVED, TRIALS, locked
 from sweep.records import OUTSIDE, SEED, Outcome, Trial
-from sweep.run.driver import Job, header, search
+from sweep.run.driver import Job, header, open_journal, search
 from sweep.run.manifest import read_resolved, write_or_compare
 from sweep.session import Session, warm_start
 from sweep.space import Space
@@ -169,7 +168,7 @@ def _opened(folder: Path, space: Space | None, source: str) -> Iterator[Session]
         if space is not None:
             write_or_compare(folder, its, source, OUTSIDE)
             warm_start.keep(folder, earlier)
-        journal = Journal(folder / JOURNAL)
+        journal = open_journal(folder)
         try:
             head = _header(folder, its)
             before = journal.view.header

@@ -2,6 +2,8 @@
 
 from sweep.session import warm_start
 from sweep.session.baseline_cache import BaselineCache
+from sweep.session.ledger_file import disagreements, read_ledger, require_agreement
+from sweep.session.rebuilding import rebuild
 from sweep.session.roles import Confirming, FinalistTrials, Searching
 from sweep.session.session import DISK_FULL, Session
 from sweep.session.storage import open_storage
@@ -13,6 +15,10 @@ __all__ = [
     "FinalistTrials",
     "Searching",
     "Session",
+    "disagreements",
     "open_storage",
+    "read_ledger",
+    "rebuild",
+    "require_agreement",
     "warm_start",
 ]

@@ -269,8 +269,8 @@ class Session:
                 if noted is None or (ending is TrialEnding.FINISHED and not whole):
                     raise SweepError(
                         f"the journal lacks what the ledger has of trial {trial.name}",
-                        hint="journal.jsonl was changed or lost; restore it, or begin anew with "
-                        "--name.",
+                        hint="journal.jsonl was changed or lost: put it back, or begin anew with "
+                        "--name. `sweep doctor` shows what is wrong.",
                         code=1,
                     )
                 if noted.ending is None:

@@ -53,6 +53,7 @@ def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         return storages.setdefault(path, InMemoryStorage())
 
     monkeypatch.setattr("sweep.session.open_storage", open_)
+    monkeypatch.setattr("sweep.run.driver.require_agreement", lambda folder, view: None)
 
 
 @pytest.fixture
