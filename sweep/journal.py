@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +20,23 @@ from sweep.view import View
 
 # Numbers of an evaluation, or of steps, that are never missing: null there was not finite.
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
+_NUMBER = (int, float)
+# What an event of a kind must have, and of which type, for anybody to read it.
+NEEDED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "sweep": {"time": _NUMBER, "name": str, "trials": _NUMBER},
+    "trial": {"time": _NUMBER, "trial": str, "role": str, "searched": dict, "settings": dict},
+    "observation": {
+        "time": _NUMBER,
+        "trial": str,
+        "basis_points": _NUMBER,
+        "val_loss": _NUMBER,
+        "val_loss_error": _NUMBER,
+        "step": _NUMBER,
+        "seconds": _NUMBER,
+    },
+    "outcome": {"time": _NUMBER, "trial": str, "outcome": str, "reason": str},
+    "end": {"reason": str},
+}
 
 
 class Journal:
@@ -36,7 +53,7 @@ class Journal:
         path.touch()
         whole = 0
         for event, after in read_events(path):
-            self.view.apply(event)
+            fold(self.view, event, path, whole)
             whole = after
         self._file = path.open("r+b")
         self._file.truncate(whole)
@@ -68,6 +85,15 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
 
     Raises SweepError at a line that is no event.
     """
+    for line, event, wrong in read_lines(path, offset):
+        if event is None:
+            raise _damaged(path, offset, wrong)
+        offset += len(line)
+        yield event, offset
+
+
+def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[bytes, Event | None, str]]:
+    """Every whole line from byte `offset` on: its event, or None and what is wrong with it."""
     with path.open("rb") as file:
         file.seek(offset)
         for line in file:
@@ -77,10 +103,20 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
                 event = json.loads(line)
             except ValueError:
                 event = None
-            if not isinstance(event, dict) or "event" not in event:
-                raise SweepError(f"{path} is damaged at byte {offset}", code=1)
-            offset += len(line)
-            yield _with_nan(event), offset
+            wrong = _wrong(event)
+            yield line, None if wrong else _with_nan(event), wrong
+
+
+def _wrong(event: Any) -> str:
+    """What an event lacks that everybody reads; empty if nothing."""
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return "no event stands there"
+    for key, kind in NEEDED.get(event["event"], {}).items():
+        value = event.get(key)
+        missing = key not in event or (value is None and key not in MEASURED)
+        if missing or not (value is None or isinstance(value, kind)):
+            return f"its {event['event']} has no {key}" if missing else f"{key} is {value!r}"
+    return ""
 
 
 def _with_nan(event: Event) -> Event:
@@ -92,7 +128,25 @@ def _with_nan(event: Event) -> Event:
 
 def read_view(path: Path) -> View:
     """The sweep that the journal at `path` tells of."""
-    view = View()
-    for event, _ in read_events(path):
-        view.apply(event)
+    view, offset = View(), 0
+    for event, after in read_events(path):
+        fold(view, event, path, offset)
+        offset = after
     return view
+
+
+def fold(view: View, event: Event, path: Path, offset: int) -> None:
+    """Apply an event that was read at `offset`. Raises SweepError if it does not fit the others."""
+    try:
+        view.apply(event)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        why = f"its {event['event']} does not fit what is before it: {error!r}"
+        raise _damaged(path, offset, why) from None
+
+
+def _damaged(path: Path, offset: int, why: str) -> SweepError:
+    return SweepError(
+        f"{path} is damaged at byte {offset}: {why}",
+        hint=f"sweep doctor {path.parent} shows what is wrong, and repairs it with --repair.",
+        code=1,
+    )

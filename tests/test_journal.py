@@ -13,6 +13,7 @@ from fakes import diverging_train, fake_train
 from optuna.storages import BaseStorage
 from sweeps import finished
 
+from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import Journal, read_events, read_view
 from sweep.session.ledger import Ledger
@@ -77,7 +78,8 @@ def test_what_an_observation_always_has_is_nan_again_and_what_it_may_lack_stays_
     always = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
     journal = Journal(tmp_path / JOURNAL)
     journal.append("trial", trial="0000", role="search", searched={}, settings={})
-    journal.append("observation", trial="0000", ema_loss=None, **dict.fromkeys(always, math.inf))
+    seen = {"trial": "0000", "basis_points": 2500, "step": 1, "seconds": 1.0, "ema_loss": None}
+    journal.append("observation", **seen, **dict.fromkeys(always, math.inf))
     journal.append("confirmed", mean=math.inf)
     journal.close()
 
@@ -113,3 +115,27 @@ def test_the_journal_is_on_the_disk_when_the_ledger_is_told(
 
     assert len(told) == 14
     assert all(on_disk == written for on_disk, written in told)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ('"basis_points"', '"basis_poinus"', "its observation has no basis_points"),
+        ('"seconds": 0.5', '"seconds": "a"', "seconds is 'a'"),
+        ('"trial": "0001", "outcome"', '"trial": "0901", "outcome"', "does not fit .*'0901'"),
+        ('"ending": "finished"', '"ending": "finishee"', "'finishee' is not a valid"),
+        ('"event": "outcome"', '"evenu": "outcome"', "no event stands there"),
+    ],
+)
+def test_a_line_with_a_damaged_key_or_value_is_one_message(
+    before: str, after: str, why: str, space: Space, open_session: Open, tmp_path: Path
+) -> None:
+    """Each of these was a traceback."""
+    finished(open_session(space), fake_train, tmp_path)
+    path = tmp_path / JOURNAL
+    path.write_text(path.read_text().replace(before, after, 1))
+
+    with pytest.raises(SweepError, match=rf"damaged at byte \d+: .*{why}[^\n]*\nsweep doctor"):
+        read_view(path)
+    with pytest.raises(SweepError, match=why):
+        Journal(path)

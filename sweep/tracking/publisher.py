@@ -80,7 +80,7 @@ class Publisher:
             self.cursor.offset = 0  # somebody deleted runs of ours, or put another journal back
             self.cursor.files, self.cursor.model = {}, {}
         for event, offset in journal.read_events(path, self._read):
-            self._view.apply(event)
+            journal.fold(self._view, event, path, self._read)
             self._read = offset
             self._take(event, send=offset > self.cursor.offset)
             if len(self._batches) >= METRICS_IN_HAND:

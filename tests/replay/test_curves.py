@@ -44,7 +44,8 @@ def journal(folder: Path, *trials: dict[str, Any]) -> Path:
         about = {"role": trial.get("role", "search"), "searched": searched, "settings": settings}
         events.append({"event": "trial", "trial": name, "time": 0, **about})
         for seen in trial["seen"]:
-            events.append({"event": "observation", "trial": name, "seconds": 1.0, **seen})
+            rest = {"time": 0, "step": 1, "val_loss_error": 0.01, "seconds": 1.0}
+            events.append({"event": "observation", "trial": name, **rest, **seen})
         if "outcome" in trial:
             end = {"outcome": trial["outcome"], "reason": "", "time": 1}
             events.append({"event": "outcome", "trial": name, **end})

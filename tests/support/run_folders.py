@@ -69,7 +69,7 @@ def confirm(folder: Path, losses: Mapping[str, Sequence[float]]) -> None:
         for seed, loss in enumerate(of_seeds, 1):
             run, searched = f"{name}-s{seed}", {"finalist": name, "seed": seed}
             journal.append("trial", trial=run, role="confirm", searched=searched, settings={})
-            last = {"val_loss": loss, "val_loss_error": 0.001, "seconds": 1.0}
+            last = {"step": 1, "val_loss": loss, "val_loss_error": 0.001, "seconds": 1.0}
             journal.append("observation", trial=run, basis_points=10_000, **last)
             journal.append("outcome", trial=run, outcome="complete", ending="finished", reason="")
     journal.close()

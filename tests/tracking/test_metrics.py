@@ -98,6 +98,7 @@ def train(
     journal.append("trial", role=role, settings={}, devices=devices, **about)
     for number, (loss, seconds) in enumerate(evaluations, 1):
         seen = {"step": 10 * number, "epoch": float(number), "basis_points": number}
+        seen["val_loss_error"] = 0.01
         journal.append("observation", trial=name, val_loss=loss, seconds=seconds, **seen)
     journal.append("outcome", trial=name, outcome="complete", ending="finished", reason="")
 
