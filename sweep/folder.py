@@ -26,6 +26,7 @@ EXTERNAL = "external.jsonl"  # runs of others that were imported
 EARLIER = "earlier.jsonl"  # trials of earlier sweeps that inform this one
 DRIVER_LOCK = "driver.lock"  # held by who drives the sweep
 CURSOR = "tracking.json"  # how much of the journal the first MLflow store has
+REPAIRS = "repairs"  # what `sweep doctor --repair` replaced, a folder for each repair
 TRACKING_LOG = "tracking.log"
 QUICKSTART = "search_spaces/quickstart.yaml"  # of our repository: not there in other folders
 

@@ -41,12 +41,13 @@ ROOMS = {
     "sweep.results",
     "sweep.run": "model model.config model.data model.pretrained model.training sweep "
     "sweep.results sweep.session sweep.space sweep.space.language sweep.tracking",
+    "sweep.doctor": "model model.training sweep sweep.session sweep.space.language",
     "sweep.replay": "model model.config sweep sweep.session sweep.space",
     "sweep.notebook": "model model.config model.trained model.training sweep sweep.results "
     "sweep.search sweep.space sweep.space.language",
     "sweep.cli": "model model.config model.config.presets model.data model.optim model.pretrained "
-    "model.trained model.training sweep sweep.models sweep.page sweep.predictions sweep.replay "
-    "sweep.report "
+    "model.trained model.training sweep sweep.doctor sweep.models sweep.page sweep.predictions "
+    "sweep.replay sweep.report "
     "sweep.results sweep.run sweep.space sweep.space.language sweep.tracking",
 }
 DOORS = {

@@ -2,6 +2,7 @@
 
 __all__ = [
     "checkpoint",
+    "checksums",
     "device",
     "document_losses",
     "evaluate",

@@ -44,7 +44,10 @@ def damage(path: Path) -> str:
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         start = file.tell()
-        metadata: Mapping[str, str] = header.pop("__metadata__")
+        metadata: Mapping[str, str] = header.pop("__metadata__", {})
+        ends = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if path.stat().st_size != start + ends:
+            return f"it has {path.stat().st_size:,} bytes, not {start + ends:,}"
         if wrong := damage_of_text(metadata):
             return wrong
         sums: Mapping[str, str] = json.loads(metadata.get(SUMS, "{}"))

@@ -37,6 +37,22 @@ def forget_before(folder: Path) -> int:
     return size
 
 
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """What the checkpoint in `folder` says of its run, without torch; None if none can be read.
+
+    `settings`, and `history`: every evaluation.
+    """
+    try:
+        with (folder / CHECKPOINT).open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        run = json.loads(header["__metadata__"]["run"])
+        return (
+            run if isinstance(run["settings"], dict) and isinstance(run["history"], list) else None
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def release(folder: Path) -> int:
     """Take the optimizers' state out of the checkpoint in `folder`; the bytes that gives back.
 

@@ -14,6 +14,7 @@ from sweep.cli.compare import compare
 from sweep.cli.confirm import confirm
 from sweep.cli.convert import convert
 from sweep.cli.data import data
+from sweep.cli.doctor import doctor
 from sweep.cli.efficiency import efficiency
 from sweep.cli.ensemble import ensemble
 from sweep.cli.evaluate import evaluate
@@ -37,7 +38,7 @@ from sweep.errors import SweepError
 
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
-    "A search": (init, check, plan, run, status, best, list_, remove),
+    "A search": (init, check, plan, run, status, best, list_, remove, doctor),
     "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "A loop of your own that trains": (ask, tell),

@@ -171,7 +171,12 @@ def searched_space(folder: Path, budget: BudgetConfig) -> Space:
             hint="Use the version of sweep that ran the search, or search anew.",
             code=REFUSED_TO_CONTINUE,
         )
-    trial = TrialConfig(**resolved["trial"])
+    try:
+        trial = TrialConfig(**resolved["trial"])
+    except (TypeError, ConfigError) as error:
+        raise SweepError(
+            f"{folder / RESOLVED} is damaged: trial: {error}", hint="Put a copy of it back."
+        ) from None
     return Space(resolved["name"], (), resolved["fixed"], budget=budget, trial=trial)
 
 

@@ -21,10 +21,11 @@ from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import ENVIRONMENT, JOURNAL, RESOLVED, SPACE
 from sweep.imports import imported_files
 from sweep.journal import read_view
-from sweep.space import Space
+from sweep.space import RENAMED, Space
 from sweep.space.compatibility import problems
 from sweep.view import View
 
+PARTS = {"name": str, "search": dict, "fixed": dict, "trial": dict}  # that every version wrote
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
 
 
@@ -56,9 +57,13 @@ def read_resolved(path: Path) -> dict[str, Any]:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError):
         before = None
-    if not isinstance(before, dict):
+    there = before if isinstance(before, dict) else {}
+    parts = {RENAMED.get(part, part): value for part, value in there.items()}
+    lacking = [part for part, kind in PARTS.items() if not isinstance(parts.get(part), kind)]
+    if not isinstance(before, dict) or lacking:
         raise SweepError(
             f"{path} is missing or damaged, so whether this sweep is the same cannot be told",
+            [f"it has no {part}" for part in lacking] if there else [],
             hint="Restore it, or begin anew with --name.",
             code=REFUSED_TO_CONTINUE,
         )

@@ -19,6 +19,8 @@ def saved_space(folder: Path) -> Space | None:
     """The space that the sweep in `folder` searches; None where this version cannot read it."""
     try:
         resolved = yaml.safe_load((folder / RESOLVED).read_text(encoding="utf-8"))
+        if not isinstance(resolved["trial"], dict):  # of which nothing else here is read
+            return None
         problems = Problems()
         space = space_in("\n".join(_lines(resolved)), folder.name, problems)
     # There is none, it is damaged, or another version wrote it.

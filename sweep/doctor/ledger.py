@@ -1,0 +1,83 @@
+"""The ledger: it has all that the journal has, or it is written anew from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweep.doctor.damage import Aside, Damage
+from sweep.errors import SweepError
+from sweep.folder import JOURNAL, LEDGER
+from sweep.journal import read_events, read_view
+from sweep.records import Outcome
+from sweep.session import disagreements, read_ledger, rebuild
+from sweep.space.language import saved_space
+from sweep.view import View
+
+SHOWN = 3
+ANEW = "writes it anew from the journal: trials, evaluations, ends, numbers"
+
+
+def check(folder: Path) -> list[Damage]:
+    """What the ledger lacks beside the journal, and what it has that the journal does not."""
+    view = read_view(folder / JOURNAL)
+    if not view.trials:
+        return []
+
+    def write_anew(aside: Aside) -> None:
+        _rebuild(folder, view, aside)
+
+    try:
+        ledger = read_ledger(folder / LEDGER)
+    except SweepError as error:
+        why = str(error).splitlines()[0].partition(": ")[2]
+        means = "no sweep goes on; what the journal has can be read"
+        return [Damage(LEDGER, f"it cannot be read: {why}", means, ANEW, write_anew)]
+    damages = []
+    if lines := disagreements(view, ledger):
+        more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        gone = (
+            "it is missing" if not (folder / LEDGER).exists() else "it lacks what the journal has"
+        )
+        means = "finished trials would be trained again, so nothing goes on"
+        what = f"{gone}: {'; '.join(lines[:SHOWN])}{more}"
+        damages.append(Damage(LEDGER, what, means, ANEW, write_anew))
+    lost = [
+        name
+        for name, trial in ledger.items()
+        if trial.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
+        and (name not in view.trials or not trial.marks <= _marks(view, name))
+    ]
+    if lost and not damages:
+        names = ", ".join(lost[:SHOWN]) + (", ..." if len(lost) > SHOWN else "")
+        damages.append(
+            Damage(
+                LEDGER,
+                f"it has ends or evaluations of {names} that the journal lacks",
+                "the journal was cut or is an older copy: put the right one back if there is one",
+                f"{ANEW}; those trials are trained on, or again",
+                write_anew,
+            )
+        )
+    return damages
+
+
+def _marks(view: View, name: str) -> set[int]:
+    return {event["basis_points"] for event in view.trials[name].observations}
+
+
+def _rebuild(folder: Path, view: View, aside: Aside) -> None:
+    space = saved_space(folder)
+    if space is None:
+        raise SweepError(
+            f"{folder / LEDGER} cannot be written anew: resolved.yaml says no space",
+            hint="Put a copy of resolved.yaml back; then the same command does it.",
+        )
+    path = folder / LEDGER
+    beside = path.with_name(f"{LEDGER}.part")
+    beside.unlink(missing_ok=True)
+    events = [event for event, _ in read_events(folder / JOURNAL)]
+    rebuild(beside, space, view, events)
+    for old in sorted(folder.glob(f"{LEDGER}*")):  # with what SQLite keeps beside it
+        if old != beside:
+            aside.move(old)
+    beside.rename(path)
