@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import subprocess
+import sys
 
 # Read when torch, numpy or mlflow are imported, here and in every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny matrices gain from no more, and tests share the cores
@@ -27,6 +30,7 @@ from hypothesis import settings
 from optuna.storages import BaseStorage
 from sweeps import TRAINED, make_space, session_in, without_tracking, write_texts
 
+from model.files import lock
 from sweep.cli.main import cli
 from sweep.records import Event
 from sweep.session.session import Session
@@ -117,6 +121,22 @@ def open_session(tmp_path: Path, storage: BaseStorage) -> Iterator[Callable[...,
     yield open_
     for session in opened:
         session.journal.close()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as MLflow makes it, which takes seconds: made once, copied beside run folders."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    path = shared / "mlflow.db"
+    with lock(shared / "mlflow.lock", math.inf):
+        if not path.exists():
+            part = path.with_name("part.db")
+            code = "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
+            command = [sys.executable, "-W", "ignore", "-c", code, f"sqlite:///{part}"]
+            subprocess.run(command, capture_output=True, check=True)
+            part.rename(path)
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,3 +41,10 @@ def search_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 def folder(search_in: Callable[[str], Path]) -> Path:
     """A search that is over."""
     return search_in(SIX_RECIPES)
+
+
+@pytest.fixture
+def store_at_hand(tmp_path: Path, empty_store: Path) -> None:
+    """MLflow's database beside the run folders, as after a first sweep: making it takes seconds."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(empty_store, tmp_path / "runs")

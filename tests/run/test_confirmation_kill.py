@@ -36,6 +36,7 @@ prune: {rule: none}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("store_at_hand")
 def test_a_confirmation_survives_kill_9_and_the_trainer_tells_the_test_loss(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

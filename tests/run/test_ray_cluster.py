@@ -213,6 +213,7 @@ def outcomes(folder: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("how", ["auto", "$RAY_ADDRESS"])
+@pytest.mark.usefixtures("store_at_hand")
 def test_a_sweep_that_joins_a_cluster_trains_on_all_of_its_nodes(cluster, tmp_path, how):
     before = [node.tables for node in cluster.nodes]
     if how == "auto":
@@ -230,6 +231,7 @@ def test_a_sweep_that_joins_a_cluster_trains_on_all_of_its_nodes(cluster, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("store_at_hand")
 def test_a_sweep_without_the_token_is_turned_away_with_one_message(cluster, tmp_path):
     wrong = {**cluster.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
@@ -242,6 +244,7 @@ def test_a_sweep_without_the_token_is_turned_away_with_one_message(cluster, tmp_
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
+@pytest.mark.usefixtures("store_at_hand")
 def test_an_address_where_nobody_answers_is_one_message(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "SWEEP_"))}
     with socket.socket() as taken:  # bound and not listening: nobody else can answer there

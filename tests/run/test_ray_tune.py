@@ -266,6 +266,7 @@ def start(folder: Path, corpus: Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.usefixtures("store_at_hand")
 def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
     corpus: Path, tmp_path: Path
 ) -> None:
