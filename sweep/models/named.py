@@ -12,7 +12,7 @@ from model.config import ConfigError, Value
 from model.pretrained import is_weights, published
 from model.training.saved import is_saved
 from sweep.errors import SweepError
-from sweep.folder import ENSEMBLE
+from sweep.folder import ENSEMBLE, TRIALS
 from sweep.models.source import network_folder
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class Named:
         """Nats per token; None where nobody noted it."""
         return self.trained.val_loss
 
+    @property
+    def parameters(self) -> int:
+        """Of an ensemble those of all its members."""
+        return sum(tensor.numel() for tensor in self.trained.gpt.parameters())
+
 
 def named(word: str, runs: Path) -> Named:
     """Open the network that `word` names, as it was evaluated last.
@@ -55,17 +60,34 @@ def named(word: str, runs: Path) -> Named:
     except SweepError as error:
         raise SweepError(f"no model {word}: {str(error).splitlines()[0]}", hint=HINT) from None
     try:
-        return Named(word, folder, _open(folder))
+        return Named(_name(folder), folder, _open(folder))
     except ConfigError as error:
         raise SweepError(f"the model {word} cannot be opened", error.problems) from None
+
+
+def _name(folder: Path) -> str:
+    """RUN/0012 of a trial."""
+    in_sweep = folder.parent.name == TRIALS
+    return f"{folder.parent.parent.name}/{folder.name}" if in_sweep else str(folder)
 
 
 def _open(folder: Path) -> Trained:
     from model.training import export, weights
 
     if folder.name == ENSEMBLE:
-        members = json.loads(folder.read_text())["members"]
-        return export.open_mixture([(folder.parent / m["folder"], m["weight"]) for m in members])
+        return export.open_mixture(_members(folder))
     if published(str(folder)) or is_weights(folder):
         return weights.open_weights(str(folder))
     return export.load(folder) if is_saved(folder) else export.open_run(folder)
+
+
+def _members(file: Path) -> list[tuple[Path, float]]:
+    """The runs of an ensemble and the weight of each. Raises ConfigError if it names none."""
+    try:
+        members = json.loads(file.read_text(encoding="utf-8"))["members"]
+        runs = [(file.parent / its["folder"], float(its["weight"])) for its in members]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError([f"{file} is damaged; sweep ensemble writes it again"]) from None
+    if not runs:
+        raise ConfigError([f"{file} has no network on the disk; sweep ensemble --only names some"])
+    return runs

@@ -6,6 +6,7 @@ So `status`, `compare`, the notebook and MLflow read it as they read any trial.
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -91,11 +92,11 @@ class SingleRun:
             return ""
         took = clock_text(self.last.seconds)
         speed = self.last.tokens / self.last.seconds if self.last.seconds else 0.0
+        folder = shlex.quote(str(self._folder))
         curves = "" if self._publishing else f"\n  in MLflow  sweep publish {self._folder}"
-        code = f"import sweep; print(sweep.open_run('{self._folder}').model().generate('The '))"
         return (
             f"val loss {self.last.val_loss:.4f} after {took} of training, {rounded(speed)} tokens/s"
-            f'\n  the model  {self._folder}\n  to sample  python -c "{code}"{curves}'
+            f"\n  the model  {self._folder}\n  to sample  sweep sample {folder}{curves}"
         )
 
     def _begin(self) -> None:

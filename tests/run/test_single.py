@@ -44,7 +44,7 @@ def test_a_run_by_itself_is_read_as_a_sweep_of_one_trial(config: Config, tmp_pat
     assert "0000" in report.leaderboard(view)
     assert os.path.samefile(tmp_path / "trials" / "0000", tmp_path)
     assert f"val loss {losses[-1]:.4f} after " in alone.closing()
-    assert f"sweep.open_run('{tmp_path}').model().generate" in alone.closing()
+    assert f"sweep sample {tmp_path}" in alone.closing()
 
 
 def test_watching_each_step_changes_no_loss(config: Config, tmp_path: Path) -> None:
