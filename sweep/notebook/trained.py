@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,21 @@ class Model:
         from model.trained.generate import continuation
 
         return continuation(self.trained, prompt, max_new_tokens, temperature, seed)
+
+    def stream(
+        self,
+        prompt: str,
+        max_new_tokens: int = 100,
+        temperature: float = 1.0,
+        seed: int = 0,
+        top_k: int = 0,
+    ) -> Iterator[str]:
+        """The same in pieces, as they are written; `top_k` 0 draws from all tokens."""
+        from model.trained.generate import stream
+        from model.trained.sampling import Sampling
+
+        asked = Sampling(tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed)
+        return stream(self.trained, prompt, asked)
 
     def score(self, text: str) -> Score | None:
         """What `text` costs; None if it has no token to predict."""

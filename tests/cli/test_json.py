@@ -71,6 +71,7 @@ def output(*words: object) -> Any:
         ["plan", "RUN/space.yaml"],
         ["efficiency", "RUN"],
         ["compare", "RUN/trials/0000", "RUN/trials/0001"],
+        ["sample", "RUN", "--tokens", "2"],
         ["ensemble", "RUN"],
     ],
     ids=lambda words: words[0],
