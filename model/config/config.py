@@ -134,6 +134,7 @@ class Config:
             )
         cyclic = {
             "train.average_cycles": self.train.average_cycles > 0,
+            "train.chain_after": self.train.chain_after > 0,
             "train.log_probs": self.train.log_probs == "cycles",
         }
         problems += [

@@ -40,7 +40,8 @@ def peak_bytes(config: Config) -> float:
     tokens = config.train.micro_batch_tokens or config.train.batch_tokens
     if config.train.meta_step:  # a batch is read in halves, however much fits
         tokens = min(tokens, config.train.batch_tokens // (2 * config.train.meta_parts))
-    copies = LOGIT_COPIES + (TEACHER_COPIES if config.train.teacher else 0)
+    taught = config.train.teacher or config.train.chain_after
+    copies = LOGIT_COPIES + (TEACHER_COPIES if taught else 0)
     logits = tokens * config.data.token_kinds * FLOAT * copies
     of_each = _fixed(gpt, config) * config.train.members  # they take turns with the rest
     places = tokens * gpt.places / gpt.context  # every window waits for those after it
@@ -56,7 +57,8 @@ def disk_bytes(config: Config) -> tuple[float, float]:
     gpt, train = scaled(config.gpt), config.train
     networks = FLOAT * train.members
     weights = networks * parameters(gpt, config.data.token_kinds) * (1 + config.train.averages)
-    state = networks * _state(gpt, config)
+    teaches = parameters(gpt, config.data.token_kinds) if train.chain_after else 0
+    state = networks * (_state(gpt, config) + teaches)
     ends = {"epochs": train.epochs, "cycles": train.epochs // config.epochs_per_cycle}
     predicted = 0 if train.log_probs == "no" else 1 + ends.get(train.log_probs, 0)
     kept = weights + HALF * config.data.val_tokens * predicted
@@ -69,7 +71,7 @@ def disk_bytes(config: Config) -> tuple[float, float]:
 def _fixed(gpt: GPTConfig, config: Config) -> float:
     every, blocks = parameters(gpt, config.data.token_kinds), block_parameters(gpt)
     transient = TRANSIENT.get(config.optim.name, 0) * blocks
-    kept = _meta_copy(gpt, config)
+    kept = _meta_copy(gpt, config) + (every if config.train.chain_after else 0)
     return FLOAT * (every * (2 + config.train.averages) + transient + kept + _state(gpt, config))
 
 

@@ -93,6 +93,13 @@ class TrainConfig:
         low=0.1,
         high=100,
     )
+    chain_after: int = setting(
+        0,
+        "cycles",
+        "of optim.schedule cyclic, after which each is taught by the network at the end of the one "
+        "before, as a teacher would (2606.03938); 0: none is",
+        low=0,
+    )
     log_probs: str = setting(
         "last",
         "",
@@ -143,6 +150,11 @@ class TrainConfig:
             problems.append(
                 f"train.evaluate: {self.evaluate} needs train.average_last or average_cycles above "
                 "0"
+            )
+        if self.teacher and self.chain_after:
+            problems.append(
+                "train.chain_after: cycles that teach each other have no teacher beside them; set "
+                f"it to 0 or train.teacher to nothing, got {self.chain_after}"
             )
         if self.average_last and self.average_cycles:
             problems.append(

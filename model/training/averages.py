@@ -108,12 +108,14 @@ class Averages:
     def named(self, name: str) -> Iterator[None]:
         """The network computes with the weights that `train.evaluate` names; its last if none are.
 
-        Averaged probabilities are of no single network: the averaged weights come nearest.
+        Averaged probabilities are of no single network. Of epochs the averaged weights come near;
+        ends of cycles are far apart, with nothing good between them: there it is the last.
         """
+        averaged = (WEIGHTS,) if self._train.average_cycles else (WEIGHTS, PROBABILITIES)
         if name == EMA and self._followed:
             with self._in_place_of_weights(self._shadow, 1 - self._beta**self._followed):
                 yield
-        elif name in (WEIGHTS, PROBABILITIES) and self._mixture_N is not None:
+        elif name in averaged and self._mixture_N is not None:
             with self._in_place_of_weights(self._mean, 1.0):
                 yield
         else:

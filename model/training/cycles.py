@@ -2,18 +2,22 @@
 
 Each cycle ends in a quiet place, a network of its own that `train.average_cycles` takes; the next
 one leaves it, with the optimizers' state as it is. Noise on the weights sends it further away, so
-that the networks differ more (slowrun #90).
+that the networks differ more, and the one before may teach the next (slowrun #90).
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from model.config import Config
+from model.network import GPT
+
+if TYPE_CHECKING:
+    from model.training.teacher import Predecessor
 
 
 def cycle_begun(config: Config, step: int) -> int:
@@ -35,13 +39,18 @@ def noise_before(config: Config, cycle: int) -> float:
 
 
 @torch.no_grad()
-def begin_cycle(gpt: nn.Module, config: Config, step: int) -> None:
+def begin_cycle(
+    gpt: GPT, config: Config, step: int, predecessor: Predecessor | None = None
+) -> None:
     """Put noise on the weights if a cycle begins with step `step`, the first excepted.
 
+    predecessor   becomes what `gpt` is before the noise
     Drawn from (seed, cycle) on the CPU, the same on every device and after every stop. A tensor of
     equal numbers gets none: it has no scale of its own.
     """
     cycle = cycle_begun(config, step)
+    if cycle and predecessor:
+        predecessor.succeed(gpt, cycle)
     noise = noise_before(config, cycle) if cycle else 0.0
     if not noise:
         return

@@ -1,4 +1,4 @@
-"""The room that a run which never goes on gives back: the state of its optimizers.
+"""The room that a run which never goes on gives back: all that only going on needs.
 
 A checkpoint is rewritten without torch: whoever drives a cluster has none. The format of
 safetensors is eight bytes for the length of a header, the header in JSON, then tensors end to end.
@@ -18,6 +18,8 @@ from model.training.checksums import SUMS, TEXT, checksum, damage_of_text
 CHECKPOINT = "checkpoint.safetensors"
 BEFORE = "checkpoint-before.safetensors"  # the one before it, while the run goes on
 OPTIMIZERS = "optimizers"  # of the tree in a checkpoint, and what names of its tensors begin with
+PREDECESSOR = "predecessor"  # likewise; the network of the cycle before, which teaches this one
+GOES = (f"{OPTIMIZERS}.", f"{PREDECESSOR}.")
 ALIGNED = 8  # bytes, to a multiple of which headers are filled up with blanks
 AT_ONCE = 1 << 24  # bytes
 
@@ -73,7 +75,7 @@ def release(folder: Path) -> int:
         run = json.loads(header["__metadata__"]["run"])
         if run["tree"].get(OPTIMIZERS) is None or is_needed_to_evaluate(run["settings"]):
             return before - size
-        run["tree"][OPTIMIZERS] = None
+        run["tree"] |= {OPTIMIZERS: None, PREDECESSOR: None}
         metadata = header["__metadata__"]
         if damage_of_text(metadata):  # a new sum would hide it
             return before - size
@@ -84,7 +86,7 @@ def release(folder: Path) -> int:
         left = {
             name: entry
             for name, entry in header.items()
-            if name != "__metadata__" and not name.startswith(f"{OPTIMIZERS}.")
+            if name != "__metadata__" and not name.startswith(GOES)
         }
         with replaced(path) as beside, beside.open("wb") as new:
             _write(new, file, start, header["__metadata__"], left)

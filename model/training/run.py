@@ -26,11 +26,11 @@ from model.training.checkpoint import Tree
 from model.training.device import Runtime, keep_freed_memory, share_compiled_code
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
 from model.training.meta_step import gradients_apart, meta_length, meta_matrices, stepped
-from model.training.release import OPTIMIZERS, is_needed_to_evaluate
+from model.training.release import OPTIMIZERS, PREDECESSOR, is_needed_to_evaluate
 from model.training.trained import NO_SEPARATOR
 
 if TYPE_CHECKING:
-    from model.training.teacher import Teacher
+    from model.training.teacher import Predecessor, Teacher
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Run:
     averages: Averages
     meta_matrices: list[nn.Parameter] = field(default_factory=list)  # see train.meta_step
     teacher: Teacher | None = None
+    predecessor: Predecessor | None = None  # of the cycle, where train.chain_after has it teach
     # Of each step so far, nats per token, while runs of other epochs may go on from here.
     trunk_losses: list[float] = field(default_factory=list)
 
@@ -71,6 +72,7 @@ class Run:
             "gpt": self.gpt.state_dict(),
             OPTIMIZERS: state_tree(self.optimizers) if kept else None,
             "averages": self.averages.state_tree(),
+            PREDECESSOR: self.predecessor.state_tree() if self.predecessor and not ended else None,
             "trunk_losses": torch.tensor(self.trunk_losses, dtype=torch.float64),
         }
 
@@ -85,6 +87,8 @@ class Run:
         if tree[OPTIMIZERS] is not None:
             load_state_tree(self.optimizers, tree[OPTIMIZERS])
         self.averages.load_state_tree(tree["averages"])
+        if self.predecessor:
+            self.predecessor.load_state_tree(tree[PREDECESSOR])
         self.trunk_losses[:] = tree["trunk_losses"].tolist() if "trunk_losses" in tree else []
 
 
@@ -163,7 +167,8 @@ def _add(run: Run, x_BT: np.ndarray, y_BT: np.ndarray, pieces: int, parts: int) 
     for x, y in zip(np.split(x_BT, pieces), np.split(y_BT, pieces), strict=True):
         with run.runtime.autocast():
             tokens_BT, targets_BT = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
-            lesson = run.teacher.lesson(tokens_BT) if run.teacher else ()
+            taught_by = run.teacher or run.predecessor
+            lesson = taught_by.lesson(tokens_BT) if taught_by else ()
             loss, plain = run.gpt.objective(tokens_BT, targets_BT, *lesson)
         (loss / parts).backward()  # type: ignore[no-untyped-call]
         total += plain.detach() / parts

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,8 +16,12 @@ from model.config import Config, ConfigError
 from model.data.table import TokenTable
 from model.data.tokenizer import as_data
 from model.network import GPT, Mixture
+from model.training.checkpoint import Tree
 from model.training.export import open_mixture, open_run
 from model.training.trained import Trained
+
+if TYPE_CHECKING:
+    from model.training.run import Run
 
 
 class Teacher:
@@ -31,6 +36,42 @@ class Teacher:
         """What it predicts (B, T, V), the weight of that, and the temperature, for `objective`."""
         with torch.no_grad():
             return self._gpt(tokens_BT), self._weight, self._temperature
+
+
+class Predecessor:
+    """The network at the end of the cycle before, where `train.chain_after` lets it teach."""
+
+    def __init__(self, run: Run) -> None:
+        """Knows nothing yet. torch's random state stays."""
+        config, gpt = run.config, run.gpt
+        with torch.random.fork_rng(devices=[]):
+            self._gpt = GPT(
+                config.gpt, gpt.vocabulary, run.runtime.manual_attention, gpt.separator
+            ).to(run.runtime.device)
+        self._teacher = Teacher(self._gpt, config)
+        self._after, self._teaches = config.train.chain_after, False
+
+    def lesson(self, tokens_BT: Tensor) -> tuple[Tensor, float, float] | tuple[()]:
+        """As a teacher's; nothing before it teaches."""
+        return self._teacher.lesson(tokens_BT) if self._teaches else ()
+
+    def succeed(self, gpt: GPT, cycle: int) -> None:
+        """`gpt` as it is teaches `cycle`, counted from 0, if that is to be taught."""
+        if cycle >= self._after:
+            self._gpt.load_state_dict(gpt.state_dict())
+            self._gpt.replaying, self._teaches = gpt.replaying, True
+
+    def state_tree(self) -> Tree:
+        """All it takes to go on, for the checkpoint; None before it teaches."""
+        if not self._teaches:
+            return None
+        return {"gpt": self._gpt.state_dict(), "replaying": self._gpt.replaying}
+
+    def load_state_tree(self, tree: Tree) -> None:
+        """Go on from `state_tree`."""
+        if tree:
+            self._gpt.load_state_dict(tree["gpt"])
+            self._gpt.replaying, self._teaches = tree["replaying"], True
 
 
 def open_teacher(config: Config, table: TokenTable, device: torch.device) -> Teacher | None:

@@ -32,7 +32,7 @@ from model.training.device import runtime
 from model.training.evaluate import Evaluation
 from model.training.members import member_folders, train_members
 from model.training.run import Run, add_gradients, make_run
-from model.training.teacher import open_teacher
+from model.training.teacher import Predecessor, open_teacher
 from model.training.trunk import Branches, basis_points_of, join, step_of
 from model.training.weights import first_weights
 
@@ -100,8 +100,8 @@ def train(
             for done in range(state.step, end):
                 at = done + 1
                 share, epochs = done / config.steps, config.train.epochs
+                begin_cycle(run.gpt, config, done, run.predecessor)
                 run.gpt.enter(share, config.train.seed, done)
-                begin_cycle(run.gpt, config, done)
                 losses.append(add_gradients(run, *batch(config, run.table, done), share))
                 step(run.optimizers, run.gpt, config.optim, share, epochs, 1 / config.steps)
                 watch(at, losses[-1])
@@ -133,6 +133,8 @@ def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> R
     """The run as it starts, or as the checkpoint in `folder` left it; without its teacher."""
     weights = first_weights(config, table) if config.gpt.init and not state.history else None
     run = make_run(config, table, runtime(config), weights)
+    if config.train.chain_after:
+        run = replace(run, predecessor=Predecessor(run))
     if state.history:
         run.restore(folder)
         last = max(0, state.step - 1)  # layer replay depends on where the run is

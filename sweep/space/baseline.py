@@ -40,6 +40,7 @@ PLAIN: Mapping[str, Value] = {
     "train.ema_epochs": 0.0,
     "train.average_last": 0,
     "train.average_cycles": 0,
+    "train.chain_after": 0,
 }
 SHUFFLE = "train.shuffle"
 SLOWRUN = "slowrun"

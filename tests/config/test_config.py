@@ -114,6 +114,7 @@ CYCLIC = {"optim.schedule": "cyclic", "optim.cycles": 2, "train.epochs": 4}
         ({**CYCLIC, "optim.cycle_epochs": 1}, "optim.cycle_epochs: .* set it to 0 with"),
         ({**CYCLIC, "optim.name": "schedule_free"}, "schedule_free has no rate that cycles"),
         ({"train.average_cycles": 2}, "train.average_cycles: there are cycles with .* got cosine"),
+        ({"train.chain_after": 1}, "train.chain_after: there are cycles with .* got cosine"),
         ({"train.log_probs": "cycles"}, "train.log_probs: there are cycles with .* got cosine"),
         (
             {**CYCLIC, "train.average_cycles": 2, "train.average_last": 2},

@@ -164,6 +164,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("train.ema_epochs", 0.1, {"train.ema_epochs": 0.5, "train.evaluate": "ema"}),
     ("train.average_last", 1, AVERAGED),
     ("train.average_cycles", 1, {**TWO_CYCLES, **ENDS, "train.average_cycles": 2}),
+    ("train.chain_after", 1, TWO_CYCLES),
     ("train.average_recency", True, AVERAGED),
     ("train.seed", 1, {}),
     ("train.data_seed", 1, {}),

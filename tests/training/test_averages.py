@@ -238,6 +238,22 @@ def test_the_last_of_three_counts_three_times_the_first_if_recent_ones_count_mor
     assert average.found()["raw"] == 7.0  # the network has its own weights again
 
 
+@pytest.mark.parametrize(
+    ("asked", "weight"), [({"average_last": 2}, 3.0), ({"average_cycles": 2}, 4.0)]
+)
+def test_where_probabilities_are_averaged_epochs_give_their_mean_weights_cycles_the_last(
+    asked: dict[str, int], weight: float
+) -> None:
+    """Cycles end far apart: the mean of their weights is mostly worse than the last network."""
+    average = Average(epochs=2, **asked)
+    average.averages._ends = range(1, 3)
+    average.take(1, 2.0, 0.5)
+    average.take(2, 4.0, 0.5)
+
+    with average.averages.named("probabilities"):
+        assert average.gpt.weight.item() == weight
+
+
 def test_an_error_while_evaluating_an_average_gives_the_weights_back() -> None:
     average = Average(epochs=1, ema_epochs=1)
     weight = average.gpt.weight

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from model.config.config import Config
 from model.data.batches import open_table
@@ -17,6 +18,7 @@ from model.training.cycles import begin_cycle, noise_before
 from model.training.device import runtime
 from model.training.members import mean_probabilities
 from model.training.run import make_run
+from model.training.teacher import Predecessor
 from model.training.train import train
 
 
@@ -73,8 +75,9 @@ def test_all_ends_are_averaged_where_there_are_fewer_cycles_than_asked() -> None
 def test_continuing_through_cycles_equals_never_stopping_bit_for_bit(
     evals: int, cyclic: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Left at the ends of cycles, before the noise, and between them."""
-    config = Config.from_settings({**cyclic, "train.evals": evals, "optim.name": "muon"})
+    """Left at the ends of cycles, before the noise, and between them; each teaches the next."""
+    chain = {"train.chain_after": 1, "gpt.dropout": 0.1, "optim.name": "muon"}
+    config = Config.from_settings({**cyclic, **chain, "train.evals": evals})
     whole = [p.val_loss for p in train(config, tmp_path / "whole")]
 
     for made in range(1, evals):
@@ -134,3 +137,37 @@ def test_networks_without_cycles_are_left_alone(small: dict[str, Any]) -> None:
         begin_cycle(gpt, config, step)
 
     assert np.all([torch.equal(p, was) for p, was in zip(gpt.parameters(), before, strict=True)])
+
+
+def test_the_network_at_the_end_of_a_cycle_teaches_the_next_without_its_noise(
+    cyclic: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From cycle 2 on, counted from 0: what it says is what the end of the one before says."""
+    taught: dict[int, Tensor] = {}
+    tokens_BT = torch.arange(32).repeat(2, 1)
+    lesson = Predecessor.lesson
+    step = 0
+
+    def noted(its: Predecessor, x_BT: Tensor) -> object:
+        nonlocal step
+        its_lesson = lesson(its, tokens_BT)
+        if its_lesson:
+            taught[step] = its_lesson[0]
+            assert its_lesson[1:] == (0.45, 1.2)
+        step += 1
+        return lesson(its, x_BT)
+
+    monkeypatch.setattr(Predecessor, "lesson", noted)
+    chain = {"train.chain_after": 2, "train.teacher_weight": 0.45, "train.teacher_temperature": 1.2}
+    config = Config.from_settings({**cyclic, **chain, "train.evals": 4})
+
+    ends = []
+    for _ in train(config, tmp_path):
+        gpt = GPT(config.gpt, open_table(config.data).vocabulary).eval()
+        gpt.load_state_dict(checkpoint.restore(tmp_path)["gpt"])
+        ends.append(gpt(tokens_BT))
+
+    assert list(taught) == list(range(32, 64))  # steps of the last two of four cycles
+    for step_, said in taught.items():
+        torch.testing.assert_close(said, ends[step_ // 16 - 1])
+    assert checkpoint.restore(tmp_path)["predecessor"] is None  # it never goes on
