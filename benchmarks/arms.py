@@ -41,12 +41,34 @@ RECIPE: Settings = {
     "train.precision": "fp32",
     "train.compile": "no",
 }
+CYCLIC: Settings = {
+    "train.epochs": 16,
+    "optim.schedule": "cyclic",
+    "optim.final_rate": 0.08,
+    "optim.decay_schedule": "rising",
+    "train.average_cycles": 8,
+    "train.evaluate": "probabilities",
+}
+NOISE: Settings = {"optim.cycle_noise": 0.25, "optim.cycle_noise_last": 0.05}
 SETS: Mapping[str, Mapping[str, Settings]] = {
     "meta_step": {
         "as it is": {},
         "length 0.1": {"train.meta_step": 0.1},
         "length 0.5": {"train.meta_step": 0.5},
         "length 2": {"train.meta_step": 2.0},
+    },
+    "cycles": {
+        "one fall": {"train.epochs": 16},
+        "one fall, its last 4 epochs mixed": {
+            "train.epochs": 16,
+            "optim.cycle_epochs": 4,
+            "train.average_last": 4,
+            "train.evaluate": "probabilities",
+        },
+        "4 networks of 4 epochs": {"train.epochs": 4, "train.members": 4},
+        "4 cycles of 4 epochs": {**CYCLIC, "optim.cycles": 4},
+        "8 cycles of 2 epochs": {**CYCLIC, "optim.cycles": 8},
+        "4 cycles of 4 epochs, noise": {**CYCLIC, **NOISE, "optim.cycles": 4},
     },
 }
 
@@ -56,13 +78,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("set", choices=SETS)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="variants beside the first")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     variants = SETS[asked.set]
-    control, *others = [
-        name for name in variants if not asked.only or name in asked.only or not variants[name]
-    ]
+    control, *others = variants
     losses: dict[str, list[float]] = {name: [] for name in (control, *others)}
     seconds: dict[str, list[float]] = {name: [] for name in losses}
     for seed in range(asked.seeds):

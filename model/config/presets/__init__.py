@@ -162,7 +162,9 @@ PRESETS: dict[str, Preset] = {
         settings=slowrun.UNLIMITED,
         published="1.87B",
         notes="One cycle of 32 epochs (#47), where the record has 96 cycles of 2 epochs, each "
-        "taught by the one before with noise on its weights, and mixes hundreds of snapshots. "
+        "taught by the one before with noise on its weights, and mixes hundreds of snapshots "
+        "(settings here: optim.cycles, optim.cycle_noise, train.chain_after, "
+        "train.average_cycles). "
         "Batches do not vary. Nothing is set aside of train to choose members on. "
         f"{SLOWRUN} {DOCUMENTS}",
     ),
