@@ -72,7 +72,7 @@ class GPTConfig:
         "that a sequence is several windows, which follow each other",
     )
     context_windows: int = setting(
-        10, "windows", "of a sequence, with gpt.context_vector", low=2, high=1 << 16
+        8, "windows", "of a sequence, with gpt.context_vector", low=2, high=1 << 16
     )
     document_mask: bool = setting(
         False, "", "no token attends to another document; separators tell where one begins"

@@ -41,6 +41,8 @@ def _explain(config: Config, message: str) -> str:
     micro, reach = config.train.micro_batch_tokens, config.gpt.reach
     at_once = micro or config.train.batch_tokens
     advice = "gpt.scale or gpt.context"
+    if config.gpt.context_vector:  # a step keeps what all windows of a sequence went through
+        advice = "gpt.scale, gpt.context or gpt.context_windows"
     if at_once > reach:
         is_now = f"{micro:,}" if micro else f"0, the whole batch of {at_once:,}"
         advice = f"train.micro_batch_tokens (now {is_now}) first, then {advice}"

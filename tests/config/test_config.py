@@ -91,16 +91,16 @@ CYCLIC = {"optim.schedule": "cyclic", "optim.cycles": 2, "train.epochs": 4}
         ({"gpt.units_by_layer": "64 64", "gpt.scale": 2}, "gpt.units_by_layer: needs gpt.scale 1"),
         ({"gpt.mlp_multiple": 1e26}, r"gpt.mlp_multiple: must be >= 1, <= 131072"),
         (
-            {"gpt.context_vector": True, "train.batch_tokens": 1024},
-            r"train.batch_tokens: must be a multiple of gpt.context x gpt.context_windows \(640\)",
+            {"gpt.context_vector": True, "train.batch_tokens": 1280},
+            r"train.batch_tokens: must be a multiple of gpt.context x gpt.context_windows \(512\)",
         ),
         (
             {
                 "gpt.context_vector": True,
-                "train.batch_tokens": 1280,
+                "train.batch_tokens": 1024,
                 "train.micro_batch_tokens": 128,
             },
-            r"micro_batch_tokens: must be a multiple of gpt.context x gpt.context_windows \(640\)",
+            r"micro_batch_tokens: must be a multiple of gpt.context x gpt.context_windows \(512\)",
         ),
         ({"gpt.context_windows": 1}, r"gpt.context_windows: must be >= 2"),
         ({"optim.lr": 5e-324}, r"optim.lr: must be >= 1e-12"),

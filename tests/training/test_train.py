@@ -516,8 +516,14 @@ def test_what_is_lowered_already_is_not_advised(
 
     monkeypatch.setattr(GPT, "objective", objective)
 
+    settings = {**exact, "train.micro_batch_tokens": 32}
     with pytest.raises(ConfigError, match=r"in use; lower gpt.scale or gpt.context$"):
-        list(train(Config.from_settings({**exact, "train.micro_batch_tokens": 32}), tmp_path))
+        list(train(Config.from_settings(settings), tmp_path))
+
+    windows = {"gpt.context_vector": True, "gpt.context_windows": 4, "gpt.context": 8}
+    advice = r"in use; lower gpt.scale, gpt.context or gpt.context_windows$"
+    with pytest.raises(ConfigError, match=advice):
+        list(train(Config.from_settings({**settings, **windows}), tmp_path / "windows"))
 
 
 def test_other_errors_stay_what_they_are(
