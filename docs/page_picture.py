@@ -16,15 +16,18 @@ import sys
 import tempfile
 import time
 import urllib.request
+from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from PIL import Image
 from websocket import create_connection
 
 PICTURE = Path(__file__).with_name("page.png")
-WIDTH, HEIGHT, PORT = 1000, 1000, 9333
+WIDTH, HEIGHT, COLOURS = 1000, 1000, 48
+PORT = 9333
 CHROMIUM = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
 CHROMIUM += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 CHROMIUM += [f"--remote-debugging-port={PORT}", "--remote-allow-origins=*", "about:blank"]
@@ -78,7 +81,8 @@ def photograph(link: str, prompt: str) -> None:
     until(f"{TEXTS}.every(text => text.value.length > {len(prompt)} + 150)")
     time.sleep(3)  # the last of it
     picture = call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
-    PICTURE.write_bytes(base64.b64decode(picture))
+    pixels = Image.open(BytesIO(base64.b64decode(picture)))
+    pixels.quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
     assert hosts == {urlsplit(link).netloc}, hosts
 
 

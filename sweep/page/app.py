@@ -24,6 +24,7 @@ from model.training.trained import Trained, load
 MODELS = "models.json"  # of a Space: its title, and what is offered, the best first
 SECONDS_BETWEEN_UPDATES = 0.05  # of the text, while it grows
 ANY_SEED = 2**31
+SIDE_BY_SIDE = 2
 # Before gradio is imported: it would report its use.
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 CSS = """
@@ -60,13 +61,18 @@ def facts(offered: Offered, trained: Trained) -> dict[str, str]:
         shown["Loss"] = f"{offered.val_loss:.4f} nats a token, on held-out text"
     shown["Size"] = f"{parameters(shape, kinds):,} parameters"
     shown["Network"] = (
-        f"{shape.layers} layers, width {shape.width}, {shape.heads} heads, "
+        f"{counted(shape.layers, 'layer')}, width {shape.width}, {counted(shape.heads, 'head')}, "
         f"context of {shape.context:,} tokens"
     )
     shown["Tokens"] = f"{data.tokenizer}, {kinds:,} kinds"
-    epochs = f"{config.train.epochs} epoch{'s' * (config.train.epochs > 1)}"
+    epochs = counted(config.train.epochs, "epoch")
     shown["Trained on"] = f"{epochs} of {data.train_tokens:,} tokens, with {config.optim.name}"
     return shown | {name: str(value) for name, value in offered.searched.items()}
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of them, in words."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def other_settings(config: Config) -> dict[str, str]:
@@ -80,21 +86,32 @@ def other_settings(config: Config) -> dict[str, str]:
 
 
 def continuing(
-    offered: Offered, prompt: str, sampling: Sampling, seconds: float = SECONDS_BETWEEN_UPDATES
-) -> Iterator[str]:
-    """The prompt with what follows it, longer each time; at most one such text in `seconds`.
+    models: Sequence[Offered],
+    prompt: str,
+    sampling: Sampling,
+    seconds: float = SECONDS_BETWEEN_UPDATES,
+) -> Iterator[tuple[str, ...]]:
+    """The prompt with what each network says after it, longer each time; at most one in `seconds`.
 
-    Raises ConfigError if the network cannot be opened or the prompt not be continued.
+    They take turns, a piece each: as threads they would keep each other and the server waiting for
+    Python's lock. Raises ConfigError if a network cannot be opened or the prompt not be continued.
     """
-    yield prompt
-    text, shown, last = prompt, prompt, time.monotonic()
-    for piece in stream(offered.open(), prompt, sampling):
-        text += piece
+    texts = [prompt] * len(models)
+    yield tuple(texts)
+    writing = {place: stream(its.open(), prompt, sampling) for place, its in enumerate(models)}
+    shown, last = list(texts), time.monotonic()
+    while writing:
+        for place, pieces in [*writing.items()]:
+            piece = next(pieces, None)
+            if piece is None:
+                del writing[place]
+            else:
+                texts[place] += piece
         if time.monotonic() - last >= seconds:
-            yield text
-            shown, last = text, time.monotonic()
-    if shown != text:
-        yield text
+            yield tuple(texts)
+            shown, last = list(texts), time.monotonic()
+    if shown != texts:
+        yield tuple(texts)
 
 
 def as_table(rows: Mapping[str, str]) -> str:
@@ -111,8 +128,8 @@ def page(title: str, models: Sequence[Offered]) -> Any:
     offered = {model.name: model for model in models}
 
     def generate(
-        name: str, prompt: str, tokens: float, temperature: float, top_k: float, seed: float
-    ) -> Iterator[str]:
+        prompt: str, tokens: float, temperature: float, top_k: float, seed: float, *names: str
+    ) -> Iterator[Any]:
         try:
             sampling = Sampling(
                 tokens=int(tokens),
@@ -120,7 +137,8 @@ def page(title: str, models: Sequence[Offered]) -> Any:
                 top_k=int(top_k),
                 seed=int(seed) or random.randrange(ANY_SEED),
             )
-            yield from continuing(offered[name], prompt, sampling)
+            for said in continuing([offered[name] for name in names], prompt, sampling):
+                yield said if len(said) > 1 else said[0]
         except ConfigError as error:
             raise gr.Error("; ".join(error.problems), print_exception=False) from None
 
@@ -131,25 +149,25 @@ def page(title: str, models: Sequence[Offered]) -> Any:
             return f"{name} cannot be opened: {'; '.join(error.problems)}", ""
         return as_table(facts(offered[name], trained)), as_table(other_settings(trained.config))
 
-    with gr.Blocks(title=title, analytics_enabled=False) as blocks:
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as blocks:
         gr.Markdown(f"# {title}")
         prompt = gr.Textbox(
             label="Prompt", lines=3, max_lines=12, placeholder="The text begins so; empty will do."
         )
         with gr.Row():
-            slider = partial(gr.Slider, min_width=200, buttons=[])
+            slider = partial(gr.Slider, min_width=160, buttons=[])
             numbers = [
-                slider(1, 1000, 200, step=1, label="Length, in tokens"),
+                slider(1, 1000, 200, step=1, label="Length"),
                 slider(0, 2, 0.8, step=0.05, label="Temperature"),
                 slider(0, 500, 200, step=1, label="Top-k (0: all)"),
-                gr.Number(0, label="Seed (0: new each time)", precision=0, min_width=200),
+                gr.Number(0, label="Seed (0: any)", precision=0, min_width=160),
             ]
         with gr.Row():
             go = gr.Button("Generate", variant="primary", min_width=150)
             stop = gr.Button("Stop", min_width=150)
-        running = []
+        columns, texts = [], []
         with gr.Row():
-            for place, model in zip(("left", "right"), models, strict=False):
+            for model in models[:SIDE_BY_SIDE]:
                 with gr.Column(min_width=320):
                     chosen = gr.Dropdown(
                         [(model.label, model.name) for model in models],
@@ -167,17 +185,8 @@ def page(title: str, models: Sequence[Offered]) -> Any:
                     about = gr.Markdown(elem_classes="facts")
                     with gr.Accordion("Other settings", open=False):
                         others = gr.Markdown(elem_classes="facts")
-                running.append(
-                    gr.on(
-                        [go.click, prompt.submit],
-                        generate,
-                        [chosen, prompt, *numbers],
-                        text,
-                        api_name=place,
-                        show_progress="minimal",
-                        concurrency_limit=2,
-                    )
-                )
+                columns.append(chosen)
+                texts.append(text)
                 gr.on(
                     [blocks.load, chosen.change],
                     describe,
@@ -186,6 +195,14 @@ def page(title: str, models: Sequence[Offered]) -> Any:
                     api_visibility="private",
                     show_progress="hidden",
                 )
+        running = gr.on(
+            [go.click, prompt.submit],
+            generate,
+            [prompt, *numbers, *columns],
+            texts,
+            api_name="generate",
+            show_progress="minimal",
+        )
         stop.click(None, cancels=running, api_visibility="private")
     return blocks
 
