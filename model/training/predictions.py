@@ -12,8 +12,11 @@ from model.data.table import TokenTable
 from model.optim import swap_in_averages
 from model.training import checkpoint
 from model.training.averages import RAW
+from model.training.device import CPU
+from model.training.evaluate import HeldOut, evaluate
 from model.training.members import mean_probabilities, member_folders
 from model.training.train import begin
+from model.training.trained import load
 
 
 def predictions(folder: Path, table: TokenTable) -> np.ndarray:
@@ -34,3 +37,14 @@ def predictions(folder: Path, table: TokenTable) -> np.ndarray:
             with swap_in_averages(run.optimizers):
                 evaluations = run.averages.evaluate(run.evaluate(), run.evaluate, run.score)
     return evaluations.get(config.train.evaluate, evaluations[RAW]).log_probs_N
+
+
+def predictions_of(folder: Path, table: TokenTable) -> np.ndarray:
+    """The same by the network that was written into `folder`, apart from its run.
+
+    Raises ConfigError if that cannot be read, or if its tokens are others.
+    """
+    its = load(folder)
+    if its.tokenizer.digest != table.recorded["tokenizer"]["digest"]:
+        raise ConfigError([f"the tokens of the network in {folder} are not those it predicted"])
+    return evaluate(its.gpt, HeldOut.of(table, "val", its.gpt.config.reach), CPU).log_probs_N

@@ -16,9 +16,9 @@ from sweep.cli.options import json_option, print_json, runs_option
 def compare(names: tuple[str, ...], runs: Path, as_json: bool) -> None:
     """Compare runs with the first of them on the validation tokens they share.
 
-    Each is a trial (0012 of the latest sweep, or RUN/0012), a run folder (its best trial) or a
-    folder of sweep train. Of two it says on which tokens, where in the context and in which
-    documents they differ.
+    Each is a trial (0012 of the latest sweep, or RUN/0012), a run folder (its best trial), a
+    folder of sweep train or one that a model was written into. Of two it says on which tokens,
+    where in the context and in which documents they differ.
 
     \b
       sweep compare 0012 0014

@@ -21,7 +21,7 @@ from sweep.view import TrialView
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A run that has ended: a trial of a sweep, or a model that `sweep train` made."""
+    """A run that has ended: a trial of a sweep, a model of `sweep train`, or one written out."""
 
     name: str
     folder: Path
@@ -53,7 +53,8 @@ def find(words: Sequence[str], runs: Path) -> list[Source]:
     """The runs that the user named.
 
     Each is a trial (0012: of the latest run folder under `runs`; RUN/0012), a run folder (its
-    best), or a folder that `sweep train` trained in. Raises SweepError with all that is not found.
+    best), a folder that `sweep train` trained in, or one that a model was written into. Raises
+    SweepError with all that is not found.
     """
     sources, problems = [], []
     for word in words:
@@ -65,8 +66,8 @@ def find(words: Sequence[str], runs: Path) -> list[Source]:
         raise SweepError(
             "not everything that was named can be compared",
             problems,
-            hint="Name trials (0012 of the latest sweep, RUN/0012), run folders (their best trial) "
-            "or folders of sweep train.",
+            hint="Name trials (0012 of the latest sweep, RUN/0012), run folders (their best "
+            "trial), folders of sweep train or those that a model was written into.",
         )
     return _with_short_names(sources)
 
@@ -94,6 +95,9 @@ def network_folder(word: str, runs: Path) -> Path:
 
 
 def _find(word: str, runs: Path) -> Source:
+    for path in (Path(word), runs / word):
+        if is_saved(path):
+            return _saved(path)
     folder, trial = _place(word, runs)
     if trial is None:
         return _model(folder)
@@ -149,6 +153,20 @@ def _model(folder: Path) -> Source:
     return Source(
         str(folder), folder, state.settings, last.val_loss, last.val_loss_error, last.clusters
     )
+
+
+def _saved(folder: Path) -> Source:
+    """A model that a verb wrote, of a run that ended or made smaller after it."""
+    from model.training.trained import load
+
+    try:
+        its = load(folder)
+    except ConfigError as error:
+        raise SweepError(error.problems[0]) from None
+    if its.val_loss is None or its.val_loss_error is None:
+        raise SweepError("nobody noted its validation loss; sweep evaluate says what it is")
+    settings = its.config.settings()
+    return Source(str(folder), folder, settings, its.val_loss, its.val_loss_error, None)
 
 
 def _with_short_names(sources: list[Source]) -> list[Source]:

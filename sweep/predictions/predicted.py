@@ -11,6 +11,7 @@ import numpy as np
 from model.config import ConfigError
 from model.training import log_probs
 from model.training.release import CHECKPOINT
+from model.training.saved import is_saved
 from sweep.errors import SweepError
 from sweep.models import Source
 
@@ -102,11 +103,13 @@ def predicted(source: Source, table: TokenTable, key: str = log_probs.FINAL) -> 
         )
     if kept is not None:
         return Predicted(source, kept)
-    if not (source.folder / CHECKPOINT).exists():
+    is_apart = is_saved(source.folder)
+    if not is_apart and not (source.folder / CHECKPOINT).exists():
         return Predicted(source, None, "neither its predictions nor its checkpoint were kept")
-    from model.training.predictions import predictions
+    from model.training.predictions import predictions, predictions_of
 
+    read = predictions_of if is_apart else predictions
     try:
-        return Predicted(source, predictions(source.folder, table), SCORED)
+        return Predicted(source, read(source.folder, table), SCORED)
     except ConfigError as error:
         return Predicted(source, None, error.problems[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,18 @@ def test_a_word_that_names_nothing_is_one_message(word: str, message: str, runs:
         named(word, runs)
 
     assert raised.value.code == 2
+
+
+def test_a_model_that_was_written_out_can_be_compared(trained: Path, tmp_path: Path) -> None:
+    export.save(trained, tmp_path / "saved")
+    export.write(replace(export.load(tmp_path / "saved"), val_loss=None), tmp_path / "unknown")
+
+    (source,) = find([str(tmp_path / "saved")], tmp_path)
+
+    (of_training,) = find([str(trained)], tmp_path)
+    assert (source.val_loss, source.error) == (of_training.val_loss, of_training.error)
+    with pytest.raises(SweepError, match="unknown: nobody noted its validation loss"):
+        find(["unknown"], tmp_path)
 
 
 def test_what_is_compared_has_ended_complete(runs: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from model.config import Config, ConfigError
+from model.data.batches import open_table
 from model.training import export as saved
+from model.training.predictions import predictions, predictions_of
 from model.training.train import train
 
 
@@ -33,7 +36,6 @@ def test_a_saved_network_is_worth_what_its_run_reported(
 
     trained = saved.load(tmp_path / "saved")
 
-    from model.data.batches import open_table
     from model.training.device import CPU
     from model.training.evaluate import HeldOut, evaluate
 
@@ -43,6 +45,20 @@ def test_a_saved_network_is_worth_what_its_run_reported(
     assert found.loss == pytest.approx(last.val_loss, abs=1e-5)
     with torch.no_grad():
         assert not trained.gpt.training
+
+
+def test_a_saved_network_predicts_what_its_run_did(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    config = Config.from_settings(small)
+    for _ in train(config, tmp_path / "run"):
+        pass
+    saved.save(tmp_path / "run", tmp_path / "saved")
+    table = open_table(config.data)
+
+    apart_N = predictions_of(tmp_path / "saved", table)
+
+    assert np.allclose(apart_N, predictions(tmp_path / "run", table), atol=1e-5)
 
 
 def test_a_folder_without_a_checkpoint_is_said_to_have_none(tmp_path: Path) -> None:
