@@ -67,7 +67,7 @@ def facts(offered: Offered, trained: Trained) -> dict[str, str]:
     shown["Tokens"] = f"{data.tokenizer}, {kinds:,} kinds"
     epochs = counted(config.train.epochs, "epoch")
     shown["Trained on"] = f"{epochs} of {data.train_tokens:,} tokens, with {config.optim.name}"
-    return shown | {name: str(value) for name, value in offered.searched.items()}
+    return shown | {name: _short(value) for name, value in offered.searched.items()}
 
 
 def counted(number: int, noun: str) -> str:
@@ -75,11 +75,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+def _short(value: Value) -> str:
+    """A proposed rate has sixteen digits, of which a reader needs few."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def other_settings(config: Config) -> dict[str, str]:
     """Settings that are not at their default, but those of this machine's files."""
     plain = Config.from_settings({}).settings()
     return {
-        name: str(value)
+        name: _short(value)
         for name, value in config.settings().items()
         if value != plain[name] and name not in ("data.path", "data.digest", "data.reference")
     }

@@ -47,7 +47,7 @@ def test_a_text_that_is_done_sooner_than_it_is_shown_again_is_shown_whole(traine
 def test_a_network_is_told_with_its_size_its_loss_and_what_its_sweep_chose(
     trained: Trained,
 ) -> None:
-    shown = facts(Offered("0001", lambda: trained, 1.25, {"optim.lr": 0.01}), trained)
+    shown = facts(Offered("0001", lambda: trained, 1.25, {"optim.lr": 0.010000000437}), trained)
 
     # Six tokens; four square matrices of attention, two of the MLP, four times as wide.
     assert shown["Size"] == f"{2 * 6 * 16 + 4 * 16**2 + 2 * 4 * 16**2:,} parameters"
