@@ -205,6 +205,15 @@ PRESETS: dict[str, Preset] = {
         published="1558M",
         notes=f"{RATE} {NANOGPT} {STEPS}",
     ),
+    "gpt2-finetune": Preset(
+        reproduces="GPT-2 XL fine-tuned on Shakespeare's plays",
+        source="nanoGPT, config/finetune_shakespeare.py",
+        settings=nanogpt.FINETUNE,
+        published="1558M",
+        notes="Begins with the weights of gpt2-xl (gpt.init), by the tanh formula of the GELU that "
+        f"they were trained with, where nanoGPT has the exact one. {NANOGPT} Whole epochs: 18 "
+        "steps, not 20. For a smaller one: gpt.init, gpt.layers, gpt.width.",
+    ),
     **{
         name: Preset(
             reproduces="regularised optimum at 200M tokens",

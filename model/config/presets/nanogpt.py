@@ -57,6 +57,23 @@ def gpt2(layers: int, width: int, lr: float) -> Settings:
     }
 
 
+FINETUNE: Settings = {  # gpt2-xl, on Shakespeare's plays
+    **gpt2(48, 1600, 3e-5),
+    "gpt.init": "gpt2-xl",
+    "gpt.bias": True,
+    "gpt.mlp": "gelu_tanh",
+    "data.train_tokens": 301_966,
+    "data.val_tokens": 36_059,
+    "data.test_tokens": 0,
+    "optim.schedule": "constant",
+    "optim.warmup": 0.0,
+    "train.epochs": 2,
+    "train.batch_tokens": 32 * 1024,
+    "train.micro_batch_tokens": 1024,
+    "train.evals": 4,
+}
+
+
 CHARACTERS: Settings = {  # of Shakespeare
     **NETWORK,
     **ADAMW,
