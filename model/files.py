@@ -77,7 +77,7 @@ def is_locked(path: Path) -> bool:
     try:
         with path.open(mode) as file:
             return not lock_descriptor(file.fileno(), blocking=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # who may not even read it is not who holds it
         return False
 
 

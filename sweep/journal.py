@@ -94,7 +94,11 @@ def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:
 
 def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[bytes, Event | None, str]]:
     """Every whole line from byte `offset` on: its event, or None and what is wrong with it."""
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except PermissionError as error:
+        raise SweepError(f"cannot read {path}: {error.strerror}") from None
+    with opened as file:
         file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):

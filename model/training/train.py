@@ -238,6 +238,8 @@ def _read_state(config: Config, folder: Path) -> RunState:
     defaults = json.loads(json.dumps({name: known.default for name, known in SETTINGS.items()}))
     trained_with = {**defaults, **state.settings}
     different = sorted(name for name in settings if settings[name] != trained_with[name])
+    if config.data.digest and "data.digest" not in different:
+        different = [name for name in different if name != "data.path"]  # the text has moved
     if different:
         raise ConfigError(
             [

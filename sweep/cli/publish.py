@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -36,6 +37,11 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
 
     folder = run_folder(folder, runs)
     read_view(folder / JOURNAL)  # a damaged journal must not look like a fault of the store
+    if not os.access(folder, os.W_OK):
+        raise SweepError(
+            f"{folder} cannot be written to, where it is kept how much of it MLflow has",
+            hint="Publish a copy of it: cp -r, then sweep publish COPY.",
+        )
     uri = uri or process.store_uri(folder.parent)
     shown = process.without_password(uri)
     if files.is_locked(process.lock_path(folder, uri)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -32,6 +32,8 @@ from sweep.tracking import process
 if TYPE_CHECKING:
     from sweep.run.ray_cluster import Cluster
     from sweep.session import Session
+
+SECONDS_TO_END = 5.0  # for a publisher that has nothing to say
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,35 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SweepError(f"cannot make the run folder {folder}: {error.strerror}") from None
-    with locked(folder):
+    with locked(folder), _disk_full_explained(folder):
         write_or_compare(folder, space, source)
         warm_start.keep(folder, earlier)
         cache = BaselineCache(cache_folder() / "baseline", digest_of_trainer())
         job = Job(space, folder, search(space, folder, cache), text=asdict(text))
         return drive(job, options, trunk_files.trainer(space, folder)), folder
+
+
+@contextmanager
+def _disk_full_explained(folder: Path) -> Iterator[None]:
+    """One message where the disk is full before a session is there to note it."""
+    from sweep.session import DISK_FULL
+
+    try:
+        yield
+    except SweepError:
+        raise
+    except Exception:
+        if not DISK_FULL.search(traceback.format_exc()):
+            raise
+        raise _no_space(folder) from None
+
+
+def _no_space(folder: Path) -> SweepError:
+    return SweepError(
+        f"no space left for {folder}",
+        hint="Free some; the same command continues, each trial from its last checkpoint.",
+        code=1,
+    )
 
 
 OpenSession = Callable[[Journal, Callable[[Event], None]], "Session"]
@@ -128,7 +153,13 @@ def drive(job: Job, options: Options, train: Train) -> int:
             if sharing and event["event"] == "outcome":
                 trunk_files.tidy(job.space, folder, journal.view)
 
-        session = job.open(journal, watch)
+        try:
+            session = job.open(journal, watch)
+        except BaseException:
+            process.finish(publishing, SECONDS_TO_END)
+            checkpoints.close()
+            journal.close()
+            raise
         end = End(Ending.CRASHED)
         with _cluster(options) if session.has_work else nullcontext() as cluster:
             try:
@@ -154,11 +185,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
             f"last points; they are safe in the journal. To send them: sweep publish {folder}"
         )
     if session.disk_full:
-        raise SweepError(
-            f"no space left for {folder}",
-            hint="Free some; the same command continues, each trial from its last checkpoint.",
-            code=1,
-        )
+        raise _no_space(folder)
     if end.ending is Ending.INTERRUPTED:
         return interrupt.exit_code
     if session.gave_up:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +26,7 @@ from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train
 from sweep.run.ray_cluster import Cluster
 from sweep.run.resource_meter import Meter
+from sweep.run.scratch import scratch
 from sweep.session import Session
 from sweep.space import TrialConfig
 
@@ -46,8 +45,7 @@ def run(
     """
     cluster.wait(interrupt)
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
-    scratch = Path(tempfile.mkdtemp(prefix=".ray-", dir=folder.parent))
-    try:
+    with scratch(folder.parent) as unread:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         resources, at_once = fit(session.space.trial, nodes)
         session.queue.budget.resources = resources
@@ -65,7 +63,7 @@ def run(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(scratch.absolute()),
+                storage_path=str(unread.absolute()),
                 verbose=0,
                 # The trainer keeps its own checkpoints; Tune's default would ask for one more.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -75,8 +73,6 @@ def run(
         )
         tuner.fit()
         interrupt.check()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def fit(trial: TrialConfig, nodes: list[dict[str, float]]) -> tuple[dict[str, float], int]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,10 +42,11 @@ class BaselineCache:
         if not math.isfinite(val_loss) or not settings.get("data.digest"):
             return
         path = self._path(settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
         record = {"identity": self._identity(settings), "val_loss": val_loss}
-        with replaced(path) as beside:
-            beside.write_text(json.dumps(record, indent=1))
+        with suppress(OSError):  # a home that nobody may write to; others measure it again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(path) as beside:
+                beside.write_text(json.dumps(record, indent=1))
 
     def _identity(self, settings: Mapping[str, Value]) -> dict[str, object]:
         every = dict(Config.from_settings(settings).settings())

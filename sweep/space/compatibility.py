@@ -22,6 +22,7 @@ CHANGEABLE = ("budget", "trial", "constraints", "repeat", "priors")
 CHANGEABLE_SETTINGS = ("sampler.warm_start",)
 GROWING = ("search", "fixed")  # sections that may differ as long as every trial has its place
 MULTIPLES = "baseline.multiples"  # may grow: the points that are new are measured
+PATH, DIGEST = "data.path", "data.digest"
 TOLD = 3  # trials that a refusal names
 
 
@@ -116,6 +117,8 @@ def _fixed_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     old, new = before.get("fixed", {}), now["fixed"]
     searched = {_setting(parameter) for part in (before, now) for parameter in part["search"]}
     changes = []
+    if _same_text(old, new):
+        searched.add(PATH)
     for name in sorted((old.keys() | new.keys()) - searched):
         default = SETTINGS[name].default if name in SETTINGS else None
         was, is_ = old.get(name, default), new.get(name, default)
@@ -155,4 +158,10 @@ def _trained_otherwise(old: Mapping[str, Value], new: Mapping[str, Value]) -> st
         was, is_ = Config.from_settings(old).settings(), Config.from_settings(new).settings()
     except ConfigError:  # such a trial failed before it began
         was, is_ = dict(old), dict(new)
-    return next((n for n in was if n not in SEEDS and was[n] != is_.get(n)), "")
+    same = (*SEEDS, PATH) if _same_text(was, is_) else SEEDS
+    return next((n for n in was if n not in same and was[n] != is_.get(n)), "")
+
+
+def _same_text(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether both are of the same tokens, wherever the text lies now."""
+    return bool(old.get(DIGEST)) and old.get(DIGEST) == new.get(DIGEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -197,3 +198,15 @@ def test_a_definition_without_a_section_is_one_message(
         assert f"{RESOLVED} is missing or damaged" in str(error)
         assert f"it has no {section}" in str(error)
     assert doctor(run)[0] == 1
+
+
+def test_publishing_from_a_folder_that_cannot_be_written_is_one_message(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that publishes would die before it could say so."""
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+
+    error = CliRunner().invoke(cli, ["publish", str(run)]).exception
+
+    assert isinstance(error, SweepError)
+    assert "cannot be written to" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from model.progress import Progress
 from model.training import log_probs
 from sweep.cli.main import cli
 from sweep.errors import SweepError
+from sweep.folder import JOURNAL
 from sweep.journal import read_view
+from sweep.run.scratch import scratch
 
 SPACE = """
 name: tiny
@@ -183,3 +186,49 @@ def test_a_warm_start_from_nothing_writes_nothing(
     assert result.exception.code == 2
     assert "runs/gone: no such run folder, and no such file" in str(result.exception)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_goes_on_where_its_corpus_has_moved(
+    sweep_run: Callable[..., Result],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its tokens have a digest: where the text lies is no part of what is searched."""
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", fake_train)
+    assert sweep_run().exit_code == 0
+    moved = corpus.rename(tmp_path / "elsewhere")
+
+    words = ["run", str(tmp_path / "tiny.yaml"), "--here", "--plain", "--trials", "4"]
+    words += ["--runs", str(tmp_path / "runs"), "--set", f"data.path={moved}"]
+    done = CliRunner().invoke(cli, words)
+
+    assert done.exit_code == 0, done.exception
+    assert len(read_view(tmp_path / "runs" / "tiny" / JOURNAL).searches()) == 4
+    (moved / "00.txt").write_text("another text")
+    refused = CliRunner().invoke(cli, words).exception
+    assert isinstance(refused, SweepError)
+    assert "fixed: data.digest was" in str(refused)
+
+
+def test_a_disk_that_is_full_while_the_study_is_made_is_one_message(
+    sweep_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("sweep.session.open_storage", full)
+
+    error = sweep_run().exception
+
+    assert isinstance(error, SweepError)
+    assert str(error).startswith("no space left for ")
+
+
+def test_what_killed_drivers_left_of_ray_goes_when_the_next_begins(tmp_path: Path) -> None:
+    (tmp_path / ".ray-left" / "tune").mkdir(parents=True)
+
+    with scratch(tmp_path) as folder:
+        assert [*tmp_path.iterdir()] == [folder]
+
+    assert not [*tmp_path.iterdir()]

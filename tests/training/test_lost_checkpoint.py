@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from model.config.config import Config
+from model.data.batches import open_table
 from model.progress import Progress
 from model.training import checkpoint
 from model.training.release import BEFORE, CHECKPOINT, release
@@ -102,3 +103,13 @@ def test_the_checkpoint_before_stays_only_while_a_run_goes_on(
     after = sum(path.stat().st_size for path in (tmp_path / "stopped").iterdir())
     assert given_back == before - after
     assert checkpoint.restore(tmp_path / "stopped")["gpt"]
+
+
+def test_a_run_goes_on_where_its_corpus_has_moved(
+    small: dict[str, object], corpus: Path, tmp_path: Path
+) -> None:
+    pinned = {**small, "data.digest": open_table(Config.from_settings(small).data).digest}
+    started(Config.from_settings(pinned), tmp_path / "run", 2)
+    moved = Config.from_settings({**pinned, "data.path": str(corpus.rename(tmp_path / "there"))})
+
+    assert len(list(train(moved, tmp_path / "run"))) == 4
