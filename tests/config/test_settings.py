@@ -33,6 +33,8 @@ SHOWN_ELSEWHERE = {
     "train.teacher_weight",
     "train.teacher_temperature",
     "train.micro_batch_tokens",  # changes nothing but rounding: test_train
+    "gpt.init",  # test_hugging_face, with its digest
+    "gpt.init_digest",
     "gpt.context",  # below, with a batch that fits
 }
 WINDOWED = {"gpt.context": 8, "gpt.context_vector": True}
@@ -80,6 +82,7 @@ AWAY: list[tuple[str, Any, dict[str, Any]]] = [
     ("gpt.value_residual", "table", {}),
     ("gpt.value_residual", "projection", {}),
     ("gpt.mlp", "gelu", {}),
+    ("gpt.mlp", "gelu_tanh", {}),
     ("gpt.mlp", "relu", {}),
     ("gpt.mlp", "swiglu", {}),
     ("gpt.mlp_expansion", 2.0, {}),
