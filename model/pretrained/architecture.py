@@ -23,6 +23,7 @@ ACTIVATIONS = {
 # What may be set beside weights that were read: it adds no parameter and changes no trained one.
 FREE = (
     "context",  # learned positions are cropped
+    "context_windows",  # of gpt.context_vector alone, which is compared
     "dropout",
     "dropout_on",
     "stochastic_depth",

@@ -86,6 +86,18 @@ def test_every_setting_that_stands_in_the_way_is_named_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_context_vector_stands_in_the_way_and_windows_that_it_would_have_do_not(
+    tmp_path: Path,
+) -> None:
+    write(network(context_windows=4), get_tokenizer("bytes"), tmp_path / "without")
+
+    with pytest.raises(ConfigError) as refusal:
+        write(network(context_vector=True, context_windows=4), get_tokenizer("bytes"), tmp_path)
+
+    problems = ("gpt.context_vector: is true, but GPT-2 has false",)
+    assert refusal.value.problems == problems
+
+
 def test_merges_are_those_that_the_ranks_were_learned_by(toy_gpt2: tiktoken.Encoding) -> None:
     """A tokenizer that applies them gives the encoding's tokens."""
     tokenizers = pytest.importorskip("tokenizers")
