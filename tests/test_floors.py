@@ -21,7 +21,7 @@ ROOMS = {
     "model.optim": "model.config model.network",
     "model.pretrained": "model model.config model.data model.network",
     "model.training": "model model.config model.data model.network model.optim model.pretrained",
-    "model.trained": "model.config model.data model.network model.training",
+    "model.trained": "model model.config model.data model.network model.optim model.training",
     "sweep": "model model.config",
     "sweep.space": "model model.config model.config.presets model.data model.training sweep",
     "sweep.space.language": "model.config model.config.presets model.pretrained sweep sweep.space",
@@ -34,6 +34,7 @@ ROOMS = {
     "sweep.results",
     "sweep.session": "model model.config model.config.presets sweep sweep.results sweep.search "
     "sweep.space",
+    "sweep.shrinking": "model model.config model.data model.trained model.training sweep",
     "sweep.report": "model.config sweep sweep.results sweep.search sweep.space "
     "sweep.space.language",
     "sweep.tracking": "model model.config model.trained model.training sweep sweep.report "
@@ -47,14 +48,14 @@ ROOMS = {
     "sweep.cli": "model model.config model.config.presets model.data model.optim model.pretrained "
     "model.trained model.training sweep sweep.doctor sweep.models sweep.page sweep.predictions "
     "sweep.replay sweep.report "
-    "sweep.results sweep.run sweep.space sweep.space.language sweep.tracking",
+    "sweep.results sweep.run sweep.shrinking sweep.space sweep.space.language sweep.tracking",
 }
 DOORS = {
     "ray": "sweep.run",
     "optuna": "sweep.session",
     "mlflow": "sweep.tracking",
     "click": "sweep.cli",
-    "matplotlib": "sweep.notebook sweep.results",
+    "matplotlib": "sweep.notebook sweep.results sweep.shrinking",
     "pandas": "sweep.notebook sweep.tracking",
     "rich": "sweep.run",
     "yaml": "sweep.space.language sweep.run sweep.cli",

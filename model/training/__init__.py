@@ -11,6 +11,7 @@ __all__ = [
     "mixture",
     "predictions",
     "release",
+    "run",
     "saved",
     "sealed_split",
     "timing",

@@ -130,12 +130,16 @@ def train(
 
 
 def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> Run:
-    """The run as it starts, or as the checkpoint in `folder` left it; without its teacher."""
-    weights = first_weights(config, table) if config.gpt.init and not state.history else None
+    """The run as it starts, or as the checkpoint in `folder` left it; without its teacher.
+
+    A checkpoint without an evaluation holds the weights that the run is to start with.
+    """
+    restored = (folder / checkpoint.NAME).exists()
+    weights = first_weights(config, table) if config.gpt.init and not restored else None
     run = make_run(config, table, runtime(config), weights)
     if config.train.chain_after:
         run = replace(run, predecessor=Predecessor(run))
-    if state.history:
+    if restored:
         run.restore(folder)
         last = max(0, state.step - 1)  # layer replay depends on where the run is
         run.gpt.enter(last / config.steps, config.train.seed, last)

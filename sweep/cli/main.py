@@ -30,6 +30,7 @@ from sweep.cli.report import report
 from sweep.cli.run import run
 from sweep.cli.sample import sample
 from sweep.cli.settings import settings
+from sweep.cli.shrink import shrink
 from sweep.cli.space import check, init, plan, schema
 from sweep.cli.status import status
 from sweep.cli.train import presets, train
@@ -42,7 +43,7 @@ VERBS: dict[str, tuple[click.Command, ...]] = {
     "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
     "Its curves in MLflow": (ui, publish),
     "A loop of your own that trains": (ask, tell),
-    "One model, and its text": (train, sample, page, evaluate, convert, data),
+    "One model, and its text": (train, sample, page, shrink, evaluate, convert, data),
     "What there is to set": (settings, presets, schema),
 }
 

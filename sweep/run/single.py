@@ -35,12 +35,20 @@ class SingleRun:
     """Trains in `folder`: what is heard of each step is shown, what of each evaluation is noted."""
 
     def __init__(
-        self, config: Config, folder: Path, chosen: Mapping[str, Value], data: str, uri: str
+        self,
+        config: Config,
+        folder: Path,
+        chosen: Mapping[str, Value],
+        data: str,
+        uri: str,
+        name: str = "train",
     ) -> None:
         """What makes the run different is in `chosen`; `data` is the digest of its tokens.
 
-        uri   of the MLflow store
+        uri    of the MLflow store
+        name   of the experiment there
         """
+        self._name = name
         self._config, self._folder, self._chosen = config, folder, dict(chosen)
         self._data, self._uri = data, uri
         self._losses: list[float] = []  # of steps since the last point
@@ -109,7 +117,7 @@ class SingleRun:
         self._journal.append(
             "sweep",
             id=self._journal.view.header.get("id", identity),
-            name="train",
+            name=self._name,
             role=Role.SEARCH,
             trials=1,
             budget={},
