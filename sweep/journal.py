@@ -23,7 +23,7 @@ MEASURED = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_lo
 _NUMBER = (int, float)
 # What an event of a kind must have, and of which type, for anybody to read it.
 NEEDED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
-    "sweep": {"time": _NUMBER, "name": str, "trials": _NUMBER},
+    "sweep": {"time": _NUMBER, "name": str},
     "trial": {"time": _NUMBER, "trial": str, "role": str, "searched": dict, "settings": dict},
     "observation": {
         "time": _NUMBER,
