@@ -101,7 +101,8 @@ def _alone(network: Network, size: float) -> Iterator[Candidate]:
             rules.setdefault(small, []).append(strategy)
     for kept, names in rules.items():
         count = len(start.layers) - len(kept.layers)
-        yield network.candidate(f"{_layers(count)} by {' or '.join(names)}", kept, alone=True)
+        words = f"{_layers(count)} by {' or '.join(names)}" if count else "nothing"
+        yield network.candidate(words, kept, alone=True)
     heads = sum(map(len, start.heads))
     for count in range(heads + any(start.units)):
         kept = without_heads(start, count / max(1, heads), network.importance)
