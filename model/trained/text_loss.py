@@ -5,7 +5,7 @@ Shapes: N tokens, D documents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +37,14 @@ def text_loss(trained: Trained, data: DataConfig, split: str) -> TextLoss:
     """The loss of `trained` on the text or the tokens that `data.path` names.
 
     split   all of a text, or one of the parts that training would make of it
-    Each document is read after what separates documents, in windows as long as the context. Raises
+    Each document is read after what separates documents, as far back as validation reads. Raises
     ConfigError if the text cannot be used, or the network knows other tokens.
     """
-    context = trained.gpt.config.context
     held_out = _whole(trained, data) if split == ALL else _part(trained, data, split)
     if len(held_out.tokens) < 2:
         raise ConfigError([f"data.path: {data.path} has no token to predict"])
     where = runtime(trained.config)
-    its = evaluate(trained.gpt.to(where.device), replace(held_out, context=context), where)
+    its = evaluate(trained.gpt.to(where.device), held_out, where)
     documents = held_out.documents
     return TextLoss(its, len(held_out.tokens), 1 if documents is None else len(documents) - 1)
 
@@ -58,7 +57,7 @@ def _whole(trained: Trained, data: DataConfig) -> HeldOut:
         raise ConfigError([f"data.path: {data.path} holds tokens, not text; use --split val"])
     before = [] if tokenizer.separator is None else [tokenizer.separator]
     parts: list[np.ndarray] = []
-    starts, length = [], 0
+    starts, length, text_bytes = [], 0, 0
     for piece in pieces(data):
         if piece.begins:
             starts.append(length)
@@ -66,8 +65,10 @@ def _whole(trained: Trained, data: DataConfig) -> HeldOut:
             length += len(before)
         parts.append(tokenizer.encode(piece.text).astype(np.int64))
         length += len(parts[-1])
+        text_bytes += len(piece.text.encode())
     tokens_N = np.concatenate(parts) if parts else np.array([], dtype=np.int64)
-    return HeldOut(tokens_N, tokenizer.lengths, 1, np.array([*starts, length]))
+    length_V = tokenizer.lengths_in(tokens_N, text_bytes)
+    return HeldOut(tokens_N, length_V, trained.gpt.config.reach, np.array([*starts, length]))
 
 
 def _part(trained: Trained, data: DataConfig, split: str) -> HeldOut:
@@ -81,4 +82,4 @@ def _part(trained: Trained, data: DataConfig, split: str) -> HeldOut:
                 f"network knows those of {ours['name']} ({ours['digest'][:8]})"
             ]
         )
-    return HeldOut.of(table, split, trained.gpt.config.context)
+    return HeldOut.of(table, split, trained.gpt.config.reach)

@@ -62,7 +62,7 @@ def facts(offered: Offered, trained: Trained) -> dict[str, str]:
     shown["Size"] = f"{parameters(shape, kinds):,} parameters"
     shown["Network"] = (
         f"{counted(shape.layers, 'layer')}, width {shape.width}, {counted(shape.heads, 'head')}, "
-        f"context of {shape.context:,} tokens"
+        f"context of {shape.reach:,} tokens"
     )
     shown["Tokens"] = f"{data.tokenizer}, {kinds:,} kinds"
     epochs = counted(config.train.epochs, "epoch")
