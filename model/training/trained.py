@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from model.config import Config, ConfigError
+from model.config import Config, ConfigError, DataConfig, GPTConfig, TrainConfig
 from model.data.tokenizer import Tokenizer, as_data, from_data
 from model.files import replaced
 from model.network import GPT, Mixture
@@ -110,8 +110,22 @@ def write(trained: Trained, folder: Path) -> None:
 def _member(trained: Trained, gpt: GPT | Mixture) -> Trained:
     """One network of several, whose own settings are known of its shape alone."""
     config = replace(trained.config, gpt=gpt.config)
+    if gpt.config.reach != trained.config.gpt.reach:  # the batches are not of its sequences
+        replays = isinstance(gpt, GPT) and gpt.replaying
+        shape = replace(gpt.config, replay_start=0.0) if replays else gpt.config
+        config = _settings_of_shape(shape, trained.config.data)
     at_the_end = not isinstance(gpt, GPT) or gpt.replaying
     return Trained(config, gpt, trained.tokenizer, step=config.steps if at_the_end else 0)
+
+
+def _settings_of_shape(gpt: GPTConfig, data: DataConfig) -> Config:
+    """Settings with which `gpt` is possible, of one step; its own are not known here."""
+    tokens = gpt.reach + 1
+    return Config(
+        data=replace(data, train_tokens=tokens, val_tokens=tokens),
+        gpt=gpt,
+        train=TrainConfig(batch_tokens=gpt.reach, evals=1),
+    )
 
 
 def losses_of(val_loss: float | None, error: float | None) -> dict[str, float | None]:
