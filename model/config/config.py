@@ -126,7 +126,7 @@ class Config:
                 f"schedule has {self.steps}; lower train.evals or train.batch_tokens"
             )
         if self.train.meta_step and not problems:
-            problems += self._without_halves()
+            problems += self._without_halves() + self._without_what_it_moves()
         if self.optim.cycle_epochs > self.train.epochs:
             problems.append(
                 f"optim.cycle_epochs: must be at most train.epochs ({self.train.epochs}), "
@@ -164,6 +164,16 @@ class Config:
         if 0 < micro < half and half % micro:
             return [
                 f"{cut} of {half} tokens each, which train.micro_batch_tokens ({micro}) must divide"
+            ]
+        return []
+
+    def _without_what_it_moves(self) -> list[str]:
+        """That there is nothing which `train.meta_step` moves; empty if there is something."""
+        has_mlps = any(self.gpt.layer_units) or self.gpt.mtp == "block"
+        if self.train.meta_on == "mlp" and not has_mlps:
+            return [
+                "train.meta_on: mlp moves nothing, as gpt.units_by_layer leaves no hidden unit; "
+                "set it to matrices"
             ]
         return []
 

@@ -122,6 +122,10 @@ CYCLIC = {"optim.schedule": "cyclic", "optim.cycles": 2, "train.epochs": 4}
         ),
         ({"train.evaluate": "probabilities"}, "train.average_last or average_cycles above 0"),
         (
+            {"train.meta_step": 0.5, "train.meta_on": "mlp", "gpt.units_by_layer": "0 0"},
+            r"meta_on: mlp moves nothing, as gpt.units_by_layer leaves no hidden unit",
+        ),
+        (
             {"train.meta_step": 0.5, "train.batch_tokens": 960, "gpt.context": 64},
             r"meta_step: cuts a batch into 2 halves of parts, but .* is 15 x gpt.context",
         ),
