@@ -62,16 +62,17 @@ def train_members(
         log_probs.forget(folder)
     folders = member_folders(folder, config)
     runs = [_apart(train_one(member_config(config, k), path)) for k, path in enumerate(folders)]
-    made = len(state.history)
+    made, lost = len(state.history), state.lost
     for each in zip(*runs, strict=True):
         made -= 1
+        lost = "; ".join(filter(None, [lost, *_news(each, state)]))
         if made >= 0:  # of an earlier call
             continue
         mixed_N = mean_probabilities([log_probs.read(path)[log_probs.LATEST] for path in folders])
         progress = _together(config, table, each, mixed_N)
         if progress.done and not progress.diverged and config.train.log_probs != "no":
             log_probs.add(folder, log_probs.FINAL, mixed_N)
-        progress = replace(progress, checkpoint_lost=state.lost)
+        progress, lost = replace(progress, checkpoint_lost=lost), ""
         state = replace(state, history=(*state.history, progress), lost="")
         checkpoint.save(folder, state, {})
         if state.ended:
@@ -80,6 +81,16 @@ def train_members(
         yield progress
         if state.ended:
             return
+
+
+def _news(each: Sequence[Progress], state: RunState) -> list[str]:
+    """What members say that they lost, and no evaluation of all has said."""
+    said = [its.checkpoint_lost for its in state.history]
+    return [
+        its.checkpoint_lost
+        for its in each
+        if its.checkpoint_lost and not any(its.checkpoint_lost in text for text in said)
+    ]
 
 
 def _apart(run: Iterator[Progress]) -> Iterator[Progress]:

@@ -64,7 +64,7 @@ def release(folder: Path) -> int:
     """
     path = folder / CHECKPOINT
     if members := sorted(folder.glob("member-*")):  # its own has no state
-        return sum(release(member) for member in members)
+        return forget_before(folder) + sum(release(member) for member in members)
     if not path.exists():
         return 0
     before = path.stat().st_size + forget_before(folder)

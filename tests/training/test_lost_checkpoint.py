@@ -37,6 +37,10 @@ def started(config: Config, folder: Path, evaluations: int) -> list[Progress]:
     return history
 
 
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def timeless(history: list[Progress]) -> list[Progress]:
     return [replace(its, seconds=0.0, checkpoint_lost="") for its in history]
 
@@ -85,24 +89,42 @@ def test_a_member_whose_checkpoint_is_damaged_comes_after_the_others(
     started(config, tmp_path / "run", 3)
     empty(tmp_path / "run" / "member-2" / CHECKPOINT)
 
-    assert timeless(list(train(config, tmp_path / "run"))) == timeless(whole)
+    history = list(train(config, tmp_path / "run"))
+
+    assert timeless(history) == timeless(whole)
+    said = [its.checkpoint_lost for its in history]
+    assert said[:3] == ["", "", ""]
+    assert "member-2" in said[3]
+    assert said[3].endswith("it went on from the one before, at 50%")
 
 
+def test_what_a_member_lost_is_said_once(small: dict[str, object], tmp_path: Path) -> None:
+    config = Config.from_settings({**small, "train.members": 2})
+    started(config, tmp_path / "run", 2)
+    empty(tmp_path / "run" / "member-2" / CHECKPOINT)
+    started(config, tmp_path / "run", 3)
+
+    history = list(train(config, tmp_path / "run"))
+
+    assert [bool(its.checkpoint_lost) for its in history] == [False, False, True, False]
+
+
+@pytest.mark.parametrize("members", [1, 2])
 def test_the_checkpoint_before_stays_only_while_a_run_goes_on(
-    small: dict[str, object], tmp_path: Path
+    members: int, small: dict[str, object], tmp_path: Path
 ) -> None:
-    config = Config.from_settings(small)
+    config = Config.from_settings({**small, "train.members": members})
     started(config, tmp_path / "stopped", 2)
     assert (tmp_path / "stopped" / BEFORE).exists()
-    before = sum(path.stat().st_size for path in (tmp_path / "stopped").iterdir())
+    before = size(tmp_path / "stopped")
 
     given_back = release(tmp_path / "stopped")
     list(train(config, tmp_path / "ended"))
 
     assert not list(tmp_path.rglob(BEFORE))
-    after = sum(path.stat().st_size for path in (tmp_path / "stopped").iterdir())
-    assert given_back == before - after
-    assert checkpoint.restore(tmp_path / "stopped")["gpt"]
+    assert given_back == before - size(tmp_path / "stopped")
+    one = "." if members == 1 else "member-1"
+    assert checkpoint.restore(tmp_path / "stopped" / one)["gpt"]
 
 
 def test_a_run_goes_on_where_its_corpus_has_moved(
