@@ -29,8 +29,8 @@ ATTEMPTS = 6  # without a single byte of progress
 PATIENCE = 0.5  # seconds before the second attempt; doubled each time
 TIMEOUT = (10, 60)  # seconds to connect, and between bytes
 EXPLAINED = {
-    401: "asks who you are; set HF_TOKEN if the data set is private",
-    403: "does not let you read it; set HF_TOKEN if the data set is private",
+    401: "asks who you are; set HF_TOKEN if it is private",
+    403: "does not let you read it; set HF_TOKEN if it is private",
     404: "has no such file",
     416: "says the file is empty",
 }
@@ -162,7 +162,7 @@ class RangeFile(io.RawIOBase):
         wanted = min(len(buffer), self.length - self.position)
         if wanted <= 0:
             return 0
-        for _ in _attempts():
+        for _ in attempts():
             got = 0
             try:
                 with self._request(self.position, wanted) as answer:
@@ -215,7 +215,7 @@ class RangeFile(io.RawIOBase):
             )
 
 
-def _attempts() -> Iterator[None]:
+def attempts() -> Iterator[None]:
     """Once for each attempt, after a pause that doubles; none before the first."""
     yield
     for retry in range(ATTEMPTS - 1):
@@ -239,7 +239,7 @@ def ask(
     if os.environ.get("HF_TOKEN") and url.startswith(endpoint.rstrip("/") + "/"):
         headers["Authorization"] = f"Bearer {os.environ['HF_TOKEN']}"
     trouble = ""
-    for _ in _attempts():
+    for _ in attempts():
         try:
             answer = (session or requests).get(url, headers=headers, stream=True, timeout=TIMEOUT)
         except requests.RequestException as error:

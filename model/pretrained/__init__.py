@@ -1,7 +1,7 @@
 """Weights of others, read and written: GPT-2 as Hugging Face keeps it, and nanoGPT's ckpt.pt."""
 
 from model.pretrained.read import fitted, read_weights, weights_of
-from model.pretrained.settings import fill_in, fixed_by, pin, will_fetch
+from model.pretrained.settings import fill_in, fixed_by, pin
 from model.pretrained.source import Source, find_source, is_weights, published
 from model.pretrained.write import own_tokenizer, write
 
@@ -17,6 +17,5 @@ __all__ = [
     "published",
     "read_weights",
     "weights_of",
-    "will_fetch",
     "write",
 ]

@@ -6,16 +6,15 @@ The folder is $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub, as for `h
 from __future__ import annotations
 
 import os
-import shutil
+import sys
 from pathlib import Path
 
 from model.config import ConfigError
-from model.files import lock, part_of, write_text
+from model.files import is_locked, lock, write_text
 
 OWNER = "openai-community"
 CONFIG = "config.json"
 SAFE = "model.safetensors"
-BLOCK = 4 << 20  # bytes copied at a time
 
 
 def cache() -> Path:
@@ -64,34 +63,42 @@ def _is_whole(path: Path) -> bool:
 
 
 def _download(name: str) -> Path:
-    from model.data.remote import ask  # requests takes a while to import
+    from model.pretrained.download import download  # requests takes a while to import
 
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     repository = f"{OWNER}/{name}"
-    commit = str(ask(f"{endpoint}/api/models/{repository}/revision/main").json()["sha"])
+    commit = _commit(f"{endpoint}/api/models/{repository}/revision/main")
     home = cache() / f"models--{OWNER}--{name}"
     target = home / "snapshots" / commit
     target.mkdir(parents=True, exist_ok=True)
-    with lock(target / ".lock", float("inf")):  # of several that want it, one downloads
+    taken = home / ".lock"
+    if is_locked(taken):
+        _say(f"another process downloads the weights of {name}; waiting for it")
+    with lock(taken, float("inf")):  # of several that want it, one downloads
         for file in (CONFIG, SAFE):
             if not (target / file).exists():
-                _fetch(f"{endpoint}/{repository}/resolve/{commit}/{file}", target / file)
-    (home / "refs").mkdir(exist_ok=True)
-    write_text(home / "refs" / "main", commit)
+                _say(f"downloading {file} of {repository} (once)")
+                download(f"{endpoint}/{repository}/resolve/{commit}/{file}", target / file, _say)
+        (home / "refs").mkdir(exist_ok=True)
+        write_text(home / "refs" / "main", commit)
     return target
 
 
-def _fetch(url: str, path: Path) -> None:
-    """The file at `url`, moved to `path` once it is whole; bytes that are there are kept."""
-    from model.data.remote import open_url
+def _commit(url: str) -> str:
+    """What the branch stands for now. Raises ConfigError if the answer at `url` does not say."""
+    from model.data.remote import ask
 
-    part = part_of(path)
-    with open_url(url) as there, part.open("ab") as here:
-        there.seek(here.tell())
-        shutil.copyfileobj(there, here, BLOCK)
-        here.flush()
-        os.fsync(here.fileno())
-    os.replace(part, path)
+    try:
+        commit = ask(url).json()["sha"]
+    except (OSError, ValueError, KeyError, TypeError):  # OSError: the answer broke off
+        commit = None
+    if not isinstance(commit, str) or not commit.isalnum():
+        raise ConfigError([f"{url} does not answer as the hub does (HF_ENDPOINT, or a proxy?)"])
+    return commit
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _lacking(name: str, why: str) -> ConfigError:

@@ -53,12 +53,6 @@ def pin(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, DIGEST: held}
 
 
-def will_fetch(word: str) -> bool:
-    """Whether `pin` would download the weights called `word`."""
-    name = published(word)
-    return bool(name) and hub.on_disk(name) is None
-
-
 def _shape(word: str) -> Shape:
     name = published(word)
     return PUBLISHED[name] if name and hub.on_disk(name) is None else find_source(word).shape

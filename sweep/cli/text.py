@@ -37,12 +37,9 @@ def with_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Published ones that are not here are downloaded. Raises ConfigError for what does not fit.
     """
-    from model.pretrained import fill_in, pin, will_fetch
+    from model.pretrained import fill_in, pin
 
-    filled = fill_in(settings)
-    if will_fetch(str(filled["gpt.init"])):
-        click.echo(f"downloading the weights of {filled['gpt.init']} (once)", err=True)
-    return pin(filled)
+    return pin(fill_in(settings))
 
 
 def counted(fixed: Mapping[str, object]) -> int:

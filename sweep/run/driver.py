@@ -243,10 +243,8 @@ def _with_weights(space: Space) -> Space:
     word = str(space.fixed.get("gpt.init", ""))
     if not word:
         return space
-    from model.pretrained import pin, will_fetch
+    from model.pretrained import pin
 
-    if will_fetch(word):
-        _say(f"downloading the weights of {word} (once)")
     fixed = dict(space.fixed)
     if (path := Path(word).expanduser()).exists():
         fixed["gpt.init"] = str(path.absolute())

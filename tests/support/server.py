@@ -23,6 +23,7 @@ class Server:
     too_many: int = 0  # bytes sent beyond those asked for
     too_late: int = 0  # bytes by which an answer begins after what was asked for
     hub: dict[str, list[dict[str, object]]] = field(default_factory=dict)  # pages of listings
+    moved: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)  # where, and headers
     requests: list[tuple[str, str | None, str | None]] = field(default_factory=list)
     url: str = ""
 
@@ -49,13 +50,17 @@ def serving(server: Server) -> Iterator[Server]:
                 return self.answer(
                     200, json.dumps(server.hub[path]).encode(), links if more else {}
                 )
+            if path in server.moved:
+                where, said = server.moved[path]
+                return self.answer(302, b"", {"Location": where, **said})
             content = server.files.get(urlsplit(path).path)
             if content is None:
                 return self.answer(404, b"")
             tag = {"ETag": next(server.tags)} if server.tags else {"ETag": '"1"'}
             if not server.ranges or sent is None:
                 return self.answer(200, content, tag)
-            first, last = (int(n) for n in sent.removeprefix("bytes=").split("-"))
+            begin, _, end = sent.removeprefix("bytes=").partition("-")
+            first, last = int(begin), int(end or len(content) - 1)
             if first >= len(content):
                 return self.answer(416, b"")
             first += server.too_late
