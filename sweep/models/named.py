@@ -60,7 +60,7 @@ def named(word: str, runs: Path) -> Named:
     except SweepError as error:
         raise SweepError(f"no model {word}: {str(error).splitlines()[0]}", hint=HINT) from None
     try:
-        return Named(_name(folder), folder, _open(folder))
+        return Named(_name(folder), folder, _open(folder, published(word)))
     except ConfigError as error:
         raise SweepError(f"the model {word} cannot be opened", error.problems) from None
 
@@ -71,13 +71,14 @@ def _name(folder: Path) -> str:
     return f"{folder.parent.parent.name}/{folder.name}" if in_sweep else str(folder)
 
 
-def _open(folder: Path) -> Trained:
+def _open(folder: Path, hub: str) -> Trained:
+    """The network in `folder`, or the published one called `hub` if there is such a word."""
     from model.training import export, weights
 
     if folder.name == ENSEMBLE:
         return export.open_mixture(_members(folder))
-    if published(str(folder)) or is_weights(folder):
-        return weights.open_weights(str(folder))
+    if hub or is_weights(folder):
+        return weights.open_weights(hub or str(folder.absolute()))
     return export.load(folder) if is_saved(folder) else export.open_run(folder)
 
 

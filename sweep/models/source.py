@@ -79,14 +79,14 @@ def network_folder(word: str, runs: Path) -> Path:
     a run folder, or weights of others: a folder, a file, or the name of a published network.
     Raises SweepError if it leads nowhere.
     """
+    if published(word):
+        return Path(word)
     for path in (Path(word), runs / word):
         is_ensemble = path.name == ENSEMBLE and path.is_file()
         if is_ensemble or is_saved(path) or (path / CHECKPOINT).exists():
             return path
         if is_weights(path):
             return path
-    if published(word):
-        return Path(word)
     run, trial = _place(word, runs)
     if not trial:
         return _best(run).folder
@@ -98,10 +98,21 @@ def _find(word: str, runs: Path) -> Source:
     for path in (Path(word), runs / word):
         if is_saved(path):
             return _saved(path)
+        if is_weights(path):
+            raise _weights()
+    if published(word):
+        raise _weights()
     folder, trial = _place(word, runs)
     if trial is None:
         return _model(folder)
     return _trial(folder, trial) if trial else _best(folder)
+
+
+def _weights() -> SweepError:
+    return SweepError(
+        "weights of others come without a validation text; `sweep evaluate MODEL TEXT` says what a "
+        "text costs them"
+    )
 
 
 def _place(word: str, runs: Path) -> tuple[Path, str | None]:

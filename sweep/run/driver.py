@@ -243,10 +243,10 @@ def _with_weights(space: Space) -> Space:
     word = str(space.fixed.get("gpt.init", ""))
     if not word:
         return space
-    from model.pretrained import pin
+    from model.pretrained import pin, published
 
     fixed = dict(space.fixed)
-    if (path := Path(word).expanduser()).exists():
+    if not published(word) and (path := Path(word).expanduser()).exists():
         fixed["gpt.init"] = str(path.absolute())
     try:
         return replace(space, fixed=pin(fixed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import gpt2_files
@@ -15,6 +16,7 @@ from model.pretrained import pin, write
 from model.training.weights import open_weights
 from sweep.cli.main import cli
 from sweep.errors import SweepError
+from sweep.run.driver import _with_weights
 from sweep.space.language import read_space
 
 SPACE = """
@@ -78,6 +80,38 @@ def test_a_network_is_converted_once_and_into_an_empty_folder(
     assert code == 0, output
     assert (tmp_path / "out/model.safetensors").exists()
     assert "is there already" in invoke("convert", weights, tmp_path / "out")[1]
+
+
+def test_weights_cannot_be_compared_and_what_can_is_said(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, output = invoke("compare", weights, "gpt2")
+
+    assert code == 2
+    assert output.count("weights of others come without a validation text; `sweep evaluate") == 2
+
+
+def test_a_folder_called_like_published_weights_is_named_by_its_path(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "text.txt").write_text("A text of some length.")
+
+    its = invoke("evaluate", "./gpt2", "text.txt", "--json")
+    published = invoke("evaluate", "gpt2", "text.txt")
+
+    assert its[0] == 0
+    assert json.loads(its[1])["tokens"] == 23
+    assert "gpt2 cannot be had: HF_HUB_OFFLINE forbids" in published[1]
+    a_space = read_space(space(tmp_path, weights))
+    with pytest.raises(SweepError, match="gpt2 cannot be had") as refusal:
+        _with_weights(replace(a_space, fixed={"gpt.init": "gpt2"}))
+    assert "HF_HUB_OFFLINE" in str(refusal.value)
+    assert _with_weights(replace(a_space, fixed={"gpt.init": "./gpt2"})).fixed["gpt.init"] == str(
+        weights
+    )
 
 
 def space(tmp_path: Path, init: Path, more: str = "") -> Path:
