@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from gpt2_files import write_gpt2
 
 from sweep.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("trained runs")  # they take seconds to train
-NETWORK = ("fineweb", "pip ", "optuna-dashboard", "python3")
-# What `sweep train` does with settings is for other tests, and so is a page that goes on from runs
-# of its own: test_laws, test_outside.
-ELSEWHERE = ("sweep train", "sweep laws", "sweep ask", "sweep tell")
+NETWORK = ("fineweb", "pip ", "optuna-dashboard", "python3", " gpt2 ")
+# What `sweep train` does with settings is for other tests, and so is what trains on or goes on from
+# runs of its own: test_shrink, test_laws, test_outside.
+ELSEWHERE = ("sweep train", "sweep laws", "sweep ask", "sweep tell", "sweep shrink")
 # Of the table of commands, those that need no more than a finished sweep.
 READING = ("status", "best", "list", "efficiency", "report", "ensemble", "compare")
 READING += ("settings", "presets", "schema")
@@ -50,6 +51,7 @@ def home(tmp_path: Path, trained_runs: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "corpus").mkdir()
     for number in range(40):
         (tmp_path / "corpus" / f"{number}.txt").write_text(words[number * 997 :][:8000])
+    write_gpt2(tmp_path / "FOLDER", n_positions=256)
     return tmp_path
 
 
