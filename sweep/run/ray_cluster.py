@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -98,14 +102,15 @@ def _start_or_join(address: str | None, environment: dict[str, Any]) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is in the journal
     if address is None:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)),
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            runtime_env=environment,
-            **quiet,
-        )
+        with _without_helpers():
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                runtime_env=environment,
+                **quiet,
+            )
         return
     os.environ.update(JOINING)
     try:
@@ -118,6 +123,32 @@ def _start_or_join(address: str | None, environment: dict[str, Any]) -> None:
             "without --address a local one is started.",
             code=UNREACHABLE,
         ) from None
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Inside, `ray.init` starts no autoscaler, log monitor or server of a dashboard.
+
+    They are three Python processes that a sweep on one machine has no use for, and whose start its
+    trials wait for. `ray start` has flags for two of them, `ray.init` has not, and it starts the
+    third even without a dashboard (start_head_processes in ray/_private/node.py). A Ray that keeps
+    these elsewhere starts them all, as before.
+    """
+    try:
+        parameter, node = ray._private.parameter, ray._private.node.Node
+        parameters, server = parameter.RayParams, node.start_api_server
+        flags = {"include_log_monitor": False, "no_monitor": True}
+        if not {*flags} <= {*inspect.signature(parameters).parameters}:
+            raise AttributeError
+    except AttributeError:
+        yield
+        return
+    parameter.RayParams = partial(parameters, **flags)
+    node.start_api_server = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        parameter.RayParams, node.start_api_server = parameters, server
 
 
 def _knock(address: str) -> None:

@@ -92,6 +92,18 @@ def run_on_ray(tmp_path: Path, ray_cluster: Cluster) -> Callable[..., Session]:
     return run
 
 
+def test_a_ray_of_our_own_starts_no_process_that_a_sweep_has_no_use_for(
+    ray_cluster: Cluster,
+) -> None:
+    threads = Path("/proc/self/task").glob("*/children")
+    children = [pid for thread in threads for pid in thread.read_text().split()]
+    commands = [Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in children]
+    programs = {Path(word).name for words in commands for word in words}
+
+    assert {"raylet", "gcs_server"} <= programs
+    assert not {"monitor.py", "log_monitor.py", "dashboard.py"} & programs
+
+
 def test_ray_and_a_plain_loop_find_the_same_trials_and_outcomes(
     run_on_ray: Callable[..., Session], tmp_path: Path
 ) -> None:
