@@ -8,12 +8,14 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
+from urllib.parse import urlsplit
 
 import model
-from model.config import ConfigError
-from model.training.trained import write
+from model.config import Config, ConfigError, Value
+from model.training.trained import Trained, write
 from sweep.errors import SweepError
 from sweep.folder import size
 from sweep.imports import imported_files
@@ -24,6 +26,7 @@ GRADIO = "6.31.0"  # the page was looked at with it
 NEEDED = ("torch", "numpy", "safetensors", "tiktoken")  # by the code that a Space carries
 CARRIED = (("trained", "generate"), ("trained", "sampling"), ("training", "trained"))
 NETWORKS = "networks"
+PLACES = ("data.path", "data.reference", "train.teacher", "gpt.init")  # settings that name files
 MADE_BY = "made_by"
 README = """\
 ---
@@ -70,7 +73,12 @@ def export_space(title: str, models: Sequence[Offered], folder: Path) -> int:
             _write(title, models, made)
             if folder.exists():
                 folder.rename(before)
-            made.rename(folder)
+            try:
+                made.rename(folder)
+            except OSError:
+                if before.exists():
+                    before.rename(folder)
+                raise
     except OSError as error:
         raise SweepError(f"cannot write {folder}: {error.strerror or error}") from None
     except ConfigError as error:
@@ -109,14 +117,13 @@ def _write(title: str, models: Sequence[Offered], folder: Path) -> None:
     its = []
     for number, offered in enumerate(models):
         network = f"{NETWORKS}/{number}"
-        write(offered.open(), folder / network)
-        searched = dict(offered.searched)
+        write(_anywhere(offered.open()), folder / network)
         its.append(
             {
                 "name": offered.name,
                 "folder": network,
                 "val_loss": offered.val_loss,
-                "searched": searched,
+                "searched": _by_name(offered.searched),
             }
         )
     home = Path(next(iter(model.__path__)))
@@ -139,6 +146,23 @@ def _write(title: str, models: Sequence[Offered], folder: Path) -> None:
     files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     about = {MADE_BY: version, "title": title, "models": its, "files": sorted([*files, MODELS])}
     (folder / MODELS).write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+
+def _anywhere(trained: Trained) -> Trained:
+    """`trained` without the folders and the keys of whoever trained it, which nobody else needs."""
+    settings = _by_name(trained.config.settings())
+    return replace(trained, config=Config.from_settings(settings))
+
+
+def _by_name(settings: Mapping[str, Value]) -> dict[str, Value]:
+    """`settings` with files by their last name, URIs without user, password and query."""
+    shown = dict(settings)
+    for name in PLACES:
+        if isinstance(value := shown.get(name), str):
+            uri = urlsplit(value)
+            where = f"{uri.scheme}://{uri.netloc.rpartition('@')[2]}{uri.path}"
+            shown[name] = where if "://" in value else PurePath(value).name
+    return shown
 
 
 def requirements() -> list[str]:

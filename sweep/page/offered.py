@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,13 +30,12 @@ def offered(words: Sequence[str], top: int, runs: Path) -> tuple[str, list[Offer
     """
     models: dict[str, Offered] = {}
     titles = []
-    for word in words or [str(latest(runs))]:
+    for word in dict.fromkeys(words) or [str(latest(runs))]:
         run = next((path for path in (Path(word), runs / word) if _is_run(path)), None)
         if run is None:
-            model, short = named(word, runs), Path(word).name
-            name = word if short in models else short
+            model, name = named(word, runs), _short(word, models)
             models[name] = Offered(name, _always(model.trained), model.val_loss)
-            titles.append(short)
+            titles.append(Path(word).name)
             continue
         view = read_view(run / JOURNAL)
         titles.append(str(view.header.get("name", run.name)))
@@ -49,6 +48,13 @@ def offered(words: Sequence[str], top: int, runs: Path) -> tuple[str, list[Offer
     except ConfigError as error:
         raise SweepError(f"the model {first.name} cannot be opened", error.problems) from None
     return ", ".join(dict.fromkeys(titles)), list(models.values())
+
+
+def _short(word: str, taken: Container[str]) -> str:
+    """As many of the last parts of a path as tell it from what is `taken`."""
+    parts = Path(word).parts
+    names = ("/".join(parts[-depth:]) for depth in range(1, len(parts) + 1))
+    return next((name for name in names if name not in taken), word)
 
 
 def _is_run(folder: Path) -> bool:

@@ -6,13 +6,14 @@ import ast
 import re
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from toy_network import network
 
-from model.config.setting import ConfigError
+from model.config import Config, ConfigError
 from model.trained.generate import stream
 from model.trained.sampling import Sampling
 from model.training.trained import Trained
@@ -48,6 +49,46 @@ def test_a_space_is_text_and_safetensors_without_pickle(space: Path) -> None:
     kinds = {path.suffix for path in space.rglob("*") if path.is_file()}
 
     assert kinds == {".md", ".txt", ".json", ".py", ".safetensors"}
+
+
+def test_a_space_does_not_tell_where_the_files_of_a_run_were(tmp_path: Path) -> None:
+    trained, secret = network(), "s3://zygmunt:secret@bucket/books?token=secret"
+    places = {
+        "data.path": "/home/zygmunt/thesis/books.txt",
+        "data.reference": secret,
+        "data.curriculum": "reference",
+        "train.teacher": "/home/zygmunt/runs/big/ensemble.json",
+    }
+    config = Config.from_settings({**trained.config.settings(), **places})
+    model = replace(trained, config=config)
+
+    export_space("books", [Offered("0", lambda: model, 1.0, places)], tmp_path / "space")
+
+    for path in (tmp_path / "space").rglob("*"):
+        written = path.read_bytes() if path.is_file() else b""
+        assert b"zygmunt" not in written, path
+        assert b"secret" not in written, path
+    settings = models_of(tmp_path / "space")[1][0].open().config.settings()
+    assert settings["data.path"] == "books.txt"
+    assert settings["data.reference"] == "s3://bucket/books"
+
+
+def test_a_space_that_cannot_be_moved_into_place_leaves_the_one_before(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == "made":
+            raise OSError("Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+    with pytest.raises(SweepError, match="cannot write .*Input/output error"):
+        export_space("another", OFFERED, space)
+
+    assert models_of(space)[0] == 'the "cat" sat: a page'
 
 
 def test_the_hub_can_read_what_a_space_says_of_itself(space: Path) -> None:

@@ -59,6 +59,12 @@ def test_models_beside_a_sweep_are_told_by_their_own_names(run: Path) -> None:
     assert title == "small, gpt2"
 
 
+def test_models_of_one_name_are_told_by_no_more_of_their_folders_than_it_takes(run: Path) -> None:
+    _, models = offered(["/home/ada/small/mine", "/home/ada/large/mine"], 1, run.parent)
+
+    assert [its.name for its in models] == ["mine", "large/mine"]
+
+
 @pytest.mark.parametrize(
     ("trials", "message"),
     [([], "no trial in .* is complete yet"), (TRIALS_OF_IT, "has kept its weights")],
