@@ -20,10 +20,10 @@ SAFE = "model.safetensors"
 def cache() -> Path:
     """Where models of the hub are kept."""
     if chosen := os.environ.get("HF_HUB_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     home = os.environ.get("HF_HOME")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(home) if home else base / "huggingface") / "hub"
+    return (Path(home).expanduser() if home else base / "huggingface") / "hub"
 
 
 def on_disk(name: str) -> Path | None:
@@ -47,7 +47,7 @@ def folder(name: str, fetch: bool) -> Path:
         return here
     if not fetch:
         raise _lacking(name, "it is not on this disk")
-    if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise _lacking(name, "HF_HUB_OFFLINE forbids to download it")
     try:
         return _download(name)

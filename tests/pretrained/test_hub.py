@@ -222,6 +222,28 @@ def test_weights_that_are_not_to_be_had_are_one_message(
         assert "HTTPConnectionPool" not in str(error)
 
 
+def test_variables_are_read_as_hugging_faces_own_library_reads_them(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", "~/other")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "false")
+
+    source = find_source("gpt2", fetch=True)
+
+    assert source.path.is_relative_to(tmp_path / "other/hub")
+
+
+def test_a_cache_that_cannot_be_written_is_one_message(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
+
+    with pytest.raises(ConfigError, match=r"gpt2 cannot be had: it cannot be written: .*file"):
+        find_source("gpt2", fetch=True)
+
+
 def test_of_two_that_want_the_weights_one_downloads_them(server: Server, cdn: Server) -> None:
     with ThreadPoolExecutor(2) as both:
         one, two = both.map(lambda _: find_source("gpt2", fetch=True), range(2))
