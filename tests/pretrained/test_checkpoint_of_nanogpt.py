@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from model.config import ConfigError
+from model.optim.adamw import AdamW
 from model.pretrained import find_source
 from model.pretrained.checkpoint_of_nanogpt import follow
 from model.training.weights import open_weights
@@ -47,7 +48,7 @@ def weights(tensors: gpt2_files.Tensors, prefix: str = "") -> dict[str, Tensor]:
 def write(path: Path, model: dict[str, Tensor], characters: int = 257, **more: Any) -> Path:
     """What train.py saves, and the meta.pkl beside it that prepare.py makes."""
     parameter = torch.nn.Parameter(torch.zeros(3))
-    optimizer = torch.optim.AdamW([parameter])
+    optimizer = AdamW([parameter])
     parameter.sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     saved = {
