@@ -30,7 +30,16 @@ from model.training.trained import (
     write_weights,
 )
 
-__all__ = ["Trained", "load", "open_mixture", "open_run", "save", "save_mixture", "write"]
+__all__ = [
+    "Trained",
+    "ensemble_members",
+    "load",
+    "open_mixture",
+    "open_run",
+    "save",
+    "save_mixture",
+    "write",
+]
 
 DIFFERENT_TOKENS = "these runs have different tokens, so they cannot predict as one"
 
@@ -90,6 +99,24 @@ def save_mixture(
     weights = [weight for _, weight in runs]
     header = {"average": PROBABILITIES, "weights": weights, **losses}
     (folder / MIXTURE).write_text(json.dumps(header))
+
+
+def ensemble_members(file: Path) -> list[tuple[Path, float]]:
+    """Runs and the weight of each, from a file that `sweep ensemble` wrote; folders are beside it.
+
+    Raises ConfigError if it is none, or has no network.
+    """
+    try:
+        its = json.loads(file.read_text(encoding="utf-8"))["members"]
+        members = [(file.parent / member["folder"], float(member["weight"])) for member in its]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"it is no ensemble ({type(error).__name__}: {error}); sweep ensemble writes one"
+        raise ConfigError([what]) from None
+    if not members:
+        raise ConfigError(
+            ["it is an ensemble without a network on the disk; sweep ensemble --only names some"]
+        )
+    return members
 
 
 def open_mixture(runs: Sequence[tuple[Path, float]], average: str = PROBABILITIES) -> Trained:

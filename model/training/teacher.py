@@ -5,7 +5,6 @@ Shapes: B sequences, T tokens each, V vocabulary.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from model.data.table import TokenTable
 from model.data.tokenizer import as_data
 from model.network import GPT, Mixture
 from model.training.checkpoint import Tree
-from model.training.export import open_mixture, open_run
+from model.training.export import ensemble_members, open_mixture, open_run
 from model.training.trained import Trained
 
 if TYPE_CHECKING:
@@ -84,23 +83,11 @@ def open_teacher(config: Config, table: TokenTable, device: torch.device) -> Tea
         return None
     path = Path(config.train.teacher)
     try:
-        trained = open_mixture(_members(path)) if path.is_file() else open_run(path)
+        trained = open_mixture(ensemble_members(path)) if path.is_file() else open_run(path)
     except ConfigError as error:
         raise _unusable(path, error.problems[0]) from None
     _check(path, trained, config, table)
     return Teacher(trained.gpt.to(device), config)
-
-
-def _members(path: Path) -> list[tuple[Path, float]]:
-    """Runs and their weights, from a file that `sweep ensemble` wrote; folders are beside it."""
-    try:
-        its = json.loads(path.read_text())["members"]
-        members = [(path.parent / member["folder"], float(member["weight"])) for member in its]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError([f"it is no ensemble ({type(error).__name__}: {error})"]) from None
-    if not members:
-        raise ConfigError(["it is an ensemble without a network on the disk"])
-    return members
 
 
 def _check(path: Path, trained: Trained, config: Config, table: TokenTable) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,19 +75,7 @@ def _open(folder: Path, hub: str) -> Trained:
     from model.training import export, weights
 
     if folder.name == ENSEMBLE:
-        return export.open_mixture(_members(folder))
+        return export.open_mixture(export.ensemble_members(folder))
     if hub or is_weights(folder):
         return weights.open_weights(hub or str(folder.absolute()))
     return export.load(folder) if is_saved(folder) else export.open_run(folder)
-
-
-def _members(file: Path) -> list[tuple[Path, float]]:
-    """The runs of an ensemble and the weight of each. Raises ConfigError if it names none."""
-    try:
-        members = json.loads(file.read_text(encoding="utf-8"))["members"]
-        runs = [(file.parent / its["folder"], float(its["weight"])) for its in members]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ConfigError([f"{file} is damaged; sweep ensemble writes it again"]) from None
-    if not runs:
-        raise ConfigError([f"{file} has no network on the disk; sweep ensemble --only names some"])
-    return runs

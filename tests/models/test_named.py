@@ -135,7 +135,7 @@ def test_a_damaged_model_is_one_message(
         ("0007", "no model 0007: .*words has no trial of that name"),
         ("elsewhere/else", "no model elsewhere/else: neither a trial, nor a run folder"),
         ("0003", "(?s)model 0003 cannot be opened.*0003 has no checkpoint"),
-        ("words/ensemble.json", "(?s)cannot be opened.*ensemble.json is damaged"),
+        ("words/ensemble.json", "(?s)cannot be opened.*it is no ensemble"),
     ],
 )
 def test_a_word_that_names_nothing_is_one_message(word: str, message: str, runs: Path) -> None:
