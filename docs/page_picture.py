@@ -83,6 +83,7 @@ def photograph(link: str, prompt: str) -> None:
     picture = call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
     pixels = Image.open(BytesIO(base64.b64decode(picture)))
     pixels.quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+    hosts.discard("")  # blob: and data: are of no host
     assert hosts == {urlsplit(link).netloc}, hosts
 
 

@@ -11,12 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from model.config import Config, ConfigError, DataConfig, GPTConfig, TrainConfig
+from model.config import Config, ConfigError, DataConfig, GPTConfig, TrainConfig, parameters
 from model.data.tokenizer import Tokenizer, as_data, from_data
 from model.files import replaced
 from model.network import GPT, Mixture
@@ -36,6 +36,22 @@ class Trained:
     step: int = 0  # of its run, which it was evaluated after
     val_loss: float | None = None  # nats per token; None: not known
     val_loss_error: float | None = None  # standard, of that loss alone
+
+    @property
+    def parameters(self) -> int:
+        """As its run counts them, without rows that pad the vocabulary; of several those of all."""
+        return sum(parameters(gpt.config, self.tokenizer.vocabulary) for gpt in self.gpts)
+
+    @property
+    def gpts(self) -> list[GPT]:
+        """Itself, or those that predict as one."""
+        return _gpts(self.gpt)
+
+
+def _gpts(gpt: GPT | Mixture) -> list[GPT]:
+    if isinstance(gpt, GPT):
+        return [gpt]
+    return [its for member in gpt.members for its in _gpts(cast("GPT | Mixture", member))]
 
 
 def load(folder: Path) -> Trained:

@@ -45,7 +45,7 @@ class Named:
     @property
     def parameters(self) -> int:
         """Of an ensemble those of all its members."""
-        return sum(tensor.numel() for tensor in self.trained.gpt.parameters())
+        return self.trained.parameters
 
 
 def named(word: str, runs: Path) -> Named:

@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from model.config import Config, ConfigError, Value, parameters
+from model.config import Config, ConfigError, GPTConfig, Value
 from model.trained.generate import stream
 from model.trained.sampling import Sampling
 from model.training.trained import Trained, load
@@ -54,20 +54,26 @@ class Offered:
 
 def facts(offered: Offered, trained: Trained) -> dict[str, str]:
     """What the page shows of a network."""
-    config, data = trained.config, trained.config.data
-    shape, kinds = trained.gpt.config, trained.tokenizer.vocabulary
+    config, data, gpts = trained.config, trained.config.data, trained.gpts
+    kinds = trained.tokenizer.vocabulary
     shown = {}
     if offered.val_loss is not None:
         shown["Loss"] = f"{offered.val_loss:.4f} nats a token, on held-out text"
-    shown["Size"] = f"{parameters(shape, kinds):,} parameters"
-    shown["Network"] = (
-        f"{counted(shape.layers, 'layer')}, width {shape.width}, {counted(shape.heads, 'head')}, "
-        f"context of {shape.reach:,} tokens"
-    )
-    shown["Tokens"] = f"{data.tokenizer}, {kinds:,} kinds"
-    epochs = counted(config.train.epochs, "epoch")
-    shown["Trained on"] = f"{epochs} of {data.train_tokens:,} tokens, with {config.optim.name}"
+    shown["Size"] = f"{trained.parameters:,} parameters"
+    shown["Size"] += f", in {len(gpts)} networks" if len(gpts) > 1 else ""
+    shown["Network"] = "; ".join(dict.fromkeys(_shape(gpt.config) for gpt in gpts))
+    shown["Tokens"] = f"{trained.tokenizer.name}, {kinds:,} kinds"
+    if len(gpts) == 1 and trained.step:  # else nobody knows
+        epochs = counted(config.train.epochs, "epoch")
+        shown["Trained on"] = f"{epochs} of {data.train_tokens:,} tokens, with {config.optim.name}"
     return shown | {name: _short(value) for name, value in offered.searched.items()}
+
+
+def _shape(gpt: GPTConfig) -> str:
+    return (
+        f"{counted(gpt.layers, 'layer')}, width {gpt.width}, {counted(gpt.heads, 'head')}, "
+        f"context of {gpt.reach:,} tokens"
+    )
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from model.config import ConfigError
 from model.training.release import CHECKPOINT
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, TRIALS, latest
+from sweep.folder import ENSEMBLE, JOURNAL, TRIALS, latest
 from sweep.journal import read_view
 from sweep.models import named
 from sweep.page.app import Offered
@@ -33,9 +33,12 @@ def offered(words: Sequence[str], top: int, runs: Path) -> tuple[str, list[Offer
     for word in dict.fromkeys(words) or [str(latest(runs))]:
         run = next((path for path in (Path(word), runs / word) if _is_run(path)), None)
         if run is None:
-            model, name = named(word, runs), _short(word, models)
+            model, name, title = named(word, runs), _short(word, models), Path(word).name
+            if model.folder.name == ENSEMBLE:
+                title = f"ensemble of {model.folder.absolute().parent.name}"
+                name = name if title in models else title
             models[name] = Offered(name, _always(model.trained), model.val_loss)
-            titles.append(Path(word).name)
+            titles.append(title)
             continue
         view = read_view(run / JOURNAL)
         titles.append(str(view.header.get("name", run.name)))

@@ -11,7 +11,7 @@ from toy_network import network
 from model.config.setting import ConfigError
 from model.trained.generate import stream
 from model.trained.sampling import Sampling
-from model.training.trained import Trained
+from model.training.trained import Trained, mixture_of
 from sweep.page.app import Offered, as_table, continuing, facts, looks, other_settings, page
 
 SAMPLING = Sampling(tokens=30, seed=3)
@@ -55,6 +55,23 @@ def test_a_network_is_told_with_its_size_its_loss_and_what_its_sweep_chose(
     assert shown["Loss"].startswith("1.2500 nats")
     assert shown["optim.lr"] == "0.01"
     assert other_settings(trained.config)["gpt.width"] == "16"
+
+
+def test_several_networks_as_one_are_told_with_the_size_of_all(trained: Trained) -> None:
+    several = mixture_of([trained, network(seed=1)], [0.5, 0.5], "probabilities")
+
+    shown = facts(Offered("ensemble", lambda: several), several)
+
+    assert several.parameters == 2 * trained.parameters
+    assert shown["Size"] == f"{2 * trained.parameters:,} parameters, in 2 networks"
+    assert shown["Network"] == "1 layer, width 16, 2 heads, context of 16 tokens"
+
+
+def test_of_weights_that_no_run_here_trained_the_page_does_not_say_what_trained_them(
+    trained: Trained,
+) -> None:
+    assert "Trained on" not in facts(Offered("gpt2", lambda: trained), replace(trained, step=0))
+    assert "Trained on" in facts(Offered("0001", lambda: trained), replace(trained, step=9))
 
 
 def test_the_page_shows_no_path_of_this_machine(trained: Trained) -> None:

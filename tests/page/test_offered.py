@@ -52,6 +52,12 @@ def test_trials_whose_weights_are_gone_are_left_out(run: Path) -> None:
     assert [its.name for its in offered([], 4, run.parent)[1]] == ["0002", "0000"]
 
 
+def test_an_ensemble_is_called_after_its_sweep(run: Path) -> None:
+    title, models = offered([str(run / "ensemble.json")], 1, run.parent)
+
+    assert (title, models[0].name) == ("ensemble of small", "ensemble of small")
+
+
 def test_models_beside_a_sweep_are_told_by_their_own_names(run: Path) -> None:
     title, models = offered([str(run), "elsewhere/gpt2"], 1, run.parent)
 
