@@ -19,15 +19,18 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: str) -> list[int]:
         except UnicodeEncodeError:
             raise ConfigError(["prompt: is not UTF-8"]) from None
     if strange := unknown_characters(tokenizer, prompt):
-        names = " ".join(map(repr, strange[:MOST_NAMED]))
-        more = f" and {len(strange) - MOST_NAMED} more" if len(strange) > MOST_NAMED else ""
-        raise ConfigError(
-            [f"prompt: the text it was trained on has no {names}{more}; leave them out"]
-        )
+        raise ConfigError([f"prompt: {no_tokens(strange)}"])
     tokens = tokenizer.document(prompt)
     if not tokens:
         raise ConfigError(["prompt: is empty, and this tokenizer has no token to begin with"])
     return tokens
+
+
+def no_tokens(strange: list[str]) -> str:
+    """What to do about characters that a tokenizer would leave out."""
+    names = " ".join(map(repr, strange[:MOST_NAMED]))
+    more = f" and {len(strange) - MOST_NAMED} more" if len(strange) > MOST_NAMED else ""
+    return f"the text it was trained on has no {names}{more}; leave them out"
 
 
 def unknown_characters(tokenizer: Tokenizer, text: str) -> list[str]:

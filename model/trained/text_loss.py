@@ -16,6 +16,7 @@ from model.data.corpus import is_remote, pieces
 from model.data.prepare import is_table
 from model.data.token_files import find_import
 from model.data.tokenizer import as_data
+from model.trained.prompt import no_tokens, unknown_characters
 from model.training.device import runtime
 from model.training.evaluate import Evaluation, HeldOut, evaluate
 from model.training.trained import Trained
@@ -58,14 +59,21 @@ def _whole(trained: Trained, data: DataConfig) -> HeldOut:
     before = [] if tokenizer.separator is None else [tokenizer.separator]
     parts: list[np.ndarray] = []
     starts, length, text_bytes = [], 0, 0
+    seen, strange = set[str](), list[str]()
     for piece in pieces(data):
         if piece.begins:
             starts.append(length)
             parts.append(np.array(before, dtype=np.int64))
             length += len(before)
+        if tokenizer.unknown is None:
+            new = "".join(set(piece.text) - seen)
+            seen.update(new)
+            strange += unknown_characters(tokenizer, new)
         parts.append(tokenizer.encode(piece.text).astype(np.int64))
         length += len(parts[-1])
         text_bytes += len(piece.text.encode())
+    if strange:
+        raise ConfigError([f"data.path: {data.path}: {no_tokens(sorted(strange))}"])
     tokens_N = np.concatenate(parts) if parts else np.array([], dtype=np.int64)
     length_V = tokenizer.lengths_in(tokens_N, text_bytes)
     return HeldOut(tokens_N, length_V, trained.gpt.config.reach, np.array([*starts, length]))

@@ -19,7 +19,7 @@ def convert(model: str, folder: Path, runs: Path) -> None:
     """Write MODEL into FOLDER as GPT-2 in Hugging Face's layout, which transformers reads.
 
     MODEL is what `sweep sample` takes. Only GPT-2's architecture has a place there: LayerNorm,
-    learned positions, plain attention and one of its MLPs (preset gpt2, gpt2-124m, nanogpt-char).
+    learned positions, plain attention and one of its MLPs (presets gpt2-124m, nanogpt-char).
     Anything else is refused with each setting that stands in the way.
 
     \b
@@ -30,7 +30,7 @@ def convert(model: str, folder: Path, runs: Path) -> None:
     from sweep.models import named
 
     its = named(model, runs)
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise SweepError(f"{folder} is there already", hint="Name another folder.")
     try:
         files = write_weights(its.trained, folder)

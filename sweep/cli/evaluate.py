@@ -71,11 +71,13 @@ def evaluate(
     if as_json:
         print_json(numbers)
         return
+    apart = f" +- {error_:.4f}" if math.isfinite(error_) else ""
+    unknown = "" if apart else "; too little text to say how sure that is"
     click.echo(
         f"{its.name} on {data.path or 'the embedded corpus'} ({split}): {held.tokens:,} tokens in "
-        f"{held.documents:,} documents\n"
-        f"loss {loss:.4f} +- {error_:.4f} nats per token (s.e.), perplexity "
-        f"{numbers['perplexity']:.2f}, {numbers['bits_per_byte']:.4f} bits per byte"
+        f"{held.documents:,} document{'s' * (held.documents != 1)}\n"
+        f"loss {loss:.4f}{apart} nats per token{' (s.e.)' * bool(apart)}, perplexity "
+        f"{numbers['perplexity']:.2f}, {numbers['bits_per_byte']:.4f} bits per byte{unknown}"
     )
 
 

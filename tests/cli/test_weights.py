@@ -72,6 +72,20 @@ def test_weights_without_a_text_and_a_text_without_tokens_are_one_message(
     )
 
 
+def test_of_too_little_text_no_error_is_told(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("Short.")
+
+    output = invoke("evaluate", weights, tmp_path / "short.txt")[1]
+
+    assert "in 1 document\n" in output
+    assert "inf" not in output
+    assert "too little text to say how sure that is" in output
+
+
+def test_a_network_is_not_converted_into_what_is_no_folder(weights: Path) -> None:
+    assert "/dev/null is there already" in invoke("convert", weights, "/dev/null")[1]
+
+
 def test_a_network_is_converted_once_and_into_an_empty_folder(
     weights: Path, tmp_path: Path
 ) -> None:

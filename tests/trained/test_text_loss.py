@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from toy_network import network
 
-from model.config import Config
+from model.config import Config, ConfigError
+from model.data.tokenizer import of_list
 from model.trained.text_loss import ALL, VAL, text_loss
 from model.training.export import open_run
 from model.training.train import train
@@ -45,3 +47,12 @@ def test_bytes_that_no_token_tells_count_in_bits_per_byte(
 
     bits = held.evaluation.loss * (held.tokens - 1) / math.log(2)
     assert held.evaluation.bits_per_byte == pytest.approx(bits / len(text.encode()))
+
+
+def test_a_text_with_characters_that_have_no_token_is_refused_by_name(tmp_path: Path) -> None:
+    trained = replace(network(), tokenizer=of_list(list(" abc")))
+    (tmp_path / "strange.txt").write_text("a(b)c")
+    data = replace(trained.config.data, path=str(tmp_path / "strange.txt"))
+
+    with pytest.raises(ConfigError, match=r"strange.txt: .* has no '\(' '\)'; leave them out"):
+        text_loss(trained, data, ALL)
