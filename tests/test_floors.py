@@ -42,7 +42,7 @@ ROOMS = {
     "sweep.results",
     "sweep.run": "model model.config model.data model.pretrained model.training sweep "
     "sweep.results sweep.session sweep.space sweep.space.language sweep.tracking",
-    "sweep.doctor": "model model.training sweep sweep.session sweep.space.language",
+    "sweep.doctor": "model model.config model.training sweep sweep.session sweep.space.language",
     "sweep.replay": "model model.config sweep sweep.session sweep.space",
     "sweep.notebook": "model model.config model.trained model.training sweep sweep.results "
     "sweep.search sweep.space sweep.space.language",

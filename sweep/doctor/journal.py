@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from model.config import trial_flops
 from model.files import replaced
 from model.progress import WHOLE
 from model.training.release import read_run
 from sweep.doctor.damage import Aside, Damage
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, TRIALS
+from sweep.folder import JOURNAL, LEDGER, TRIALS
 from sweep.format import without_infinity
 from sweep.journal import fold, read_lines
-from sweep.records import Event
+from sweep.records import Event, Role
+from sweep.session import read_ledger
+from sweep.space.language import saved_space
 from sweep.view import View
 
 DOUBLED = "doubled"
@@ -73,13 +76,16 @@ def _damage(path: Path, why: str, lines: list[int]) -> Damage:
         JOURNAL,
         f"{where}: {why}",
         "nothing of this sweep can be read or continued",
-        "takes it out; evaluations that a checkpoint has are put back",
+        "takes it out; what the ledger or a checkpoint has of it is put back",
         partial(_rewrite, path.parent),
     )
 
 
 def _judged(path: Path) -> Iterator[tuple[int, bytes, Event | None, str]]:
-    """Each whole line: its number, itself, its event if it is one, and why it cannot stay."""
+    """Each whole line: its number, itself, its event if it is one, and why it cannot stay.
+
+    Before what a trial did whose own line is damaged comes that line again, as the ledger has it.
+    """
     view, ended = View(), set[str]()
     marks: Counter[tuple[str, int]] = Counter()
     for number, (line, event, wrong) in enumerate(read_lines(path), 1):
@@ -92,6 +98,11 @@ def _judged(path: Path) -> Iterator[tuple[int, bytes, Event | None, str]]:
         if (kind in ("trial", "observation", "outcome") and trial in ended) or again:
             yield number, line, event, DOUBLED
             continue
+        if kind in ("observation", "outcome") and trial not in view.trials:
+            begun = _begun(path.parent, trial, event["time"], view)
+            if begun is not None:
+                view.apply(begun)
+                yield number, _line(begun), begun, ""
         try:
             fold(view, event, path, 0)
         except SweepError as error:
@@ -102,6 +113,28 @@ def _judged(path: Path) -> Iterator[tuple[int, bytes, Event | None, str]]:
         if kind == "outcome":
             ended.add(trial)
         yield number, line, event, ""
+
+
+def _begun(folder: Path, name: str, time: int, view: View) -> Event | None:
+    """The line with which the search trial `name` began; None if the ledger does not know it."""
+    space = saved_space(folder)
+    try:
+        its = read_ledger(folder / LEDGER).get(name)
+    except SweepError:
+        return None
+    if its is None or space is None or not name.isdecimal():  # others have settings of their own
+        return None
+    settings = {**space.fixed, **its.searched}
+    return {
+        "event": "trial",
+        "time": time,
+        "trial": name,
+        "role": Role.SEARCH,
+        "searched": dict(its.searched),
+        "settings": settings,
+        "flops": trial_flops(settings),
+        "devices": max((trial.devices for trial in view.trials.values()), default=0.0),
+    }
 
 
 def _restorable(folder: Path, events: list[Event]) -> dict[str, dict[int, dict[str, Any]]]:
@@ -135,7 +168,7 @@ def _rewrite(folder: Path, aside: Aside) -> None:
     judged = list(_judged(path))
     kept = [(line, event) for _, line, event, why in judged if event is not None and not why]
     holes = _restorable(folder, [event for _, event in kept])
-    if len(b"".join(line for line, _ in kept)) == path.stat().st_size and not holes:
+    if b"".join(line for line, _ in kept) == path.read_bytes() and not holes:
         return
     aside.copy(path)
     with replaced(path) as part, part.open("wb") as file:
@@ -150,5 +183,8 @@ def _rewrite(folder: Path, aside: Aside) -> None:
 
 def _observation(trial: str, time: int, its: dict[str, Any]) -> bytes:
     gap = {"gap": its["raw_loss"] - its["train_loss"]}
-    record = {"event": "observation", "time": time, "trial": trial, **gap, **its}
-    return json.dumps(without_infinity(record), allow_nan=False).encode() + b"\n"
+    return _line({"event": "observation", "time": time, "trial": trial, **gap, **its})
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(without_infinity(event), allow_nan=False).encode() + b"\n"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from model.training.release import CHECKPOINT
 from sweep.doctor.damage import Aside, Damage
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, LEDGER
+from sweep.folder import JOURNAL, LEDGER, TRIALS
 from sweep.journal import read_events, read_view
 from sweep.records import Outcome
-from sweep.session import disagreements, read_ledger, rebuild
+from sweep.session import LedgerTrial, disagreements, read_ledger, rebuild
 from sweep.space.language import saved_space
 from sweep.view import View
 
@@ -20,8 +22,6 @@ ANEW = "writes it anew from the journal: trials, evaluations, ends, numbers"
 def check(folder: Path) -> list[Damage]:
     """What the ledger lacks beside the journal, and what it has that the journal does not."""
     view = read_view(folder / JOURNAL)
-    if not view.trials:
-        return []
 
     def write_anew(aside: Aside) -> None:
         _rebuild(folder, view, aside)
@@ -29,9 +29,20 @@ def check(folder: Path) -> list[Damage]:
     try:
         ledger = read_ledger(folder / LEDGER)
     except SweepError as error:
+        if not view.trials:
+            return []
         why = str(error).splitlines()[0].partition(": ")[2]
         means = "no sweep goes on; what the journal has can be read"
         return [Damage(LEDGER, f"it cannot be read: {why}", means, ANEW, write_anew)]
+    if (lost := lost_trials(folder, view, ledger)) and not all(lost.values()):
+        return [
+            Damage(
+                JOURNAL,
+                f"it lacks what {LEDGER} has: ends or evaluations of {_names([*lost])}",
+                "it was cut or is an older copy, and those trials would be trained again, so "
+                "nothing goes on; put the right one back",
+            )
+        ]
     damages = []
     if lines := disagreements(view, ledger):
         more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
@@ -41,24 +52,31 @@ def check(folder: Path) -> list[Damage]:
         means = "finished trials would be trained again, so nothing goes on"
         what = f"{gone}: {'; '.join(lines[:SHOWN])}{more}"
         damages.append(Damage(LEDGER, what, means, ANEW, write_anew))
-    lost = [
-        name
-        for name, trial in ledger.items()
-        if trial.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
-        and (name not in view.trials or not trial.marks <= _marks(view, name))
-    ]
     if lost and not damages:
-        names = ", ".join(lost[:SHOWN]) + (", ..." if len(lost) > SHOWN else "")
         damages.append(
             Damage(
                 LEDGER,
-                f"it has ends or evaluations of {names} that the journal lacks",
+                f"it has ends or evaluations of {_names([*lost])} that the journal lacks",
                 "the journal was cut or is an older copy: put the right one back if there is one",
-                f"{ANEW}; those trials are trained on, or again",
+                f"{ANEW}; those trials go on from their checkpoints",
                 write_anew,
             )
         )
     return damages
+
+
+def lost_trials(folder: Path, view: View, ledger: Mapping[str, LedgerTrial]) -> dict[str, bool]:
+    """Trials whose end the ledger has and the journal lacks; whether a checkpoint has it too."""
+    return {
+        name: name in view.trials and (folder / TRIALS / name / CHECKPOINT).exists()
+        for name, trial in ledger.items()
+        if trial.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
+        and (name not in view.trials or not trial.marks <= _marks(view, name))
+    }
+
+
+def _names(trials: Sequence[str]) -> str:
+    return ", ".join(trials[:SHOWN]) + (", ..." if len(trials) > SHOWN else "")
 
 
 def _marks(view: View, name: str) -> set[int]:

@@ -10,18 +10,30 @@ from model.training.checksums import damage
 from model.training.log_probs import NAME as LOG_PROBS
 from model.training.release import CHECKPOINT, read_run
 from sweep.doctor.damage import Aside, Damage
-from sweep.folder import JOURNAL, TRIALS
+from sweep.doctor.ledger import lost_trials
+from sweep.errors import SweepError
+from sweep.folder import JOURNAL, LEDGER, TRIALS
 from sweep.journal import read_view
-from sweep.view import TrialView
+from sweep.session import read_ledger
+from sweep.view import TrialView, View
 
 
 def check(folder: Path) -> list[Damage]:
     """What is wrong below `trials/`."""
     view = read_view(folder / JOURNAL)
     damages: list[Damage] = []
-    below = folder / TRIALS
+    below, paid = folder / TRIALS, _paid_for(folder, view)
     for path in sorted(below.iterdir()) if below.exists() else ():
         trial = view.trials.get(path.name)
+        if trial is None and path.name in paid:
+            damages.append(
+                Damage(
+                    f"{TRIALS}/{path.name}",
+                    f"{LEDGER} has its end, the journal does not know it",
+                    "it is kept where it is: put the right journal back",
+                )
+            )
+            continue
         if trial is None:
             damages.append(
                 Damage(
@@ -47,6 +59,14 @@ def check(folder: Path) -> list[Damage]:
                     )
                 )
     return damages
+
+
+def _paid_for(folder: Path, view: View) -> set[str]:
+    """Trials whose end only the ledger has."""
+    try:
+        return {*lost_trials(folder, view, read_ledger(folder / LEDGER))} - {*view.trials}
+    except SweepError:
+        return set()
 
 
 def _check_checkpoint(folder: Path, path: Path, trial: TrialView) -> list[Damage]:

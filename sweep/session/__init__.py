@@ -2,7 +2,12 @@
 
 from sweep.session import warm_start
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.ledger_file import disagreements, read_ledger, require_agreement
+from sweep.session.ledger_file import (
+    LedgerTrial,
+    disagreements,
+    read_ledger,
+    require_agreement,
+)
 from sweep.session.rebuilding import rebuild
 from sweep.session.roles import Confirming, FinalistTrials, Searching
 from sweep.session.session import DISK_FULL, Session
@@ -13,6 +18,7 @@ __all__ = [
     "BaselineCache",
     "Confirming",
     "FinalistTrials",
+    "LedgerTrial",
     "Searching",
     "Session",
     "disagreements",

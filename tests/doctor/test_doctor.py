@@ -131,6 +131,35 @@ def test_lines_of_the_journal_that_are_damaged_come_back_from_the_checkpoints(ru
     assert (run / "repairs" / "0001" / JOURNAL).read_text() == damaged
 
 
+def test_a_trial_whose_own_line_is_damaged_comes_back_from_the_ledger(run: Path) -> None:
+    """Before, all that it had done was taken out, and the trial was trained again."""
+    before, path = losses(run), run / JOURNAL
+    settings = read_view(path).trials["0003"].settings
+    lines = path.read_text().splitlines(keepends=True)
+    (of,) = [n for n, its in enumerate(lines) if '"event": "trial"' in its and '"0003"' in its]
+    path.write_text("".join([*lines[:of], lines[of].replace("role", "rule"), *lines[of + 1 :]]))
+
+    code, said = doctor(run, "--repair")
+
+    assert code == 0, said
+    assert losses(run) == before
+    assert read_view(path).trials["0003"].settings == settings
+
+
+def test_trials_that_only_the_ledger_has_are_neither_moved_nor_forgotten(run: Path) -> None:
+    """Of an emptied journal: before, a repair moved all trials aside and called that sound."""
+    ledger = (run / LEDGER).read_bytes()
+    empty(run / JOURNAL)
+
+    code, said = doctor(run, "--repair")
+
+    assert code == 1
+    assert f"{JOURNAL}: it lacks what {LEDGER} has" in said
+    assert f"{TRIALS}/0003: {LEDGER} has its end, the journal does not know it" in said
+    assert (run / TRIALS / "0003" / CHECKPOINT).exists()
+    assert (run / LEDGER).read_bytes() == ledger
+
+
 def test_what_was_trained_twice_counts_once(run: Path) -> None:
     """As versions left it that trained everything again once the ledger was lost."""
     path, before = run / JOURNAL, losses(run)
