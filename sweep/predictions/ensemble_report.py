@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from sweep.folder import ENSEMBLE
 from sweep.format import table, time_text
 from sweep.predictions.comparison_report import plain
 from sweep.predictions.ensemble import Ensemble, Mix
@@ -29,6 +30,7 @@ def ensemble_text(its: Ensemble, logits: LogitMix | None = None) -> str:
         "nats per token.",
         f"{its.chosen.how}: "
         + ", ".join(f"{weight:.0%} {name}" for name, weight in its.chosen.weights.items()),
+        _without_network(its),
         _logits(its, logits),
         *(_curve(whose, curve) for whose, curve in its.curves),
     ]
@@ -63,6 +65,19 @@ def _logits(its: Ensemble, logits: LogitMix | None) -> str:
         f"{by.interval.error:.4f} from the probabilities of the same.\n"
         f"It took {time_text(logits.seconds)}: {logits.networks} networks over {logits.tokens:,} "
         "tokens."
+    )
+
+
+def _without_network(its: Ensemble) -> str:
+    """What `sweep sample` and `sweep page` of the ensemble will lack."""
+    on_disk = [member.name for member, _ in its.trained()]
+    gone = [name for name in its.chosen.weights if name not in on_disk]
+    if not gone:
+        return ""
+    rest = f"go on with {', '.join(on_disk)} alone" if on_disk else "have none to go on with"
+    return (
+        f"{', '.join(gone)}: of these only predictions were kept, no network. Text, pages and "
+        f"what else opens {ENSEMBLE} {rest}."
     )
 
 

@@ -81,6 +81,16 @@ def test_what_was_kept_of_epochs_joins_the_candidates(run_folder: Path) -> None:
     assert all(member.epoch is None for member, _ in its.trained())
 
 
+def test_members_of_which_no_network_was_kept_are_named(run_folder: Path) -> None:
+    assert "no network" not in ensemble_text(of(run_folder))
+    folder = run_folder / "trials" / "0000"
+    log_probs.add(folder, log_probs.epoch_key(2), log_probs.read(folder)["final"] + 0.1)
+
+    told = ensemble_text(of(run_folder))
+
+    assert "0000@2: of these only predictions were kept, no network." in told
+
+
 def test_trials_without_predictions_are_scored_or_named_as_missing(run_folder: Path) -> None:
     log_probs.forget(run_folder / "trials" / "0000")
     shutil.rmtree(run_folder / "trials" / "0001")
