@@ -40,6 +40,12 @@ def read_weights(gpt: GPTConfig, rows: int, tokenizer: Mapping[str, Any]) -> dic
     return fitted(weights_of(source), gpt, rows)
 
 
+def check_tokens(init: str, tokenizer: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the weights that `init` names cannot know the tokens of a table."""
+    if problems := _other_tokens(find_source(init), tokenizer):
+        raise ConfigError(problems)
+
+
 def _other_tokens(source: Source, tokenizer: Mapping[str, Any]) -> list[str]:
     """Why tokens of this tokenizer are not those that the weights know, as far as can be told."""
     vocabulary, name = tokenizer["vocabulary"], tokenizer["name"]

@@ -93,12 +93,16 @@ def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
 def _train(config: Config, folder: Path, overrides: Sequence[str], runs: Path) -> None:
     from model.data.batches import open_table
     from model.optim import outline
+    from model.pretrained import check_tokens
     from model.training.device import runtime, threads
+    from model.training.release import CHECKPOINT
     from sweep.format import table
     from sweep.run import SingleRun
     from sweep.tracking.process import store_uri
 
     tokens = open_table(config.data)
+    if config.gpt.init and not (folder / CHECKPOINT).exists():
+        check_tokens(config.gpt.init, tokens.recorded["tokenizer"])  # before anything is written
     lines = [*describe(config, tokens.vocabulary), describe_splits(tokens)]
     click.echo("\n".join(lines), err=True)
     groups = outline(config, tokens.vocabulary)

@@ -258,6 +258,7 @@ def _with_data(space: Space) -> Space:
     """The space with its corpus prepared and pinned by digest, the path made absolute."""
     from model.data.batches import open_table
     from model.data.prepare import table_path
+    from model.pretrained import check_tokens
 
     fixed = dict(space.fixed)
     if fixed.get("data.path") and "://" not in str(fixed["data.path"]):
@@ -270,6 +271,8 @@ def _with_data(space: Space) -> Space:
         if not table_path(data).exists():
             _say(f"preparing tokens of {data.path or 'the embedded corpus'} (once)")
         table = open_table(data, verify=True)
+        if init := str(fixed.get("gpt.init", "")):
+            check_tokens(init, table.recorded["tokenizer"])
     except ConfigError as error:
         raise SweepError("the data cannot be used", error.problems) from None
     baseline = with_known_table(space.baseline, table.recorded)

@@ -16,7 +16,7 @@ from model.pretrained import pin, write
 from model.training.weights import open_weights
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.run.driver import _with_weights
+from sweep.run.driver import _with_data, _with_weights
 from sweep.space.language import read_space
 
 SPACE = """
@@ -126,6 +126,29 @@ def test_a_folder_called_like_published_weights_is_named_by_its_path(
     assert _with_weights(replace(a_space, fixed={"gpt.init": "./gpt2"})).fixed["gpt.init"] == str(
         weights
     )
+
+
+def test_weights_of_other_tokens_are_refused_before_anything_is_written(
+    weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("A text of some length, read in windows. " * 99)
+    sizes = {"data.train_tokens": 600, "data.val_tokens": 300, "data.test_tokens": 300}
+    sizes |= {"train.batch_tokens": 64, "train.evals": 1}
+    settings = {"data.path": tmp_path / "text.txt", "data.tokenizer": "chars", **sizes}
+    pairs = [f"{name}={value}" for name, value in {"gpt.init": weights, **settings}.items()]
+
+    words = [word for pair in pairs for word in ("--set", pair)]
+    told = invoke("train", "--out", tmp_path / "run", *words)[1]
+
+    assert "the weights of" in told
+    assert "know 257 tokens, this text has" in told
+    assert not (tmp_path / "run").exists()
+
+    more = "".join(
+        f"  {name}: {value}\n" for name, value in settings.items() if "batch" not in name
+    )
+    with pytest.raises(SweepError, match="know 257 tokens, this text has"):
+        _with_data(_with_weights(read_space(space(tmp_path, weights, more))))
 
 
 def space(tmp_path: Path, init: Path, more: str = "") -> Path:
