@@ -1,7 +1,15 @@
 """Every setting of a run, and what follows from them without building anything."""
 
 from model.config.aliases import suggestion
-from model.config.config import MULTIPLIER, SETTINGS, Config, DataConfig, GPTConfig, TrainConfig
+from model.config.config import (
+    DIGEST_OF,
+    MULTIPLIER,
+    SETTINGS,
+    Config,
+    DataConfig,
+    GPTConfig,
+    TrainConfig,
+)
 from model.config.cost import Cost, config_flops, trial_cost, trial_flops
 from model.config.data import ALL, AS_THERE_IS, TEXT_TEST_TOKENS, VOCABULARIES
 from model.config.number import read_number
@@ -27,6 +35,7 @@ from model.config.trunk import (
 __all__ = [
     "ALL",
     "AS_THERE_IS",
+    "DIGEST_OF",
     "FOR_ALL",
     "HEAD_GATE_INPUTS",
     "KINDS",

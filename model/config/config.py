@@ -25,6 +25,7 @@ from model.config.size import WITHIN, block_parameters, scaled
 from model.config.train import TrainConfig
 
 __all__ = [
+    "DIGEST_OF",
     "MULTIPLIER",
     "SETTINGS",
     "Config",
@@ -33,6 +34,10 @@ __all__ = [
     "OptimConfig",
     "TrainConfig",
 ]
+
+
+# Settings that name files, which may lie elsewhere later, and those that say which files they are.
+DIGEST_OF = {"data.path": "data.digest", "gpt.init": "gpt.init_digest"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.config import SETTINGS, Config, ConfigError, SharedTrunks
+from model.config import DIGEST_OF, SETTINGS, Config, ConfigError, SharedTrunks
 from model.data.batches import batch, open_table
 from model.data.table import TokenTable
 from model.optim import rate, step, swap_in_averages
@@ -242,8 +242,8 @@ def _read_state(config: Config, folder: Path) -> RunState:
     defaults = json.loads(json.dumps({name: known.default for name, known in SETTINGS.items()}))
     trained_with = {**defaults, **state.settings}
     different = sorted(name for name in settings if settings[name] != trained_with[name])
-    if config.data.digest and "data.digest" not in different:
-        different = [name for name in different if name != "data.path"]  # the text has moved
+    moved = [name for name, digest in DIGEST_OF.items() if settings[digest]]
+    different = [n for n in different if n not in moved or DIGEST_OF[n] in different]
     if different:
         raise ConfigError(
             [

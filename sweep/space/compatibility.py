@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.config import SETTINGS, Config, ConfigError, Value
+from model.config import DIGEST_OF, SETTINGS, Config, ConfigError, Value
 from sweep.records import OUTSIDE, SEEDS, Outcome
 from sweep.space.hyperparameter import Hyperparameter, Range
 from sweep.space.settings import RENAMED
@@ -22,7 +22,6 @@ CHANGEABLE = ("budget", "trial", "constraints", "repeat", "priors")
 CHANGEABLE_SETTINGS = ("sampler.warm_start",)
 GROWING = ("search", "fixed")  # sections that may differ as long as every trial has its place
 MULTIPLES = "baseline.multiples"  # may grow: the points that are new are measured
-PATH, DIGEST = "data.path", "data.digest"
 TOLD = 3  # trials that a refusal names
 
 
@@ -117,9 +116,7 @@ def _fixed_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     old, new = before.get("fixed", {}), now["fixed"]
     searched = {_setting(parameter) for part in (before, now) for parameter in part["search"]}
     changes = []
-    if _same_text(old, new):
-        searched.add(PATH)
-    for name in sorted((old.keys() | new.keys()) - searched):
+    for name in sorted((old.keys() | new.keys()) - searched - _moved(old, new)):
         default = SETTINGS[name].default if name in SETTINGS else None
         was, is_ = old.get(name, default), new.get(name, default)
         if was != is_:
@@ -158,10 +155,14 @@ def _trained_otherwise(old: Mapping[str, Value], new: Mapping[str, Value]) -> st
         was, is_ = Config.from_settings(old).settings(), Config.from_settings(new).settings()
     except ConfigError:  # such a trial failed before it began
         was, is_ = dict(old), dict(new)
-    same = (*SEEDS, PATH) if _same_text(was, is_) else SEEDS
+    same = {*SEEDS, *_moved(was, is_)}
     return next((n for n in was if n not in same and was[n] != is_.get(n)), "")
 
 
-def _same_text(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether both are of the same tokens, wherever the text lies now."""
-    return bool(old.get(DIGEST)) and old.get(DIGEST) == new.get(DIGEST)
+def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    """Settings that name the same files in both, wherever these lie now."""
+    return {
+        name
+        for name, digest in DIGEST_OF.items()
+        if old.get(digest) and old.get(digest) == new.get(digest)
+    }

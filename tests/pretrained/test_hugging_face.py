@@ -198,6 +198,16 @@ def test_a_run_reads_its_weights_once(small: dict[str, object], tmp_path: Path) 
         next(train(its, tmp_path / "new"))
 
 
+def test_a_run_goes_on_where_its_weights_have_moved(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    init = gpt2_files.write_gpt2(tmp_path / "gpt2")
+    list(islice(train(config(small, init), tmp_path / "run"), 2))
+    moved = config(small, init.rename(tmp_path / "there"))
+
+    assert len(list(train(moved, tmp_path / "run"))) == 4
+
+
 def test_weights_that_changed_are_refused(small: dict[str, object], tmp_path: Path) -> None:
     init = gpt2_files.write_gpt2(tmp_path / "gpt2")
     its = config(small, init)

@@ -309,6 +309,24 @@ def test_a_section_that_had_another_name_is_compared_under_its_new_one(tmp_path:
     assert problems(before, space.resolved(), space, View()) == []
 
 
+def test_files_of_the_same_digest_may_lie_elsewhere(tmp_path: Path) -> None:
+    space = make_space(tmp_path, SPACE)
+
+    def told(path: str, digest: str) -> list[str]:
+        resolved = space.resolved()
+        own = {"gpt.init": path, "gpt.init_digest": digest}
+        before = {**resolved, "fixed": {**resolved["fixed"], "gpt.init": "a"}}
+        before["fixed"]["gpt.init_digest"] = "0123"
+        return problems(before, {**resolved, "fixed": {**resolved["fixed"], **own}}, space, View())
+
+    assert told("b", "0123") == []
+    assert told("b", "4567") == [
+        "fixed: gpt.init was 'a', is 'b'",
+        "fixed: gpt.init_digest was '0123', is '4567'",
+    ]
+    assert told("b", "") != []
+
+
 CONSTRAINED = """
 name: fake
 search:
