@@ -59,6 +59,9 @@ def save(run: Path, folder: Path) -> None:
     if members := member_folders(run, config):
         save_mixture([(member, 1.0) for member in members], folder, losses)
         return
+    if last and config.train.evaluate == PROBABILITIES:
+        # What the run reports is of several states together, of which the last alone is written.
+        losses = losses_of(last.raw_loss, None)
     table = open_table(config.data)
     restored = make_run(config, table, CPU)
     restored.restore(run)

@@ -17,6 +17,8 @@ from sweep.page.app import Offered
 from sweep.results.ranking import ranking
 from sweep.results.report import winner
 
+PROBABILITIES = "probabilities"  # of train.evaluate
+
 if TYPE_CHECKING:
     from model.training.trained import Trained
     from sweep.view import TrialView, View
@@ -89,7 +91,11 @@ def _best(view: View, run: Path, top: int) -> list[TrialView]:
 
 def _of_trial(name: str, run: Path, trial: TrialView, runs: Path) -> Offered:
     opened = lru_cache(1)(partial(_open, str(run / TRIALS / trial.name), runs))
-    return Offered(name, opened, trial.val_loss, dict(trial.searched))
+    loss = trial.val_loss
+    mixes = trial.settings.get("train.evaluate") == PROBABILITIES
+    if trial.last and mixes and trial.settings.get("train.members", 1) == 1:
+        loss = float(trial.last.get("raw_loss", loss))  # the network is the last of those mixed
+    return Offered(name, opened, loss, dict(trial.searched))
 
 
 def _open(word: str, runs: Path) -> Trained:

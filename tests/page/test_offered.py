@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import socket
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from toy_network import network
 from model.training.release import CHECKPOINT
 from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.folder import TRIALS
+from sweep.folder import JOURNAL, TRIALS
 from sweep.models import Named
 from sweep.page import offered as room
 from sweep.page.offered import offered
@@ -50,6 +51,24 @@ def test_trials_whose_weights_are_gone_are_left_out(run: Path) -> None:
     (run / TRIALS / "0001" / CHECKPOINT).unlink()
 
     assert [its.name for its in offered([], 4, run.parent)[1]] == ["0002", "0000"]
+
+
+def test_a_trial_that_mixes_its_states_is_told_with_the_loss_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_run(tmp_path / "mixed", SPACE, TRIALS_OF_IT[:1])
+    (folder / TRIALS / "0000").mkdir(parents=True)
+    (folder / TRIALS / "0000" / CHECKPOINT).write_bytes(b"")
+    monkeypatch.setattr(room, "named", lambda word, runs: Named(word, Path(word), network()))
+    events = [json.loads(line) for line in (folder / JOURNAL).read_text().splitlines()]
+    for event in events:
+        if event["event"] == "observation":
+            event["raw_loss"] = 2.5
+        if event["event"] == "trial":
+            event["settings"]["train.evaluate"] = "probabilities"
+    (folder / JOURNAL).write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    assert offered([str(folder)], 1, tmp_path)[1][0].val_loss == 2.5
 
 
 def test_an_ensemble_is_called_after_its_sweep(run: Path) -> None:

@@ -47,6 +47,19 @@ def test_a_saved_network_is_worth_what_its_run_reported(
         assert not trained.gpt.training
 
 
+def test_of_a_run_that_mixes_its_states_the_last_is_saved_with_its_own_loss(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    mixes = {"train.average_last": 2, "train.evaluate": "probabilities"}
+    config = Config.from_settings({**small, **mixes})
+    *_, last = train(config, tmp_path / "run")
+    assert last.raw_loss != last.val_loss
+
+    its = saved.open_run(tmp_path / "run")
+
+    assert (its.val_loss, its.val_loss_error) == (last.raw_loss, None)
+
+
 def test_a_saved_network_predicts_what_its_run_did(
     small: dict[str, object], tmp_path: Path
 ) -> None:
