@@ -66,12 +66,18 @@ def check(folder: Path) -> list[Damage]:
 
 
 def lost_trials(folder: Path, view: View, ledger: Mapping[str, LedgerTrial]) -> dict[str, bool]:
-    """Trials whose end the ledger has and the journal lacks; whether a checkpoint has it too."""
+    """Trials whose end the ledger has and the journal lacks; whether a checkpoint has it too.
+
+    Not one that was pruned: the next driver notes that, and its checkpoint could not go on.
+    """
     return {
         name: name in view.trials and (folder / TRIALS / name / CHECKPOINT).exists()
         for name, trial in ledger.items()
         if trial.outcome in (Outcome.COMPLETE, Outcome.PRUNED)
-        and (name not in view.trials or not trial.marks <= _marks(view, name))
+        and (
+            name not in view.trials
+            or (trial.outcome is Outcome.COMPLETE and not trial.marks <= _marks(view, name))
+        )
     }
 
 

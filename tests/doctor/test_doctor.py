@@ -15,9 +15,13 @@ from sweeps import without_tracking
 
 from model.training.release import CHECKPOINT
 from sweep.cli.main import cli
+from sweep.doctor.ledger import lost_trials
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import JOURNAL, LEDGER, RESOLVED, SEALED, SWEEP_ID, TRIALS
 from sweep.journal import read_events, read_view
+from sweep.records import Outcome
+from sweep.session import LedgerTrial
+from sweep.view import View
 
 pytestmark = pytest.mark.xdist_group("trained runs")  # they take seconds to train
 
@@ -158,6 +162,20 @@ def test_trials_that_only_the_ledger_has_are_neither_moved_nor_forgotten(run: Pa
     assert f"{TRIALS}/0003: {LEDGER} has its end, the journal does not know it" in said
     assert (run / TRIALS / "0003" / CHECKPOINT).exists()
     assert (run / LEDGER).read_bytes() == ledger
+
+
+@pytest.mark.parametrize(("outcome", "lost"), [("complete", {"0001": False}), ("pruned", {})])
+def test_a_trial_whose_last_line_was_cut_is_lost_only_if_it_was_to_go_on(
+    outcome: str, lost: dict[str, bool], tmp_path: Path
+) -> None:
+    """A repair would have let a pruned one go on from a checkpoint that has given up its state."""
+    view = View()
+    trial = {"trial": "0001", "role": "search", "searched": {}, "settings": {}, "time": 0}
+    view.apply({"event": "trial", **trial})
+    view.apply({"event": "observation", "trial": "0001", "basis_points": 5000})
+    ledger = {"0001": LedgerTrial({}, Outcome(outcome), frozenset({5000, 7500}))}
+
+    assert lost_trials(tmp_path, view, ledger) == lost
 
 
 def test_what_was_trained_twice_counts_once(run: Path) -> None:
