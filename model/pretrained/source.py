@@ -23,6 +23,7 @@ PADDED = 50_304  # nanoGPT's rows for it
 CONFIG = "config.json"
 SAFE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+NANOGPT = "ckpt.pt"  # in the out_dir of its train.py
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "model.ckpt.index")
 MOST_HEADER = 100 << 20  # bytes; safetensors allows no more
 TOLD = 8  # tensors of one kind that a message names
@@ -78,6 +79,8 @@ def find_source(word: str, fetch: bool = False) -> Source:
         raise ConfigError(
             [f"gpt.init: {word} is not there; expected {names}, a folder or file of weights"]
         )
+    if (path / NANOGPT).is_file() and not (path / SAFE).exists():
+        path = path / NANOGPT
     if path.is_file() and path.suffix != ".safetensors":
         return _checked(_of_nanogpt(path))
     return _checked(_of_hugging_face(path))
@@ -87,7 +90,7 @@ def is_weights(path: Path) -> bool:
     """Whether `path` looks like weights of others, whatever is wrong with them."""
     if path.is_file():
         return path.suffix in (".safetensors", ".pt", ".bin")
-    return any((path / name).exists() for name in (SAFE, INDEX, *PICKLES))
+    return any((path / name).exists() for name in (SAFE, INDEX, NANOGPT, *PICKLES))
 
 
 def _of_nanogpt(path: Path) -> Source:

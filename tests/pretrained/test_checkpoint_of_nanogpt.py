@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.config import ConfigError
 from model.optim.adamw import AdamW
-from model.pretrained import find_source
+from model.pretrained import find_source, is_weights
 from model.pretrained.checkpoint_of_nanogpt import follow
 from model.training.weights import open_weights
 
@@ -143,3 +143,10 @@ def test_tokens_that_nothing_explains_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="knows 257 tokens, and nothing beside it tells"):
         open_weights(str(path))
+
+
+def test_the_folder_that_training_wrote_into_names_its_checkpoint(tmp_path: Path) -> None:
+    path = write(tmp_path / "ckpt.pt", weights(gpt2_files.tensors()))
+
+    assert is_weights(path.parent)
+    assert find_source(str(path.parent)).path == path
