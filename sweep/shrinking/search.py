@@ -24,7 +24,7 @@ from sweep.shrinking.plans import Candidate, Network, candidates
 from sweep.shrinking.request import Request, unsuitable
 
 MEASURED = 16_384  # training tokens, which say what is important
-SCREENED = (4096, 16_384)  # tokens that every plan is tried on, then the better ones
+SCREENED = 4096  # tokens that every plan is tried on; the better ones then on all held back
 BETTER = 16  # of these, so many
 HELD_BACK = 65_536  # tokens at most, an eighth of those trained on at most
 PART = 1 / 8  # of the whole fine-tune, for each finalist
@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Tried:
-    """A plan and what it cost on the tokens held back, nats per token."""
+    """A plan and what it cost on all tokens held back, nats per token."""
 
     plan: Candidate
     loss: float  # as cut
@@ -93,13 +93,13 @@ def find(material: Material, request: Request, say: Say) -> list[Tried]:
         raise ConfigError(problems)
     if not request.size:
         plan = request.plan(material.network)
-        return _screened(material, [plan], SCREENED[-1], say)
+        return _screened(material, [plan], len(material.held_back_N), say)
     plans = candidates(material.network, request.size)
-    tried = _screened(material, plans, SCREENED[0], say)
+    tried = _screened(material, plans, SCREENED, say)
     alone = [one.plan for one in tried if one.plan.alone]
     better = [one.plan for one in tried[:BETTER]]
     again = [*better, *(plan for plan in alone if plan not in better)]
-    tried = _screened(material, again, SCREENED[-1], say)
+    tried = _screened(material, again, len(material.held_back_N), say)
     if not request.epochs:
         return tried
     finalists = _finalists(tried, request)
