@@ -207,11 +207,6 @@ class GPTConfig:
         return heads
 
     @property
-    def kv_heads(self) -> int:
-        """Key and value heads; each serves `queries_per_kv` query heads."""
-        return self.heads // self.queries_per_kv
-
-    @property
     def kv_width(self) -> int:
         """Width of all key heads together, and of all value heads."""
         return self.width // self.queries_per_kv
