@@ -8,7 +8,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -30,8 +30,10 @@ from ray.exceptions import AuthenticationError  # noqa: E402
 
 from sweep.errors import UNREACHABLE, SweepError  # noqa: E402
 from sweep.run.interrupt import Interrupt  # noqa: E402
+from sweep.run.ray_home import object_store, ray_home, token_of_our_own  # noqa: E402
 
 OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
+LOOPBACK = "127.0.0.1"  # by which alone the processes of our own cluster can be reached
 FORWARDED = ("SWEEP_CACHE", "TIKTOKEN_CACHE_DIR")  # to workers, who may be on other nodes
 JOINING = {"RAY_gcs_server_port_wait_time_s": "1"}  # attempts to join, not 20
 SECONDS_TO_CONNECT = 5
@@ -70,19 +72,24 @@ class Cluster:
         interrupt.install()  # Ray may have taken SIGTERM
 
     def _live(self) -> None:
-        try:
-            _connect(self._address)
-        except Exception as error:
-            self._error = error
-        finally:
-            self._ready.set()
-        self._leave.wait()
-        ray.shutdown()
+        with ExitStack() as stack:
+            try:
+                home = None
+                if self._address is None:
+                    home = stack.enter_context(ray_home())
+                    stack.enter_context(token_of_our_own())
+                stack.callback(ray.shutdown)
+                _connect(self._address, home)
+            except Exception as error:
+                self._error = error
+            finally:
+                self._ready.set()
+            self._leave.wait()
 
 
-def _connect(address: str | None) -> None:
+def _connect(address: str | None, home: Path | None) -> None:
     with tempfile.TemporaryDirectory(prefix="sweep-") as empty:
-        _start_or_join(address, worker_environment(empty))
+        _start_or_join(address, home, worker_environment(empty))
 
 
 def worker_environment(empty: str) -> dict[str, Any]:
@@ -98,16 +105,21 @@ def worker_environment(empty: str) -> dict[str, Any]:
     return {"working_dir": empty, "env_vars": variables}
 
 
-def _start_or_join(address: str | None, environment: dict[str, Any]) -> None:
+def _start_or_join(address: str | None, home: Path | None, environment: dict[str, Any]) -> None:
+    """Start a cluster whose files are in `home`, or join that at `address`."""
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is in the journal
     if address is None:
-        with _without_helpers():
+        assert home is not None
+        with _without_helpers(), _on_loopback():
             ray.init(
                 address="local",
                 num_cpus=len(os.sched_getaffinity(0)),
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,
+                _node_ip_address=LOOPBACK,
+                _temp_dir=str(home),
+                _plasma_directory=str(object_store(home, OBJECT_STORE_BYTES)),
                 runtime_env=environment,
                 **quiet,
             )
@@ -149,6 +161,26 @@ def _without_helpers() -> Iterator[None]:
         yield
     finally:
         parameter.RayParams, node.start_api_server = parameters, server
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Inside, `ray.init` takes the address of this node as it is given: loopback stays loopback.
+
+    Its processes then listen there alone, as they do on a Mac; on Linux Ray else puts the machine's
+    address in its place (resolve_ip_for_localhost in ray/_private/services.py), and listens on
+    every interface. A Ray that does this elsewhere does so as before; its token guards it.
+    """
+    services = ray._private.services
+    resolve = getattr(services, "resolve_ip_for_localhost", None)
+    if resolve is None:
+        yield
+        return
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
 
 
 def _knock(address: str) -> None:

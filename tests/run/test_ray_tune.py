@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -102,6 +103,30 @@ def test_a_ray_of_our_own_starts_no_process_that_a_sweep_has_no_use_for(
 
     assert {"raylet", "gcs_server"} <= programs
     assert not {"monitor.py", "log_monitor.py", "dashboard.py"} & programs
+    addresses = [address for pid in children for address in listening(pid)]
+    assert addresses
+    assert {*addresses} <= LOOPBACK
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, as the system writes it
+
+
+def listening(pid: str) -> list[str]:
+    """The addresses at which a process takes connections."""
+    sockets = set()
+    for opened in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            sockets.add(os.readlink(opened))
+    rows = [
+        row.split()
+        for name in ("tcp", "tcp6")
+        for row in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+    ]
+    return [
+        row[1].partition(":")[0]
+        for row in rows
+        if row[3] == "0A" and f"socket:[{row[9]}]" in sockets
+    ]
 
 
 def test_ray_and_a_plain_loop_find_the_same_trials_and_outcomes(
