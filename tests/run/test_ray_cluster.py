@@ -212,16 +212,12 @@ def outcomes(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.parametrize("how", ["auto", "$RAY_ADDRESS"])
 @pytest.mark.usefixtures("store_at_hand")
-def test_a_sweep_that_joins_a_cluster_trains_on_all_of_its_nodes(cluster, tmp_path, how):
+def test_a_sweep_that_joins_a_cluster_trains_on_all_of_its_nodes(cluster, tmp_path):
     before = [node.tables for node in cluster.nodes]
-    if how == "auto":
-        flags, found = ["--address", "auto"], {"RAY_TMPDIR": str(cluster.nodes[0].folder)}
-    else:
-        flags, found = [], {"RAY_ADDRESS": cluster.address}
+    here = {"RAY_TMPDIR": str(cluster.nodes[0].folder)}  # where Ray looks for what auto means
 
-    done = sweep_run(tmp_path, *flags, **cluster.environment, **found)
+    done = sweep_run(tmp_path, "--address", "auto", **cluster.environment, **here)
 
     assert done.returncode == 0, done.stderr
     assert len(outcomes(tmp_path)) == 4
@@ -233,9 +229,10 @@ def test_a_sweep_that_joins_a_cluster_trains_on_all_of_its_nodes(cluster, tmp_pa
 @pytest.mark.xdist_group("ray")
 @pytest.mark.usefixtures("store_at_hand")
 def test_a_sweep_without_the_token_is_turned_away_with_one_message(cluster, tmp_path):
-    wrong = {**cluster.environment, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    """The cluster that $RAY_ADDRESS names, which a sweep joins without being asked to."""
+    wrong = {"RAY_ADDRESS": cluster.address, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
-    done = sweep_run(tmp_path, "--address", cluster.address, timeout=SECONDS_TO_GIVE_UP, **wrong)
+    done = sweep_run(tmp_path, timeout=SECONDS_TO_GIVE_UP, **{**cluster.environment, **wrong})
 
     assert done.returncode == UNREACHABLE, done.stderr
     assert f"cannot join the Ray cluster at {cluster.address}" in done.stderr
