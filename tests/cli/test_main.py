@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow_server import wait_until
 
 from sweep.cli.main import cli, main
 
@@ -275,7 +276,10 @@ def test_a_command_stopped_at_any_moment_says_so_by_its_exit_code(
         [sys.executable, "-m", "sweep", "check", tmp_path / "space.yaml"],
         stderr=subprocess.PIPE,
     )
+    state = Path(f"/proc/{run.pid}/stat")
     with (tmp_path / "space.yaml").open("wb"):  # returns once the command has opened it to read
+        # A signal just before a read begins does not end that read, in Python as in C.
+        wait_until(lambda: ") S " in state.read_text(), "the command to read")
         run.send_signal(number)
         run.communicate()
 
