@@ -35,12 +35,13 @@ def check_fixed(
 ) -> None:
     """Add a problem for each setting that is both searched and fixed.
 
+    One that is searched under a condition may be fixed for all other trials, as a preset fixes it.
     What follows from another fixed setting is also taken out of `fixed`, so that no later check
     adds a second problem for it.
     """
     for hp in hyperparameters:
         same = SAME.get(hp.setting)
-        if hp.setting in fixed:
+        if hp.setting in fixed and not hp.when:
             problems.add(hp.line, hp.setting, "is both searched and fixed; keep one")
         elif same in fixed:
             problems.add(hp.line, hp.setting, f"follows from {same}, which is fixed")

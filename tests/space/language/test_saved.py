@@ -54,6 +54,20 @@ def test_conditions_priors_points_and_changed_sections_are_written(tmp_path: Pat
     assert written(space, tmp_path) == space
 
 
+def test_a_preset_holds_where_no_alternative_does_and_is_written_so(tmp_path: Path) -> None:
+    alternatives = """
+preset: cpu-tiny
+search:
+  optim.name: [muon, adamw]
+  optim.lr:
+    - {when: {optim.name: adamw}, min: 1e-4, max: 1e-2, log: true}
+"""
+    space = make_space(tmp_path, alternatives)
+
+    assert space.fixed["optim.lr"] == 0.02
+    assert written(space, tmp_path) == space
+
+
 def test_a_run_folder_tells_its_space(tmp_path: Path) -> None:
     space = make_space(tmp_path, MUCH, "train.batch_tokens=512")
     kept = {**space.resolved(), "trainer": "0123"}
