@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,7 @@ from model.data.from_text import Ingested, from_text
 from model.data.from_tokens import from_import
 from model.data.scratch import Workspace
 from model.data.split import choose_slice
-from model.data.table import SPLITS, Digest, write_table
+from model.data.table import SPLITS, Digest, read_table, write_table
 from model.data.token_files import (
     NO_TEXT,
     VOCABULARY,
@@ -36,9 +36,39 @@ UNWATCHED: Watch = lambda characters, tokens: None  # noqa: E731
 
 
 def table_path(data: DataConfig) -> Path:
-    """Where the token table for `data` lies or will lie. It does not depend on train_tokens."""
+    """Where the token table for `data` lies or will lie. It does not depend on train_tokens.
+
+    Tokens whose digest is asked for are those of any table in the cache that has it: then the text
+    may be gone. Raises ConfigError where it is, and there is none.
+    """
     if is_table(data.path):
         return Path(data.path).expanduser()
+    try:
+        path = _own_path(data)
+    except ConfigError:
+        kept = kept_table(data.digest)
+        if kept is None:
+            raise
+        return kept
+    return path if path.exists() else kept_table(data.digest) or path
+
+
+def kept_table(digest: str) -> Path | None:
+    """The token table in the cache that has this digest, whatever text it was made of."""
+    for path in sorted(cache_folder().glob(f"*{TABLE_SUFFIX}")) if digest else ():
+        with suppress(ConfigError):
+            if read_table(path).digest == digest:
+                return path
+    return None
+
+
+def is_gone(path: str) -> bool:
+    """Whether there is nothing at `path` on this machine."""
+    return bool(path) and not is_remote(path) and not os.path.lexists(os.path.expanduser(path))
+
+
+def _own_path(data: DataConfig) -> Path:
+    """Where the table of this very text lies, whose files have these sizes and times."""
     identity = {
         "format": FORMAT,
         "source": _source_identity(data.path),

@@ -67,7 +67,7 @@ def train(
     """
     with checkpoint.locked(folder), out_of_memory.explained(config):
         table = open_table(config.data)
-        state = _read_state(config, folder)
+        state = _read_state(config, folder, table.digest)
         if state.lost and config.train.members > 1:
             # They are further, and nobody knows what they predicted before.
             for path in member_folders(folder, config):
@@ -233,7 +233,11 @@ def _progress(
     )
 
 
-def _read_state(config: Config, folder: Path) -> RunState:
+def _read_state(config: Config, folder: Path, digest: str) -> RunState:
+    """The state to go on from in `folder`, whose tokens have this digest now.
+
+    Raises ConfigError if it is that of a run with other settings.
+    """
     state = checkpoint.recover(folder, or_before=config.train.members == 1)
     settings = json.loads(json.dumps(config.settings()))  # as a checkpoint gives them back
     if state is None or not state.settings:
@@ -242,7 +246,9 @@ def _read_state(config: Config, folder: Path) -> RunState:
     defaults = json.loads(json.dumps({name: known.default for name, known in SETTINGS.items()}))
     trained_with = {**defaults, **state.settings}
     different = sorted(name for name in settings if settings[name] != trained_with[name])
-    moved = [name for name, digest in DIGEST_OF.items() if settings[digest]]
+    if {settings["data.digest"], trained_with["data.digest"]} == {"", digest}:  # named by one alone
+        different.remove("data.digest")
+    moved = [name for name, its in DIGEST_OF.items() if settings[its]]
     different = [n for n in different if n not in moved or DIGEST_OF[n] in different]
     if different:
         raise ConfigError(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -56,6 +57,7 @@ def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> Non
         config = _config(name, overrides)
         digest = hashlib.sha256(json.dumps(config.settings()).encode()).hexdigest()[:12]
         folder = out or folder / digest
+        config = _pinned(config, folder)
         click.echo(f"training in {folder}", err=True)
         if name and preset(name).notes:
             click.echo(f"{name}, but: {preset(name).notes}", err=True)
@@ -88,6 +90,20 @@ def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
     if chosen.get("data.train_tokens") == ALL:
         chosen = {**chosen, "data.train_tokens": counted(chosen)}
     return Config.from_settings(chosen)
+
+
+def _pinned(config: Config, folder: Path) -> Config:
+    """`config` with the digest of the tokens that `folder` began with, where their text is gone."""
+    from model.data.prepare import is_gone
+    from sweep.folder import JOURNAL
+    from sweep.journal import read_view
+
+    if config.data.digest or not is_gone(config.data.path) or not (folder / JOURNAL).exists():
+        return config
+    header = read_view(folder / JOURNAL).header
+    if header.get("fixed", {}).get("data.path") != config.data.path:
+        return config
+    return replace(config, data=replace(config.data, digest=header.get("data", "")))
 
 
 def _train(config: Config, folder: Path, overrides: Sequence[str], runs: Path) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from model.config import Config, ConfigError, trial_flops
+from model.config import Config, ConfigError, Value, trial_flops
 from model.files import cache_folder, write_text
 from sweep.errors import TOO_MANY_FAILED, SweepError
-from sweep.folder import JOURNAL, LEDGER, SWEEP_ID, TRIALS, locked
+from sweep.folder import JOURNAL, LEDGER, RESOLVED, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run import trunk_files
@@ -23,7 +23,7 @@ from sweep.run.checkpoints import Checkpoints
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
-from sweep.run.manifest import digest_of_trainer, write_or_compare
+from sweep.run.manifest import digest_of_trainer, read_resolved, write_or_compare
 from sweep.session import BaselineCache, require_agreement, warm_start
 from sweep.space import Range, Space, corpus, plan
 from sweep.space.baseline import baseline_points, baseline_settings, with_known_table
@@ -54,7 +54,7 @@ def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
     """
     folder = options.runs / space.name
     earlier = warm_start.take_over(space, folder)
-    space = _with_data(_with_weights(space))
+    space = _with_data(_with_weights(space), folder)
     text = corpus.corpus(space)
     _say(str(text))
     try:
@@ -254,15 +254,20 @@ def _with_weights(space: Space) -> Space:
         raise SweepError("the weights cannot be used", error.problems) from None
 
 
-def _with_data(space: Space) -> Space:
-    """The space with its corpus prepared and pinned by digest, the path made absolute."""
+def _with_data(space: Space, folder: Path) -> Space:
+    """The space with its corpus prepared and pinned by digest, the path made absolute.
+
+    Where the corpus is gone, its token table does, if that is in the cache: `folder` knows which.
+    """
     from model.data.batches import open_table
-    from model.data.prepare import table_path
+    from model.data.prepare import is_gone, table_path
     from model.pretrained import check_tokens
 
     fixed = dict(space.fixed)
     if fixed.get("data.path") and "://" not in str(fixed["data.path"]):
         fixed["data.path"] = str(Path(str(fixed["data.path"])).expanduser().absolute())
+    if is_gone(str(fixed.get("data.path", ""))):
+        fixed = {**fixed, **_digest_before(folder, fixed)}
     smallest, largest = space.budgets
     most = max(largest, *(multiple * smallest for multiple in (1, *space.baseline.multiples)))
     settings = {**fixed, "data.train_tokens": most}
@@ -277,6 +282,18 @@ def _with_data(space: Space) -> Space:
         raise SweepError("the data cannot be used", error.problems) from None
     baseline = with_known_table(space.baseline, table.recorded)
     return replace(space, fixed={**fixed, "data.digest": table.digest}, baseline=baseline)
+
+
+def _digest_before(folder: Path, fixed: Mapping[str, Value]) -> dict[str, Value]:
+    """The digest of the tokens that the sweep in `folder` reads, if it is of this very text."""
+    before = read_resolved(folder / RESOLVED)["fixed"] if (folder / RESOLVED).exists() else {}
+    names = {name for name in {*before, *fixed} if name.startswith("data.")}
+    names -= {"data.digest", "data.train_tokens"}
+    digest = before.get("data.digest", "")
+    if not digest or any(before.get(name) != fixed.get(name) for name in names):
+        return {}
+    _say(f"{fixed['data.path']} is gone; its tokens are those that were prepared, by their digest")
+    return {"data.digest": digest}
 
 
 def header(job: Job, before: Event) -> Event:

@@ -360,3 +360,28 @@ def test_a_folder_that_cannot_be_listed_is_not_skipped(
 
     with pytest.raises(ConfigError, match=r"cannot read .*closed: Permission denied"):
         list(pieces(data))
+
+
+def test_a_digest_finds_its_table_in_the_cache_where_the_text_is_gone(corpus: Path) -> None:
+    data = DataConfig(path=str(corpus), **SIZES)
+    table = open_table(data)
+    pinned = replace(data, digest=table.digest)
+    corpus.rename(corpus.with_name("elsewhere"))
+
+    assert open_table(pinned).digest == table.digest
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        open_table(data)
+    with pytest.raises(ConfigError, match="no such file or folder"):
+        open_table(replace(data, digest="another"))
+
+
+def test_a_text_that_was_only_touched_is_not_prepared_again_where_its_digest_is_known(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "cache"))
+    data = DataConfig(path=str(corpus), **SIZES)
+    path = prepare(data)
+    os.utime(corpus / "00.txt", ns=(1, 1))
+
+    assert table_path(replace(data, digest=read_table(path).digest)) == path
+    assert table_path(data) != path

@@ -211,6 +211,32 @@ def test_a_sweep_goes_on_where_its_corpus_has_moved(
     assert "fixed: data.digest was" in str(refused)
 
 
+def test_a_sweep_goes_on_where_its_corpus_is_gone_and_its_token_table_is_not(
+    sweep_run: Callable[..., Result],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also its confirmation; another text of that kind does not."""
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", fake_train)
+    monkeypatch.setattr("sweep.run.confirmation.shared_trainer", fake_train)
+    assert sweep_run().exit_code == 0
+    corpus.rename(tmp_path / "elsewhere")
+
+    done = sweep_run(SPACE.replace("trials: 3", "trials: 4"))
+
+    assert done.exit_code == 0, done.exception
+    assert f"{corpus} is gone; its tokens are those that were prepared" in done.stderr
+    folder = tmp_path / "runs" / "tiny"
+    assert len(read_view(folder / JOURNAL).searches()) == 4
+    words = ["--here", "--plain", "--no-test", "--top", "2", "--seeds", "2"]
+    confirmed = CliRunner().invoke(cli, ["confirm", str(folder), *words])
+    assert confirmed.exit_code == 0, confirmed.exception
+    other = sweep_run(SPACE.replace("val_tokens: 1025", "val_tokens: 512")).exception
+    assert isinstance(other, SweepError)
+    assert "no such file or folder" in str(other)
+
+
 def test_a_disk_that_is_full_while_the_study_is_made_is_one_message(
     sweep_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from model.config import Config, ConfigError
 from model.training.train import train
+from sweep.cli.main import cli
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL, RESOLVED
 from sweep.journal import read_events, read_view
@@ -45,6 +47,22 @@ def test_a_run_by_itself_is_read_as_a_sweep_of_one_trial(config: Config, tmp_pat
     assert os.path.samefile(tmp_path / "trials" / "0000", tmp_path)
     assert f"val loss {losses[-1]:.4f} after " in alone.closing()
     assert f"sweep sample {tmp_path}" in alone.closing()
+
+
+def test_a_run_goes_on_by_the_digest_of_its_tokens_where_their_text_is_gone(
+    small: dict[str, object], corpus: Path, tmp_path: Path
+) -> None:
+    words = [word for name, value in small.items() for word in ("--set", f"{name}={value}")]
+    words = ["train", *words, "--out", str(tmp_path / "run")]
+    first = CliRunner().invoke(cli, words)
+    assert first.exit_code == 0, first.exception
+    corpus.rename(tmp_path / "elsewhere")
+
+    again = CliRunner().invoke(cli, words)
+
+    assert again.exit_code == 0, again.exception
+    assert again.stdout == first.stdout
+    assert isinstance(CliRunner().invoke(cli, [*words[:-1], "new"]).exception, SweepError)
 
 
 def test_watching_each_step_changes_no_loss(config: Config, tmp_path: Path) -> None:
