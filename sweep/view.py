@@ -69,6 +69,12 @@ class TrialView:
         return max(self.started, self.asked, self.last["time"] if self.last else 0)
 
     @property
+    def machine(self) -> Event | None:
+        """The latest that trained it, by model.training.machine; None in journals before that."""
+        noted = (event["machine"] for event in reversed(self.observations) if "machine" in event)
+        return next(noted, None)
+
+    @property
     def val_loss(self) -> float:
         """The latest validation loss, nats per token; not a number before the first."""
         return float(self.last["val_loss"]) if self.last else float("nan")

@@ -8,6 +8,7 @@ __all__ = [
     "evaluate",
     "export",
     "log_probs",
+    "machine",
     "mixture",
     "predictions",
     "release",

@@ -30,7 +30,7 @@ def best(words: tuple[str, ...], runs: Path, as_json: bool) -> None:
     from sweep.results.edges import edges_data, edges_text
     from sweep.results.settling import settling_text
 
-    folder, name = _folder_and_trial(words)
+    folder, name = folder_and_trial(words)
     folder, view = begun(folder, runs)
     winner = trial_called(name, view, folder) if name else report.winner(view)
     if winner is None:
@@ -48,7 +48,7 @@ def best(words: tuple[str, ...], runs: Path, as_json: bool) -> None:
     click.echo(report.train_command(winner.settings))
 
 
-def _folder_and_trial(words: tuple[str, ...]) -> tuple[Path | None, str]:
+def folder_and_trial(words: tuple[str, ...]) -> tuple[Path | None, str]:
     """What is a folder among the words, and what a trial; "" where none is named."""
     if len(words) > 2:
         raise SweepError(f"expected at most a run folder and a trial, got {' '.join(words)}")

@@ -27,6 +27,7 @@ from sweep.cli.publish import publish
 from sweep.cli.remove import remove
 from sweep.cli.replay import replay
 from sweep.cli.report import report
+from sweep.cli.reproduce import reproduce
 from sweep.cli.run import run
 from sweep.cli.sample import sample
 from sweep.cli.settings import settings
@@ -40,7 +41,17 @@ from sweep.errors import SweepError
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
     "A search": (init, check, plan, run, status, best, list_, remove, doctor),
-    "What it is worth": (report, confirm, compare, ensemble, efficiency, laws, import_, replay),
+    "What it is worth": (
+        report,
+        confirm,
+        reproduce,
+        compare,
+        ensemble,
+        efficiency,
+        laws,
+        import_,
+        replay,
+    ),
     "Its curves in MLflow": (ui, publish),
     "A loop of your own that trains": (ask, tell),
     "One model, and its text": (train, sample, page, shrink, evaluate, convert, data),

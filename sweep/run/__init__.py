@@ -1,6 +1,6 @@
 """A run folder and what drives its sweep: Ray or a plain loop, and the live view."""
 
-from sweep.run import removal
+from sweep.run import removal, reproduction
 from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
 from sweep.run.members import train_members
@@ -20,6 +20,7 @@ __all__ = [
     "distill",
     "has_test_split",
     "removal",
+    "reproduction",
     "run",
     "tell",
     "train_members",

@@ -23,7 +23,7 @@ from sweep.run.checkpoints import Checkpoints
 from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.local import Train
 from sweep.run.log_probs import LogProbs
-from sweep.run.manifest import digest_of_trainer, read_resolved, write_or_compare
+from sweep.run.manifest import digest_of_trainer, environment, read_resolved, write_or_compare
 from sweep.session import BaselineCache, require_agreement, warm_start
 from sweep.space import Range, Space, corpus, plan
 from sweep.space.baseline import baseline_points, baseline_settings, with_known_table
@@ -314,6 +314,7 @@ def header(job: Job, before: Event) -> Event:
         "noise": space.baseline.noise if searches else before.get("noise", 0.0),
         "searched": space.searched if searches else before.get("searched", []),
         "log_scaled": _log_scaled(space) if searches else before.get("log_scaled", []),
+        "environment": environment(),
         **(_foreseen(space) if searches else {}),
     }
 

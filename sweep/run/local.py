@@ -9,6 +9,7 @@ from pathlib import Path
 from model.config import Config, SharedTrunks
 from model.progress import Progress
 from sweep.run.interrupt import Interrupt
+from sweep.run.placed import placed
 from sweep.run.resource_meter import Meter
 from sweep.session import Session
 
@@ -18,10 +19,16 @@ Train = Callable[[Config, Path], Iterator[Progress]]
 def shared_trainer(
     config: Config, folder: Path, trunks: SharedTrunks | None = None
 ) -> Iterator[Progress]:
-    """`train` of the trainer, imported where it trains: the driver of a cluster needs no torch."""
+    """`train` of the trainer, imported where it trains: the driver of a cluster needs no torch.
+
+    Each evaluation says which machine it is from.
+    """
+    from model.training.machine import machine
     from model.training.train import train
 
-    yield from train(config, folder, trunks)
+    here = machine(config)
+    for progress in train(config, folder, trunks):
+        yield placed(progress, here)
 
 
 def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:

@@ -10,6 +10,7 @@ import platform
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from sweep.space.compatibility import problems
 from sweep.view import View
 
 PARTS = {"name": str, "search": dict, "fixed": dict, "trial": dict}  # that every version wrote
-PACKAGES = ("torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
+PACKAGES = ("sweep", "torch", "ray", "optuna", "mlflow", "tiktoken", "pyarrow", "numpy")
 
 
 def write_or_compare(folder: Path, space: Space, source: str, trainer: str = "") -> None:
@@ -75,8 +76,17 @@ def digest_of_trainer(home: Path | None = None) -> str:
 
     home   the folder of the trainer's modules, if not ours
     """
+    return _digest(home) if home else _own_digest()
+
+
+@cache
+def _own_digest() -> str:
+    return _digest(Path(next(iter(model.__path__))))
+
+
+def _digest(home: Path) -> str:
     digest = hashlib.sha256()
-    for path in trainer_files(home or Path(next(iter(model.__path__)))):
+    for path in trainer_files(home):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

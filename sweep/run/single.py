@@ -23,6 +23,7 @@ from sweep.format import clock_text
 from sweep.journal import Journal
 from sweep.records import End, Ending, Outcome, Role, TrialEnding
 from sweep.results.time_left import rounded
+from sweep.run.manifest import digest_of_trainer, environment
 from sweep.tracking import process
 
 TRIAL = "0000"
@@ -40,12 +41,12 @@ class SingleRun:
         folder: Path,
         chosen: Mapping[str, Value],
         data: str,
-        uri: str,
+        uri: str | None,
         name: str = "train",
     ) -> None:
         """What makes the run different is in `chosen`; `data` is the digest of its tokens.
 
-        uri    of the MLflow store
+        uri    of the MLflow store; None: nothing is published
         name   of the experiment there
         """
         self._name = name
@@ -63,8 +64,10 @@ class SingleRun:
 
         Raises SweepError if another process trains there, or if a sweep has its journal there.
         """
+        from model.training.machine import machine
         from model.training.train import train
 
+        self._machine = machine(self._config)
         self._folder.mkdir(parents=True, exist_ok=True)
         if (self._folder / RESOLVED).exists():
             raise SweepError(
@@ -125,6 +128,7 @@ class SingleRun:
             train_tokens=config.data.train_tokens,
             data=self._data,
             searched=list(self._chosen),
+            environment={**environment(), "trainer": digest_of_trainer()},
         )
         self._journal.append("ready", slots=1, resources={})
         ended = self._journal.view.trials.get(TRIAL)
@@ -164,7 +168,8 @@ class SingleRun:
         if step > self._journal.view.steps_noted:  # steps since a checkpoint are trained again
             point = {"step": step, "train_loss": loss, "tokens_per_second": speed}
             self._journal.append("steps", trial=TRIAL, **point)
-        if self._publishing is None and time.monotonic() - self._began > SECONDS_WORTH:
+        worth = time.monotonic() - self._began > SECONDS_WORTH
+        if worth and self._publishing is None and self._uri is not None:
             self._publishing = process.start(self._folder, self._uri)
 
     def _show(self, step: int, loss: float) -> None:
@@ -187,9 +192,10 @@ class SingleRun:
         self.last = progress
         if progress.checkpoint_lost:
             print(progress.checkpoint_lost, file=sys.stderr, flush=True)  # noqa: T201
-        noted = self._journal.view.trials[TRIAL].observations
-        if all(event["basis_points"] != progress.basis_points for event in noted):
+        trial = self._journal.view.trials[TRIAL]
+        if all(event["basis_points"] != progress.basis_points for event in trial.observations):
             fields = {"gap": progress.gap, **progress.to_dict()}
+            fields |= {} if self._machine == trial.machine else {"machine": self._machine}
             self._journal.append("observation", trial=TRIAL, **fields)
 
     def _finish(self) -> None:

@@ -245,6 +245,8 @@ class Session:
         noted = self.journal.view.trials[trial.name].observations
         if all(event["basis_points"] != progress.basis_points for event in noted):
             fields = {"gap": progress.gap, **progress.to_dict()}
+            if fields.get("machine") == self.journal.view.trials[trial.name].machine:
+                fields.pop("machine", None)  # once for each that it is trained on
             fields |= {"usage": dict(usage)} if usage else {}
             self.note("observation", trial=trial.name, **fields)
 

@@ -139,14 +139,14 @@ def _without_place(space: Space, view: View) -> list[str]:
         except Outside as error:
             reasons.append(f"search: trial {trial.name} has {error}")
             continue
-        name = _trained_otherwise(trial.settings, {**space.fixed, **chosen})
+        name = trained_otherwise(trial.settings, {**space.fixed, **chosen})
         if name:
             reasons.append(f"search: trial {trial.name} would have another {name} now")
     more = [f"search: and {len(reasons) - TOLD} more trials"] if len(reasons) > TOLD else []
     return reasons[:TOLD] + more
 
 
-def _trained_otherwise(old: Mapping[str, Value], new: Mapping[str, Value]) -> str:
+def trained_otherwise(old: Mapping[str, Value], new: Mapping[str, Value]) -> str:
     """The first setting in which the trainer would see a difference, or nothing.
 
     Seeds do not count: a sweep that repeats its proposals counts them up.

@@ -68,6 +68,7 @@ def output(*words: object) -> Any:
         ["status", "RUN"],
         ["list", "--runs", "RUNS"],
         ["doctor", "RUN"],
+        ["reproduce", "RUN"],
         ["plan", "RUN/space.yaml"],
         ["efficiency", "RUN"],
         ["compare", "RUN/trials/0000", "RUN/trials/0001"],
