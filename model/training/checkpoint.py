@@ -92,15 +92,15 @@ def save(folder: Path, state: RunState, tree: Tree) -> None:
     so that there are never more than two, as while a file is replaced.
     What is not a tensor goes as JSON into the file's header, where floats keep every bit.
     """
-    tensors: dict[str, Tensor] = {}
+    skeleton, tensors = take_apart({**tree, "rng": random_state()})
     header = {
         "settings": state.settings,
         "history": [progress.to_dict() for progress in state.history],
         "trunk": asdict(state.trunk),
-        "tree": _take_out({**tree, "rng": random_state()}, "", tensors),
+        "tree": skeleton,
     }
     forget_before(folder)
-    tensors, run = _apart(tensors), json.dumps(header)
+    run = json.dumps(header)
     sums = {name: checksum(_bytes(tensor)) for name, tensor in tensors.items()}
     sums[TEXT] = checksum(run.encode())
     metadata = {"version": str(FORMAT), "run": run, SUMS: json.dumps(sums)}
@@ -167,7 +167,7 @@ def read_state(folder: Path, name: str = NAME) -> RunState | None:
 def restore(folder: Path) -> Tree:
     """The tree that was saved in `folder`, on the CPU; sets torch's random state as it was."""
     header, tensors = _open(folder / NAME, with_tensors=True)
-    tree = _put_back(header["tree"], tensors)
+    tree = put_together(header["tree"], tensors)
     set_random_state(tree["rng"])
     return tree
 
@@ -185,6 +185,24 @@ def random_state() -> Tree:
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
+def take_apart(tree: Tree) -> tuple[Tree, dict[str, Tensor]]:
+    """`tree` with names for its tensors, which come by name, on the CPU and contiguous."""
+    tensors: dict[str, Tensor] = {}
+    skeleton = _take_out(tree, "", tensors)
+    return skeleton, _apart(tensors)
+
+
+def put_together(skeleton: Tree, tensors: dict[str, Tensor]) -> Tree:
+    """The tree that `take_apart` took apart."""
+    if isinstance(skeleton, str) and skeleton.startswith(TENSOR):
+        return tensors[skeleton.removeprefix(TENSOR)]
+    if isinstance(skeleton, dict):
+        return {key: put_together(value, tensors) for key, value in skeleton.items()}
+    if isinstance(skeleton, list):
+        return [put_together(value, tensors) for value in skeleton]
+    return skeleton
+
+
 def _take_out(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
     """`tree` with names for tensors, which go into `tensors`."""
     if isinstance(tree, Tensor):
@@ -200,16 +218,6 @@ def _take_out(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
     assert tree is None or isinstance(tree, bool | int | float | str), f"{name} is a {type(tree)}"
     assert not (isinstance(tree, str) and tree.startswith(TENSOR)), f"{name} reads as a tensor"
     return tree
-
-
-def _put_back(skeleton: Tree, tensors: dict[str, Tensor]) -> Tree:
-    if isinstance(skeleton, str) and skeleton.startswith(TENSOR):
-        return tensors[skeleton.removeprefix(TENSOR)]
-    if isinstance(skeleton, dict):
-        return {key: _put_back(value, tensors) for key, value in skeleton.items()}
-    if isinstance(skeleton, list):
-        return [_put_back(value, tensors) for value in skeleton]
-    return skeleton
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

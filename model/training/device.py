@@ -66,6 +66,11 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
+def set_threads(count: int) -> None:
+    """Have operations on the CPU use so many threads from now on."""
+    torch.set_num_threads(count)
+
+
 @contextmanager
 def limited_threads(most: int) -> Iterator[None]:
     """Inside, operations on the CPU use no more threads than `most`."""

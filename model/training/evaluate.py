@@ -1,6 +1,6 @@
 """Validation loss over every target of a split, whatever the context or the batch size.
 
-Shapes: N targets, W windows, B of them at once, T tokens.
+Shapes: N targets, W windows, B of them at once in each of C calls, T tokens.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from model.data.clusters import by_cluster
 from model.data.table import TokenTable
 from model.network import GPT, Mixture
 from model.training.device import Runtime
+from model.training.ranks import ALONE, Ranks
 
 TOKENS_AT_ONCE = 8192  # bounds the logits' memory; the result does not depend on it
 
@@ -52,12 +53,17 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    gpt: GPT | Mixture, held_out: HeldOut, runtime: Runtime, tokens_at_once: int = TOKENS_AT_ONCE
+    gpt: GPT | Mixture,
+    held_out: HeldOut,
+    runtime: Runtime,
+    tokens_at_once: int = TOKENS_AT_ONCE,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Predict every target once, in windows laid side by side from the start.
 
     The last window is moved back until it is full, and counts only targets that the window before
-    left over. A split shorter than a context is one window.
+    left over. A split shorter than a context is one window. Each of `ranks` makes some of the calls
+    that one alone makes, so that the same weights have the same loss to the last bit.
     """
     targets = len(held_out.tokens) - 1
     context = min(held_out.context, targets)
@@ -66,18 +72,20 @@ def evaluate(
     size = math.ceil(len(starts_W) / calls)
     # Every call has one shape, for the compiler: the last window fills up the last call.
     padded_W = np.pad(starts_W, (0, calls * size - len(starts_W)), mode="edge")
-    losses = []
+    losses_CBT = np.zeros((calls, size, context), np.float32)
     was_training = gpt.training
     gpt.eval()
-    for starts_B in padded_W.reshape(calls, size):
+    for call in ranks.share(range(calls)):
+        starts_B = padded_W[call * size : (call + 1) * size]
         x_BT, y_BT = windows(held_out.tokens, starts_B, context)
         with runtime.autocast():
             losses_BT = gpt.losses(
                 torch.from_numpy(x_BT).to(runtime.device), torch.from_numpy(y_BT).to(runtime.device)
             )
-        losses.append(losses_BT.float().cpu().numpy())
+        losses_CBT[call] = losses_BT.float().cpu().numpy()
     gpt.train(was_training)
-    losses_WT = np.concatenate(losses)[: len(starts_W)]
+    ranks.add_up([torch.from_numpy(losses_CBT)])  # to zeros of the others, which changes no bit
+    losses_WT = losses_CBT.reshape(-1, context)[: len(starts_W)]
     left_over = targets - (len(starts_W) - 1) * context
     losses_N = np.concatenate([losses_WT[:-1].ravel(), losses_WT[-1, context - left_over :]])
     return score(-losses_N, held_out)

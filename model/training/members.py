@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -23,6 +24,7 @@ from model.progress import Progress
 from model.training import checkpoint, log_probs
 from model.training.checkpoint import RunState
 from model.training.evaluate import HeldOut, score
+from model.training.ranks import ALONE, Ranks
 
 TrainOne = Callable[[Config, Path], Iterator[Progress]]
 
@@ -50,15 +52,21 @@ def member_config(config: Config, member: int) -> Config:
 
 
 def train_members(
-    config: Config, folder: Path, table: TokenTable, state: RunState, train_one: TrainOne
+    config: Config,
+    folder: Path,
+    table: TokenTable,
+    state: RunState,
+    train_one: TrainOne,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Progress]:
     """Train the members on from `state`, yielding evaluations of all of them together.
 
     train_one   trains a member in its folder and leaves there what it predicted last
+    ranks       that train each member together
     The checkpoint in `folder` has the evaluations alone. It comes after those of the members: one
     that is ahead of it has what the others reach next.
     """
-    if not state.history:
+    if not state.history and ranks.first:
         log_probs.forget(folder)
     folders = member_folders(folder, config)
     runs = [_apart(train_one(member_config(config, k), path)) for k, path in enumerate(folders)]
@@ -68,19 +76,27 @@ def train_members(
         lost = "; ".join(filter(None, [lost, *_news(each, state)]))
         if made >= 0:  # of an earlier call
             continue
-        mixed_N = mean_probabilities([log_probs.read(path)[log_probs.LATEST] for path in folders])
-        progress = _together(config, table, each, mixed_N)
-        if progress.done and not progress.diverged and config.train.log_probs != "no":
-            log_probs.add(folder, log_probs.FINAL, mixed_N)
+        progress = ranks.same(partial(_mixed, config, folder, table, each))
         progress, lost = replace(progress, checkpoint_lost=lost), ""
         state = replace(state, history=(*state.history, progress), lost="")
-        checkpoint.save(folder, state, {})
-        if state.ended:
-            for path in folders:  # what they predicted is in the mean
-                log_probs.forget(path)
+        if ranks.first:
+            checkpoint.save(folder, state, {})
+            if state.ended:
+                for path in folders:  # what they predicted is in the mean
+                    log_probs.forget(path)
         yield progress
         if state.ended:
             return
+
+
+def _mixed(config: Config, folder: Path, table: TokenTable, each: Sequence[Progress]) -> Progress:
+    """The evaluation of what the members predicted last; the last of all is kept in `folder`."""
+    predicted = [log_probs.read(path)[log_probs.LATEST] for path in member_folders(folder, config)]
+    mixed_N = mean_probabilities(predicted)
+    progress = _together(config, table, each, mixed_N)
+    if progress.done and not progress.diverged and config.train.log_probs != "no":
+        log_probs.add(folder, log_probs.FINAL, mixed_N)
+    return progress
 
 
 def _news(each: Sequence[Progress], state: RunState) -> list[str]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from model.config import Config
 from model.network import GPT
 from model.optim import matrices, rate
+from model.training.ranks import ALONE, Ranks
 
 LEAST_NORM = 1e-12  # of a gradient: one below it moves nothing by the whole length
 
@@ -59,17 +60,18 @@ def gradients_apart(parameters: Sequence[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def stepped(parameters: Sequence[Tensor], length: float) -> Iterator[None]:
+def stepped(parameters: Sequence[Tensor], length: float, ranks: Ranks = ALONE) -> Iterator[None]:
     """Inside, `parameters` are `length` further down their gradient; then they are as before.
 
+    ranks   that have a part of this gradient each: all step along the sum of these
     One norm over all of them. Back to the last bit: from copies, as adding what was taken away
     would round. Written into the parameters' own memory, which compiled code may know by address.
     """
     moved = [parameter for parameter in parameters if parameter.grad is not None]
     with torch.no_grad():
         kept = [parameter.clone() for parameter in moved]
-        gradients = [parameter.grad for parameter in moved]
-        norms = torch._foreach_norm(gradients)  # type: ignore[arg-type]
+        gradients = ranks.summed([p.grad for p in moved if p.grad is not None])
+        norms = torch._foreach_norm(gradients)
         share = length / torch.stack(norms).norm().clamp(min=LEAST_NORM)  # stays on the device
         for parameter, gradient in zip(moved, gradients, strict=True):
             parameter.sub_(gradient * share)

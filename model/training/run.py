@@ -26,6 +26,7 @@ from model.training.checkpoint import Tree
 from model.training.device import Runtime, keep_freed_memory, share_compiled_code
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
 from model.training.meta_step import gradients_apart, meta_length, meta_matrices, stepped
+from model.training.ranks import ALONE, Ranks, pieces
 from model.training.release import OPTIMIZERS, PREDECESSOR, is_needed_to_evaluate
 from model.training.trained import NO_SEPARATOR
 
@@ -46,6 +47,7 @@ class Run:
     meta_matrices: list[nn.Parameter] = field(default_factory=list)  # see train.meta_step
     teacher: Teacher | None = None
     predecessor: Predecessor | None = None  # of the cycle, where train.chain_after has it teach
+    ranks: Ranks = ALONE  # the processes that train it together
     # Of each step so far, nats per token, while runs of other epochs may go on from here.
     trunk_losses: list[float] = field(default_factory=list)
 
@@ -60,7 +62,7 @@ class Run:
     def evaluate_on(self, held_out: HeldOut) -> Evaluation:
         """Of the weights that are in the network. No more at once than memory was said to hold."""
         at_once = min(TOKENS_AT_ONCE, self.config.train.micro_batch_tokens or TOKENS_AT_ONCE)
-        return evaluate(self.gpt, held_out, self.runtime, at_once)
+        return evaluate(self.gpt, held_out, self.runtime, at_once, self.ranks)
 
     def score(self, log_probs_N: np.ndarray) -> Evaluation:
         return score(log_probs_N, self.held_out)
@@ -82,7 +84,10 @@ class Run:
         One that has given up its optimizers' state comes back to be evaluated, not to go on.
         Raises RuntimeError if its tensors are of other shapes.
         """
-        tree = checkpoint.restore(folder)
+        self.load(checkpoint.restore(folder))
+
+    def load(self, tree: Tree) -> None:
+        """Go on from `state_tree`. Raises RuntimeError if its tensors are of other shapes."""
         self.gpt.load_state_dict(tree["gpt"])
         if tree[OPTIMIZERS] is not None:
             load_state_tree(self.optimizers, tree[OPTIMIZERS])
@@ -141,30 +146,38 @@ def add_gradients(run: Run, x_BT: np.ndarray, y_BT: np.ndarray, done: float) -> 
     """Add up the gradients of a step's micro-batches; the mean plain loss, nats per token.
 
     done   fraction of the run before this step
-    With `train.meta_step`, half of them where a temporary step along the others leads. Returns once
-    the device is done.
+    With `train.meta_step`, half of them where a temporary step along the others leads. Each of
+    several ranks reads its share; then all have the gradients of the whole batch and its loss.
+    Returns once the device is done.
     """
-    train, length = run.config.train, meta_length(run.config, done)
-    at_once = train.micro_batch_tokens or train.batch_tokens
+    length, parts, ranks = meta_length(run.config, done), run.config.train.meta_parts, run.ranks
     if not length:
-        pieces = train.batch_tokens // at_once
-        return float(_add(run, x_BT, y_BT, pieces, pieces))
-    halves, total = 2 * train.meta_parts, 0.0
-    of_half = max(1, train.batch_tokens // halves // at_once)
-    x_HBT, y_HBT = np.split(x_BT, halves), np.split(y_BT, halves)
-    for half in range(0, halves, 2):
-        with gradients_apart(run.meta_matrices):
-            first = _add(run, x_HBT[half], y_HBT[half], of_half, halves * of_half)
-            with stepped(run.meta_matrices, length):
-                second = _add(run, x_HBT[half + 1], y_HBT[half + 1], of_half, halves * of_half)
-            total += float(first + second)
-    return total
+        total = float(_add(run, x_BT, y_BT, ranks.share(range(len(x_BT))), done))
+    else:
+        half, total = len(x_BT) // (2 * parts), 0.0
+        # Ranks read whole parts, each with a direction of its own, or agree on those of all.
+        apart = parts % ranks.width == 0
+        for part in ranks.share(range(parts)) if apart else range(parts):
+            halves = [range(at * half, (at + 1) * half) for at in (2 * part, 2 * part + 1)]
+            own = halves if apart else [ranks.share(sequences) for sequences in halves]
+            with gradients_apart(run.meta_matrices):
+                first = _add(run, x_BT, y_BT, own[0], done)
+                with stepped(run.meta_matrices, length, ALONE if apart else ranks):
+                    second = _add(run, x_BT, y_BT, own[1], done)
+                total += float(first + second)
+    ranks.add_up(p.grad for p in run.gpt.parameters() if p.grad is not None)
+    return ranks.total(total)
 
 
-def _add(run: Run, x_BT: np.ndarray, y_BT: np.ndarray, pieces: int, parts: int) -> Tensor:
-    """Add the gradients of so many micro-batches of a step of `parts`; their part of its loss."""
-    device, total = run.runtime.device, torch.zeros((), device=run.runtime.device)
-    for x, y in zip(np.split(x_BT, pieces), np.split(y_BT, pieces), strict=True):
+def _add(run: Run, x_BT: np.ndarray, y_BT: np.ndarray, sequences: range, done: float) -> Tensor:
+    """Add the gradients of some `sequences` of a step; their part of its loss."""
+    config, device = run.config, run.runtime.device
+    at_once = (config.train.micro_batch_tokens or config.train.batch_tokens) // config.gpt.reach
+    total, step = torch.zeros((), device=device), round(done * config.steps)
+    for piece in pieces(sequences, at_once):
+        x, y = x_BT[piece.start : piece.stop], y_BT[piece.start : piece.stop]
+        parts = len(x_BT) / len(x)  # of the step, were all as large
+        run.ranks.draw(config.train.seed, step, piece.start)
         with run.runtime.autocast():
             tokens_BT, targets_BT = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
             taught_by = run.teacher or run.predecessor

@@ -31,6 +31,7 @@ from model.training.cycles import begin_cycle
 from model.training.device import runtime
 from model.training.evaluate import Evaluation
 from model.training.members import member_folders, train_members
+from model.training.ranks import ALONE, Ranks
 from model.training.run import Run, add_gradients, make_run
 from model.training.teacher import Predecessor, open_teacher
 from model.training.trunk import Branches, basis_points_of, join, step_of
@@ -48,6 +49,7 @@ def train(
     shared: SharedTrunks | None = None,
     member: bool = False,
     watch: Callable[[int, float], None] = lambda step, loss: None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Progress]:
     """Train `config` in `folder`, yielding an evaluation at equal fractions of the schedule.
 
@@ -64,11 +66,14 @@ def train(
     member  whether it is one of several that are evaluated together: then it leaves what it
             predicted last in `folder`
     watch   hears of each step that is trained: how many are done, and its train loss
+    ranks   processes of which each calls this with the same arguments, and each yields the same.
+            They come to the losses of one process, but for rounding; without a difference where as
+            many go on from a checkpoint.
     """
-    with checkpoint.locked(folder), out_of_memory.explained(config):
+    with ranks.first_only(checkpoint.locked(folder)), out_of_memory.explained(config):
         table = open_table(config.data)
-        state = _read_state(config, folder, table.digest)
-        if state.lost and config.train.members > 1:
+        state = ranks.same(lambda: _read_state(config, folder, table.digest))
+        if state.lost and config.train.members > 1 and ranks.first:
             # They are further, and nobody knows what they predicted before.
             for path in member_folders(folder, config):
                 checkpoint.forget(path)
@@ -83,15 +88,17 @@ def train(
                 ]
             )
         if config.train.members > 1:
-            one = partial(train, member=True)
-            yield from train_members(config, folder, table, state, one)
+            one = partial(train, member=True, ranks=ranks)
+            yield from train_members(config, folder, table, state, one, ranks)
             return
         teacher = open_teacher(config, table, runtime(config).device)
-        run = replace(begin(config, table, folder, state), teacher=teacher)
+        run = replace(begin(config, table, folder, state, ranks), teacher=teacher)
         hopeless, branches = _hopeless(run), Branches(run, folder.name, shared)
         if shared and not state.history:
-            state = join(run, state, shared)
+            trunks, untrained = shared, state
+            state = ranks.same(lambda: join(run, untrained, trunks))
             yield from state.history
+        _begin_alike(run, state)
 
         for mark in _marks_left(config, state):
             started = time.perf_counter()
@@ -116,36 +123,51 @@ def train(
                 evaluations = run.averages.evaluate(raw or run.evaluate(), run.evaluate, run.score)
             seconds = time.perf_counter() - started
             progress = _progress(run, mark, at, state, losses, evaluations, seconds)
-            if progress.done and not progress.diverged and config.train.log_probs != "no":
-                log_probs.add(folder, log_probs.FINAL, _named(config, evaluations).log_probs_N)
-            if member:
-                log_probs.add(folder, log_probs.LATEST, _named(config, evaluations).log_probs_N)
+            if ranks.first:
+                _keep_predictions(run, folder, progress, evaluations, member)
             state = replace(state, history=(*state.history, progress), lost="")
+            run.ranks.require_same(run.gpt.parameters())
             if not progress.diverged:
                 branches.keep(state.step, state)
-            checkpoint.save(folder, state, run.state_tree(state.ended))
+            if ranks.first:
+                checkpoint.save(folder, state, run.state_tree(state.ended))
             yield progress
             if state.ended:
                 return
 
 
-def begin(config: Config, table: TokenTable, folder: Path, state: RunState) -> Run:
+def begin(
+    config: Config, table: TokenTable, folder: Path, state: RunState, ranks: Ranks = ALONE
+) -> Run:
     """The run as it starts, or as the checkpoint in `folder` left it; without its teacher.
 
-    A checkpoint without an evaluation holds the weights that the run is to start with.
+    A checkpoint without an evaluation holds the weights that the run is to start with. Of several
+    ranks the first alone looks for one; the others are yet to hear of it.
     """
-    restored = (folder / checkpoint.NAME).exists()
-    weights = first_weights(config, table) if config.gpt.init and not restored else None
-    run = make_run(config, table, runtime(config), weights)
+    restored = ranks.first and (folder / checkpoint.NAME).exists()
+    from_others = config.gpt.init and not restored and ranks.first
+    weights = first_weights(config, table) if from_others else None
+    run = replace(make_run(config, table, runtime(config), weights), ranks=ranks)
     if config.train.chain_after:
         run = replace(run, predecessor=Predecessor(run))
     if restored:
         run.restore(folder)
         last = max(0, state.step - 1)  # layer replay depends on where the run is
         run.gpt.enter(last / config.steps, config.train.seed, last)
-    else:
+    elif ranks.first:
         log_probs.forget(folder)
     return run
+
+
+def _begin_alike(run: Run, state: RunState) -> None:
+    """Have all ranks begin as the first does: with its weights, and all else that it has."""
+    if not run.ranks.joined:
+        return
+    tree = run.ranks.same_tree(run.state_tree)
+    if not run.ranks.first:
+        run.load(tree)
+    last = max(0, state.step - 1)
+    run.gpt.enter(last / run.config.steps, run.config.train.seed, last)
 
 
 def _marks_left(config: Config, state: RunState) -> list[int]:
@@ -181,9 +203,20 @@ def _take_in(run: Run, steps: int, folder: Path) -> Evaluation | None:
         raw = run.evaluate()
         if averaged:
             run.averages.take(epoch, raw.log_probs_N)
-    if kept:
+    if kept and run.ranks.first:
         log_probs.add(folder, log_probs.epoch_key(epoch), raw.log_probs_N)
     return raw
+
+
+def _keep_predictions(
+    run: Run, folder: Path, progress: Progress, evaluations: dict[str, Evaluation], latest: bool
+) -> None:
+    """Keep what the run predicts at its end, and, of one of several members, what it does now."""
+    predicted_N = _named(run.config, evaluations).log_probs_N
+    if progress.done and not progress.diverged and run.config.train.log_probs != "no":
+        log_probs.add(folder, log_probs.FINAL, predicted_N)
+    if latest:
+        log_probs.add(folder, log_probs.LATEST, predicted_N)
 
 
 def _named(config: Config, evaluations: dict[str, Evaluation]) -> Evaluation:

@@ -51,7 +51,7 @@ class Branches:
         """
         folder = self._folder / f"{step:08}"
         known = len(self._run.trunk_losses) == step  # not if the run began before trunks were kept
-        if step in self._steps and known:
+        if step in self._steps and known and self._run.ranks.first:
             trunk = Trunk(self._name, step, state.trunk.seconds + state.seconds + seconds)
             folder.mkdir(parents=True, exist_ok=True)
             # Whoever holds it writes the same.
