@@ -1,0 +1,49 @@
+"""Two processes that train one network, by gloo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.config import Config
+from model.progress import Progress
+from model.training import together
+from model.training.together import RanksFailed, train_together
+from model.training.train import train
+
+
+@pytest.mark.slow
+def test_two_ranks_reach_the_losses_of_one_process_though_one_was_killed(
+    small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kill ends both, in one error that says which; what was evaluated is gone on from."""
+    config = Config.from_settings(
+        {**small, "optim.name": "muon", "train.ema_epochs": 0.5, "train.average_last": 1}
+    )
+    begun, start = [], together._start
+    monkeypatch.setattr(together, "_start", lambda path: begun.append(start(path)) or begun[-1])
+    steps: list[int] = []
+
+    def kill(step: int, loss: float) -> None:
+        steps.append(step)
+        if step == config.steps // 2 + 1:
+            begun[1].process.kill()
+
+    alone = list(train(config, tmp_path / "alone"))
+    seen: list[Progress] = []
+    with pytest.raises(RanksFailed, match=r"rank 1 of 2 \(process \d+\) ended by SIGKILL"):
+        seen.extend(train_together(config, tmp_path / "two", 2, watch=kill))
+    ended = [rank.process.returncode for rank in begun]
+    both = list(train_together(config, tmp_path / "two", 2))
+
+    assert None not in ended
+    assert len(seen) == 2
+    assert both[:2] == seen
+    assert steps[0] == 1
+    for a, b in zip(alone, both, strict=True):
+        assert (b.step, b.basis_points) == (a.step, a.basis_points)
+        assert b.val_loss == pytest.approx(a.val_loss, abs=1e-5)
+        assert b.train_loss == pytest.approx(a.train_loss, abs=1e-5)
+        assert b.ema_loss == pytest.approx(a.ema_loss, abs=1e-5)
+    assert both[-1].probabilities_loss == pytest.approx(alone[-1].probabilities_loss, abs=1e-5)
