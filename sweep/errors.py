@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from model.secrets import redacted
+
 BAD_INPUT = 2
 TOO_MANY_FAILED = 3
 REFUSED_TO_CONTINUE = 4
@@ -19,4 +21,4 @@ class SweepError(Exception):
     ) -> None:
         self.code = code
         lines = [headline, *(f"  {problem}" for problem in problems)]
-        super().__init__("\n".join(lines + ([hint] if hint else [])))
+        super().__init__(redacted("\n".join(lines + ([hint] if hint else []))))

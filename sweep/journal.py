@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from model.secrets import may_hold_secrets, without_secrets
 from sweep.errors import SweepError
 from sweep.format import without_infinity
 from sweep.records import Event
@@ -20,6 +22,7 @@ from sweep.view import View
 
 # Numbers of an evaluation, or of steps, that are never missing: null there was not finite.
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
+TRIAL = re.compile(r"\w[\w.+-]*")
 _NUMBER = (int, float)
 # What an event of a kind must have, and of which type, for anybody to read it.
 NEEDED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
@@ -60,10 +63,16 @@ class Journal:
         self._file.seek(whole)
 
     def append(self, event: str, **fields: Any) -> Event:
-        """Write one event, stamped with the time in milliseconds, and hand it to the system."""
+        """Write one event, stamped with the time in milliseconds, and hand it to the system.
+
+        A password in an address, or a key of the environment, is not written: an error names them.
+        """
         record: Event = {"event": event, "time": int(time.time() * 1000), **fields}
         if self._file is not None:
             line = json.dumps(without_infinity(record), allow_nan=False)
+            if may_hold_secrets(line):
+                record = without_secrets(record)
+                line = json.dumps(without_infinity(record), allow_nan=False)
             self._file.write(line.encode() + b"\n")
             self._file.flush()
         self.view.apply(record)
@@ -120,6 +129,9 @@ def _wrong(event: Any) -> str:
         missing = key not in event or (value is None and key not in MEASURED)
         if missing or not (value is None or isinstance(value, kind)):
             return f"its {event['event']} has no {key}" if missing else f"{key} is {value!r}"
+    # A trial's folder has its name: one with a slash in it would be another folder than that.
+    if not TRIAL.fullmatch(str(event.get("trial", "0"))):
+        return f"{event['trial']!r} is no name of a trial"
     return ""
 
 

@@ -25,7 +25,8 @@ ROOMS = {
     "model.trained": "model model.config model.data model.network model.optim model.training",
     "sweep": "model model.config",
     "sweep.space": "model model.config model.config.presets model.data model.training sweep",
-    "sweep.space.language": "model.config model.config.presets model.pretrained sweep sweep.space",
+    "sweep.space.language": "model model.config model.config.presets model.pretrained sweep "
+    "sweep.space",
     "sweep.search": "model.config model.config.presets sweep sweep.space",
     "sweep.results": "model model.config sweep sweep.space sweep.space.language",
     "sweep.models": "model model.config model.pretrained model.training sweep sweep.results",

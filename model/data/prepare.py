@@ -28,10 +28,16 @@ from model.data.token_files import (
     find_import,
 )
 from model.files import cache_folder, lock, part_of, replaced
+from model.secrets import has_secret
 
 FORMAT = 4  # raise it when the same input would give another table
 TABLE_SUFFIX = ".arrow"
 ARROW_FILE = b"ARROW1"  # what an Arrow file begins with; those of Hugging Face datasets are streams
+SECRET_IN_PATH = (
+    "data.path: it has a password or a key, and settings are written into journals and MLflow; "
+    "leave it to the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, HF_TOKEN, ...) or "
+    "download the text"
+)
 UNWATCHED: Watch = lambda characters, tokens: None  # noqa: E731
 
 
@@ -109,6 +115,8 @@ def _source_identity(path: str) -> object:
 
         return ["stdlib", sys.version]
     if is_remote(path):
+        if has_secret(path):
+            raise ConfigError([SECRET_IN_PATH])
         return ["uri", path, os.environ.get("HF_ENDPOINT", "")]
     try:
         root = Path(path).expanduser().resolve()

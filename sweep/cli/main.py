@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 
 import click
 
+from model.secrets import redacted
 from sweep.cli.ask import ask, tell
 from sweep.cli.best import best
 from sweep.cli.compare import compare
@@ -111,6 +113,9 @@ def main() -> None:
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left early
+        sys.exit(1)
+    except Exception:
+        click.echo(redacted(traceback.format_exc()), err=True, nl=False)
         sys.exit(1)
 
 

@@ -31,6 +31,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
       sweep publish runs/quickstart --to http://127.0.0.1:5000
     """
     from model import files
+    from model.secrets import without_password
     from sweep.folder import JOURNAL, TRACKING_LOG, run_folder
     from sweep.journal import read_view
     from sweep.tracking import process
@@ -43,7 +44,7 @@ def publish(folder: Path | None, uri: str, runs: Path) -> None:
             hint="Publish a copy of it: cp -r, then sweep publish COPY.",
         )
     uri = uri or process.store_uri(folder.parent)
-    shown = process.without_password(uri)
+    shown = without_password(uri)
     if files.is_locked(process.lock_path(folder, uri)):
         raise SweepError(
             f"{folder} is being published to {shown} already",

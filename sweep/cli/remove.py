@@ -51,5 +51,5 @@ def remove(folder: Path, names: tuple[str, ...], checkpoints: bool, yes: bool) -
                 what.lines,
                 hint="The same command with --yes removes it.",
             )
-        removal.remove(what)
+        removal.remove(what, folder)
     click.echo(f"removed {given_back}:\n" + "\n".join(f"  {line}" for line in what.lines), err=True)

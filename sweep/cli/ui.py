@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import socket
@@ -31,8 +32,13 @@ SECONDS_BETWEEN_KNOCKS, SECONDS_TO_STOP = 0.2, 5.0
 @click.command()
 @click.option("--port", default=5000, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--expose",
+    is_flag=True,
+    help="Let --host be one that others reach, without a password.",
+)
 @runs_option
-def ui(port: int, host: str, runs: Path) -> None:
+def ui(port: int, host: str, expose: bool, runs: Path) -> None:
     """Open the MLflow server on the sweeps under --runs. Ctrl-C stops it.
 
     With $MLFLOW_TRACKING_URI set to a server, its address is printed instead.
@@ -43,6 +49,13 @@ def ui(port: int, host: str, runs: Path) -> None:
     from sweep.folder import latest
     from sweep.tracking.process import artifact_root, curves_path, store_uri
 
+    if not (expose or _is_loopback(host)):
+        raise SweepError(
+            f"{host} is not this machine alone, and MLflow asks nobody who they are: whoever "
+            "reaches it can read and delete all",
+            hint=f"From elsewhere: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE. --expose does it "
+            "all the same.",
+        )
     uri = store_uri(runs)
     path = curves_path(latest(runs), uri)
     if uri.startswith(("http://", "https://")):
@@ -51,7 +64,7 @@ def ui(port: int, host: str, runs: Path) -> None:
     with suppress(OSError), socket.create_connection((host, port), timeout=5):
         raise SweepError(f"{host}:{port} is taken", hint="--port names another.", code=UNREACHABLE)
     log = runs / SERVER_LOG
-    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = [sys.executable, "-P", "-m", "mlflow", "server"]
     command += ["--host", host, "--port", str(port), "--workers", "1"]
     # What it says of every request, and of itself, is for the log.
     command += ["--uvicorn-opts", "--log-level warning --no-access-log"]
@@ -62,7 +75,8 @@ def ui(port: int, host: str, runs: Path) -> None:
         # In a session of its own a terminal's Ctrl-C does not reach it: it would print tracebacks.
         server = subprocess.Popen(
             command,
-            env={**os.environ, **QUIET},
+            # Its address may have a password, and arguments can be read by everybody here.
+            env={**os.environ, **QUIET, "MLFLOW_BACKEND_STORE_URI": uri},
             stdout=said,
             stderr=said,
             start_new_session=True,
@@ -76,6 +90,13 @@ def ui(port: int, host: str, runs: Path) -> None:
         click.echo("stopped", err=True)
     finally:
         _stop(server)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens at `host`."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
 
 
 def _wait(server: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from model.config import Config, ConfigError, Value, trial_flops
 from model.files import cache_folder, write_text
+from model.secrets import without_password
 from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import JOURNAL, LEDGER, RESOLVED, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
@@ -181,7 +182,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
         _say(line)
     if not process.finish(publishing):
         _say(
-            f"MLflow at {process.without_password(process.store_uri(options.runs))} lacks the "
+            f"MLflow at {without_password(process.store_uri(options.runs))} lacks the "
             f"last points; they are safe in the journal. To send them: sweep publish {folder}"
         )
     if session.disk_full:

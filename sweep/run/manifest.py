@@ -24,6 +24,7 @@ from sweep.imports import imported_files
 from sweep.journal import read_view
 from sweep.space import RENAMED, Space
 from sweep.space.compatibility import problems
+from sweep.space.language import read_plain
 from sweep.view import View
 
 PARTS = {"name": str, "search": dict, "fixed": dict, "trial": dict}  # that every version wrote
@@ -55,7 +56,7 @@ def write_or_compare(folder: Path, space: Space, source: str, trainer: str = "")
 
 def read_resolved(path: Path) -> dict[str, Any]:
     try:
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        before = read_plain(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError):
         before = None
     there = before if isinstance(before, dict) else {}

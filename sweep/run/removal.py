@@ -103,8 +103,19 @@ def _checkpoints(trial: Path) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-def remove(removal: Removal) -> None:
-    """Delete it. Raises SweepError where the system refuses."""
+def remove(removal: Removal, folder: Path) -> None:
+    """Delete it. Raises SweepError where the system refuses.
+
+    Also, before anything goes, where a link leads out of the run folder.
+    """
+    inside = folder.resolve()
+    for path in removal.paths:
+        above = path.parent.resolve()
+        if path != folder and inside not in (above, *above.parents):
+            raise SweepError(
+                f"{path} is not in {folder} but in {above}, where a link leads",
+                hint="Nothing was removed. Remove that link first.",
+            )
     for path in removal.paths:
         try:
             if path.is_dir() and not path.is_symlink():

@@ -1,6 +1,8 @@
 """The journal as MLflow runs. A process of its own, so that no trial ever waits for a server.
 
-    python -m sweep.tracking RUN_FOLDER STORE_URI ARTIFACT_ROOT follow|once
+    python -m sweep.tracking RUN_FOLDER ARTIFACT_ROOT follow|once
+
+The store is the one that $MLFLOW_TRACKING_URI names.
 
 It follows the journal while its standard input is open, then sends what is left and ends. What is
 sent carries the journal's own times, so sending it twice leaves one copy: MLflow drops a point that
@@ -30,13 +32,10 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.files import is_locked, lock
+from model.secrets import redacted, without_password
 from sweep.errors import SweepError
 from sweep.folder import DRIVER_LOCK, TRACKING_LOG
-from sweep.tracking.process import (
-    FOLLOW,
-    lock_path,
-    without_password,
-)
+from sweep.tracking.process import FOLLOW, STORE, lock_path
 from sweep.tracking.publisher import Publisher
 
 # A database that cannot be opened raises an error of SQLAlchemy, which MLflow hands on.
@@ -146,19 +145,24 @@ def send_once(follower: Follower, folder: Path) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    folder, uri, artifacts, how = (
-        Path(arguments[0]),
-        arguments[1],
-        arguments[2] or None,
-        arguments[3],
-    )
-    logging.basicConfig(filename=folder / TRACKING_LOG, format="%(asctime)s %(message)s")
+    folder, artifacts, how = Path(arguments[0]), arguments[1] or None, arguments[2]
+    uri = os.environ[STORE]
+    log = logging.FileHandler(folder / TRACKING_LOG)
+    log.setFormatter(Redacted("%(asctime)s %(message)s"))
+    logging.basicConfig(handlers=[log])
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # Follower logs once that a store is away
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the driver decides when we end
     with lock(lock_path(folder, uri), math.inf):
-        follower = Follower(folder, uri, artifacts or None)
+        follower = Follower(folder, uri, artifacts)
         return follow(follower) if how == FOLLOW else send_once(follower, folder)
+
+
+class Redacted(logging.Formatter):
+    """Lines without secrets: what a store says of itself may name its password."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def _log_crash(kind: type[BaseException], error: BaseException, trace: Any) -> None:

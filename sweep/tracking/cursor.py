@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from model.files import write_text
-from sweep.tracking.process import cursor_path, without_password
+from model.secrets import without_password
+from sweep.tracking.process import cursor_path
 
 PARENT = "sweep"
 

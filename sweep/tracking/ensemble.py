@@ -18,10 +18,11 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.config import ConfigError
+from model.secrets import without_password
 from sweep.errors import UNREACHABLE, SweepError
 from sweep.tracking.artifacts import pack_saved
 from sweep.tracking.cursor import PARENT, load_cursor
-from sweep.tracking.process import store_uri, without_password
+from sweep.tracking.process import store_uri
 
 MODEL = "ensemble"
 TAG = "sweep.ensemble"  # of the sweep's own run: the address of the latest

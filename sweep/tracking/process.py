@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from model.secrets import without_password
 from sweep.folder import CURSOR
 
-PASSWORD = re.compile(r"(://[^:/?#@]*:)[^/?#]+@")  # and what is before it
 # What mlflow reads when it is imported, unless the user's environment says otherwise: a store that
 # is down must be noticed soon, not after four minutes.
 MLFLOW_ENVIRONMENT = {
@@ -21,24 +20,20 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",  # seconds
 }
+STORE = "MLFLOW_TRACKING_URI"  # in the environment
 FOLLOW, ONCE = "follow", "once"  # until the driver ends, or as far as the journal goes now
 SECONDS_TO_WAIT = 60  # for the last points; making a fresh database takes ten on a busy machine
 
 
 def store_uri(runs: Path) -> str:
     """Where runs are logged: $MLFLOW_TRACKING_URI, else a SQLite file beside the run folders."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs.absolute() / 'mlflow.db'}"
+    return os.environ.get(STORE) or f"sqlite:///{runs.absolute() / 'mlflow.db'}"
 
 
 def artifact_root(runs: Path, uri: str) -> str:
     """Where artifacts go: beside the runs, or empty where a server decides."""
     served = uri.startswith(("http://", "https://"))
     return "" if served else (runs.absolute() / "mlartifacts").as_uri()
-
-
-def without_password(uri: str) -> str:
-    """`uri` with *** for its password, to be written down; what is no URI stays as it is."""
-    return PASSWORD.sub(r"\1***@", uri)
 
 
 def with_password(uri: str, runs: Path) -> str:
@@ -92,12 +87,16 @@ def curves_path(folder: Path, uri: str) -> str:
 def start(folder: Path, uri: str = "", how: str = FOLLOW) -> subprocess.Popen[bytes]:
     """Start publishing `folder`. The process ends once our end of its pipe closes."""
     uri = uri or store_uri(folder.parent)
-    arguments = [str(folder), uri, artifact_root(folder.parent, uri), how]
+    arguments = [str(folder), artifact_root(folder.parent, uri), how]
     ours, *others = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")
     return subprocess.Popen(
         # -P: not what lies where the user happens to be, such as a model.py of theirs
         [sys.executable, "-P", "-m", "sweep.tracking", *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [ours, *others]))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [ours, *others])),
+            STORE: uri,  # not among the arguments, which everybody on this machine can read
+        },
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from model.config import Value
+from model.secrets import without_secrets
 from sweep import journal
 from sweep.folder import EXTERNAL, JOURNAL
 from sweep.records import Event, FinalistRun, Outcome, Role
@@ -42,6 +43,7 @@ from sweep.tracking.runs import Runs
 from sweep.tracking.saved_view import saved_view, view_key
 from sweep.view import TrialView, View
 
+TOLD = ("sweep", "trial", "outcome")  # events with settings or errors, in words
 METRICS_IN_HAND = 20_000  # sent before more of the journal is read
 
 
@@ -80,6 +82,8 @@ class Publisher:
             self.cursor.offset = 0  # somebody deleted runs of ours, or put another journal back
             self.cursor.files, self.cursor.model = {}, {}
         for event, offset in journal.read_events(path, self._read):
+            if event["event"] in TOLD:
+                event = without_secrets(event)  # which an earlier version may have noted
             journal.fold(self._view, event, path, self._read)
             self._read = offset
             self._take(event, send=offset > self.cursor.offset)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from model.secrets import without_password
 from sweep.cli.main import cli
 from sweep.errors import UNREACHABLE, SweepError
 from sweep.folder import JOURNAL, TRACKING_LOG
@@ -31,7 +32,7 @@ from sweep.tracking import process
 )
 def test_an_address_is_shown_without_its_password_whatever_it_is(uri: str, shown: str) -> None:
     """A sweep must not end in an error because the address that it was given is none."""
-    assert process.without_password(uri) == shown
+    assert without_password(uri) == shown
 
 
 def journal_in(folder: Path) -> Path:
@@ -80,7 +81,7 @@ def test_the_stores_password_is_not_written_down_but_used(
 ) -> None:
     uri = "postgresql://me:secret@db/mlflow"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    shown = process.without_password(uri)
+    shown = without_password(uri)
 
     assert "secret" not in shown
     assert process.with_password(shown, tmp_path) == uri

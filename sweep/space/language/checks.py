@@ -7,6 +7,7 @@ from itertools import combinations, islice
 
 from model.config import SETTINGS, Config, ConfigError, Value
 from model.config.presets import SAME
+from model.secrets import has_secret
 from sweep.records import SEED
 from sweep.space import Choice, Hyperparameter, Space
 from sweep.space.baseline import baseline_points, baseline_settings
@@ -46,6 +47,15 @@ def check_fixed(
         elif same in fixed:
             problems.add(hp.line, hp.setting, f"follows from {same}, which is fixed")
             del fixed[same]
+
+
+def check_secrets(fixed: Mapping[str, Value], problems: Problems) -> None:
+    """Settings are kept in the run folder and shown in MLflow, so a secret is none of them."""
+    for name, value in fixed.items():
+        if isinstance(value, str) and has_secret(value):
+            what = "has a password or a key, which would be written into the run folder and MLflow"
+            where = "leave it to the environment (AWS_SECRET_ACCESS_KEY, HF_TOKEN, ...)"
+            problems.add(problems.place.get(name, 0), name, f"{what}; {where}")
 
 
 def ordered(hyperparameters: Sequence[Hyperparameter], problems: Problems) -> list[Hyperparameter]:

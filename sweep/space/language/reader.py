@@ -30,6 +30,7 @@ from sweep.space.language import wandb
 from sweep.space.language.checks import (
     check_alternatives,
     check_fixed,
+    check_secrets,
     check_together,
     ordered,
 )
@@ -37,6 +38,7 @@ from sweep.space.language.domains import read_leaves
 from sweep.space.language.first_points import read_points
 from sweep.space.language.hints import hints
 from sweep.space.language.yaml_nodes import (
+    LONGEST,
     Problems,
     as_text,
     checked,
@@ -67,7 +69,8 @@ def read_space(
     Raises SweepError listing every problem found, with line numbers.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST + 1)
     except (OSError, ValueError) as error:  # a path, or text, that cannot be decoded
         raise SweepError(
             f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
@@ -85,6 +88,7 @@ def read_space(
     space = replace(space, notes=(*space.notes, *notes))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", space.name):
         problems.add(0, "name", f"use letters, digits, . _ and -, got {space.name!r}")
+    check_secrets(space.fixed, problems)
     check_together(space, problems)
     if problems:
         many = len(problems.lines())

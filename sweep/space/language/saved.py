@@ -12,13 +12,13 @@ import yaml
 from sweep.folder import RESOLVED
 from sweep.space import RENAMED, SECTIONS, SWEEP_SETTINGS, Space
 from sweep.space.language.reader import space_in
-from sweep.space.language.yaml_nodes import Problems
+from sweep.space.language.yaml_nodes import Problems, read_plain
 
 
 def saved_space(folder: Path) -> Space | None:
     """The space that the sweep in `folder` searches; None where this version cannot read it."""
     try:
-        resolved = yaml.safe_load((folder / RESOLVED).read_text(encoding="utf-8"))
+        resolved = read_plain((folder / RESOLVED).read_text(encoding="utf-8"))
         if not isinstance(resolved["trial"], dict):  # of which nothing else here is read
             return None
         problems = Problems()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ import yaml
 from model.config import ConfigError, Setting, Value, suggestion
 from sweep.space.constraint import OTHER_TIMES, SECONDS
 
+LONGEST = 1 << 20  # characters of a file
+MOST_NODES = 100_000  # of a document, each alias counted as what it stands for
 NAME = re.compile(r"[a-z]+\.[a-z_\d]+")  # of a setting, in a sentence
 
 
@@ -45,7 +48,7 @@ class Problems:
 def compose(text: str, problems: Problems) -> yaml.Node | None:
     """The root of the document `text`; None, with a problem noted, if it is no YAML."""
     try:
-        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = compose_bounded(text)
         if root is None:
             problems.add(0, "the file", "expected `key: value` lines")
         else:
@@ -59,6 +62,39 @@ def compose(text: str, problems: Problems) -> yaml.Node | None:
     except RecursionError:
         problems.add(0, "YAML", "is nested too deeply")
     return None
+
+
+def compose_bounded(text: str) -> yaml.Node | None:
+    """The root of the document `text`. Raises yaml.YAMLError for what is none, or too large.
+
+    Aliases of aliases stand for more than any memory has (a billion laughs), and one may stand for
+    itself: what they come to is counted first.
+    """
+    if len(text) > LONGEST:
+        raise yaml.YAMLError(f"is longer than {LONGEST:,} characters")
+    root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None and _nodes(root, {}) > MOST_NODES:
+        raise yaml.YAMLError(f"its aliases come to more than {MOST_NODES:,} values")
+    return root
+
+
+def _nodes(node: yaml.Node, counted: dict[int, float]) -> float:
+    """How many nodes there are once each alias is what it stands for."""
+    if id(node) not in counted:
+        counted[id(node)] = math.inf  # while it is being counted: who meets it again is inside it
+        inside = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for item in inside for part in (item if isinstance(item, tuple) else (item,))]
+        counted[id(node)] = 1 + sum(_nodes(part, counted) for part in parts)
+    return counted[id(node)]
+
+
+def read_plain(text: str) -> Any:
+    """What the document `text` says, as Python's own types. Raises yaml.YAMLError or ValueError."""
+    try:
+        root = compose_bounded(text)
+        return None if root is None else plain(root)
+    except RecursionError:
+        raise yaml.YAMLError("is nested too deeply") from None
 
 
 def plain(node: yaml.Node) -> Any:
