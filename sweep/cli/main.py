@@ -12,6 +12,7 @@ import click
 from model.secrets import redacted
 from sweep.cli.ask import ask, tell
 from sweep.cli.best import best
+from sweep.cli.cluster import cluster
 from sweep.cli.compare import compare
 from sweep.cli.confirm import confirm
 from sweep.cli.convert import convert
@@ -42,7 +43,7 @@ from sweep.errors import SweepError
 
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
-    "A search": (init, check, plan, run, status, best, list_, remove, doctor),
+    "A search": (init, check, plan, cluster, run, status, best, list_, remove, doctor),
     "What it is worth": (
         report,
         confirm,

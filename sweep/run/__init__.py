@@ -1,6 +1,7 @@
 """A run folder and what drives its sweep: Ray or a plain loop, and the live view."""
 
 from sweep.run import removal, reproduction
+from sweep.run.cluster_check import ClusterCheck, check_cluster
 from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
 from sweep.run.members import train_members
@@ -10,12 +11,14 @@ from sweep.run.students import distill
 from sweep.run.teachers import Lesson
 
 __all__ = [
+    "ClusterCheck",
     "Lesson",
     "Options",
     "Report",
     "Request",
     "SingleRun",
     "ask",
+    "check_cluster",
     "confirm",
     "distill",
     "has_test_split",

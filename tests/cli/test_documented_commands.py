@@ -17,8 +17,9 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.xdist_group("trained runs")  # they take seconds to train
 NETWORK = ("fineweb", "pip ", "optuna-dashboard", "python3", " gpt2 ")
 # What `sweep train` does with settings is for other tests, and so is what trains on or goes on from
-# runs of its own: test_shrink, test_laws, test_outside.
+# runs of its own, or asks a cluster: test_shrink, test_laws, test_outside, test_ray_cluster.
 ELSEWHERE = ("sweep train", "sweep laws", "sweep ask", "sweep tell", "sweep shrink")
+ELSEWHERE += ("sweep cluster",)
 # Of the table of commands, those that need no more than a finished sweep.
 READING = ("status", "best", "list", "efficiency", "report", "ensemble", "compare")
 READING += ("settings", "presets", "schema")

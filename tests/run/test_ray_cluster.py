@@ -181,6 +181,27 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.communicate()
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_cluster_is_checked_by_a_worker_on_each_of_its_nodes(cluster, tmp_path):
+    done = subprocess.run(
+        [BIN / "sweep", "cluster", "check", "--json", "--runs", tmp_path / "runs"],
+        env={**cluster.environment, "RAY_ADDRESS": cluster.address},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    said = json.loads(done.stdout)
+    assert len(said["nodes"]) == 2, done.stderr
+    assert all(node["state"]["sees_runs"] for node in said["nodes"])
+    assert {node["state"]["trainer"] for node in said["nodes"]} == {said["driver"]["trainer"]}
+    assert said["trials_at_once"] == 2
+    # What this machine lacks, room or file handles, is none of this test's business.
+    assert done.returncode == (1 if said["problems"] else 0)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 def sweep_run(
     folder: Path, *flags: str, timeout: int | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
