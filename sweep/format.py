@@ -147,3 +147,16 @@ def ordinal(number: int) -> str:
     """1st, 2nd, 3rd, 4th, 11th, 21st."""
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
+
+
+def markdown_text(text: str) -> str:
+    """`text` in a line of Markdown, where nothing in it is HTML, a link, a picture or code."""
+    plain = text.replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`\[\]|])", r"\\\1", plain)
+
+
+def markdown_block(text: str, language: str = "") -> str:
+    """`text` as it is, between fences longer than any in it."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

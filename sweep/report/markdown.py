@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweep.format import three_digits
+from sweep.format import markdown_block, markdown_text, three_digits
 from sweep.report.reading import Reading
 from sweep.report.tables import best_rows, command, provenance
 
@@ -12,19 +12,21 @@ from sweep.report.tables import best_rows, command, provenance
 def markdown(reading: Reading) -> str:
     """The report as GitHub's Markdown."""
     facts = reading.facts
-    said = [f"- **{s.about}.** " + s.text.replace("\n", " ") for s in reading.answer]
+    said = [f"- **{s.about}.** {markdown_text(s.text)}" for s in reading.answer]
     head, rows = best_rows(facts)
     known = provenance(facts)
     parts = [
-        f"### Sweep {facts.view.header['name']}",
+        f"### Sweep {markdown_text(facts.view.header['name'])}",
         "\n".join(said),
         _table(head, [row for _, row in rows]),
     ]
     if ablation := _ablation(reading):
         parts.append(f"What one change to the best costs, by the fitted surface:\n\n{ablation}")
     kept = ("sweep", "trials", "searching took", "commit", "digest of data", "packages")
-    parts.append(f"```sh\n{command(facts)}\n```")
-    parts.append("\n".join(f"{name}: {known[name]}  " for name in kept if known.get(name)))
+    parts.append(markdown_block(command(facts), "sh"))
+    parts.append(
+        "\n".join(f"{name}: {markdown_text(known[name])}  " for name in kept if known.get(name))
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -59,4 +61,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(markdown_text(cell) for cell in cells) + " |"

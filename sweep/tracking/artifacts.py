@@ -18,6 +18,7 @@ import model
 from model.training.release import CHECKPOINT
 from sweep.errors import SweepError
 from sweep.folder import ENVIRONMENT, RESOLVED, SPACE, TRIALS
+from sweep.format import markdown_block, markdown_text
 from sweep.records import Outcome
 from sweep.report import page, reading_of
 from sweep.results import report
@@ -88,7 +89,9 @@ class Artifacts:
             if self._cursor.files[name] == before:
                 return
             parent = self._cursor.runs[PARENT]
-            said = "\n".join(f"- **{its.about}.** {its.text}" for its in reading.answer)
+            said = "\n".join(
+                f"- **{its.about}.** {markdown_text(its.text)}" for its in reading.answer
+            )
             note = f"{said}\n\n{PARENT_NOTE}"[:LONGEST_TAG]
             self._client.set_tag(parent, "mlflow.note.content", note)
             edges = " ".join(s.text for s in reading.answer if s.about == "Edges")
@@ -205,6 +208,6 @@ def write_report(view: View, folder: Path, into: Path) -> list[Path]:
         parts.append(efficiency_text(figures))
         draw_figures(figures, into / "data_efficiency.svg")
         written.append(into / "data_efficiency.svg")
-    blocks = "\n\n".join(f"```\n{part}\n```" for part in parts)
-    written[0].write_text(f"# Sweep {view.header['name']}\n\n{blocks}\n")
+    blocks = "\n\n".join(map(markdown_block, parts))
+    written[0].write_text(f"# Sweep {markdown_text(view.header['name'])}\n\n{blocks}\n")
     return written

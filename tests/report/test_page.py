@@ -6,6 +6,8 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from click.testing import CliRunner
 from run_folders import Ended, write_run
 
 from sweep.cli.main import cli
+from sweep.folder import ENVIRONMENT, EXTERNAL, JOURNAL
 from sweep.journal import read_view
 from sweep.report import markdown, page, reading_of
 from sweep.report.reading import Reading
@@ -235,3 +238,35 @@ def test_no_such_run_is_refused_in_one_message(words: list[str]) -> None:
 
     assert "nowhere" in str(done.exception)
     assert done.exception.code == 2  # type: ignore[union-attr]
+
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>![x](http://evil) ```\n<b>"
+
+
+def test_nothing_that_a_run_says_is_html_or_markdown_of_the_report(tmp_path: Path) -> None:
+    """Names, settings, errors, imported runs and provenance come from files of others too."""
+    made = [replace(its, searched={**its.searched, "data.path": HOSTILE}) for its in trials(20)]
+    made += [replace(made[0], ending="failed", reason=f"Traceback\n{HOSTILE}", loss=math.nan)]
+    folder = write_run(tmp_path / "run", SPACE, made, {1000: 4.0, 2000: 3.5})
+    lines = (folder / JOURNAL).read_text().splitlines()
+    text = {"source": HOSTILE, "smallest": 1000, "largest": 1000, "there": 2000}
+    header = json.loads(lines[0]) | {"name": HOSTILE, "data": HOSTILE, "text": text}
+    (folder / JOURNAL).write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
+    run = {
+        "name": HOSTILE,
+        "val_loss": 3,
+        "params": {HOSTILE: HOSTILE},
+        "curve": [],
+        "source": HOSTILE,
+    }
+    (folder / EXTERNAL).write_text(json.dumps(run) + "\n")
+    (folder / ENVIRONMENT).write_text(json.dumps({"commit": HOSTILE, "packages": {"p": HOSTILE}}))
+    reading = read(folder)
+
+    shown = page(reading)
+    assert HOSTILE.partition("\n")[0] in unescape(shown)
+    for raw in ("<script>alert", "<img"):
+        assert raw not in shown
+    said = re.sub(r"^(`{3,}).*?^\1$", "", markdown(reading), flags=re.MULTILINE | re.DOTALL)
+    for raw in ("<script", "<img", "<b>", "!["):
+        assert raw not in said
