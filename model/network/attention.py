@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import HEAD_GATE_INPUTS, VALUE_GATE_INPUTS, GPTConfig
+from model.network import cpu
 from model.network.cache import LayerCache
 from model.network.norm import rms_norm
 
@@ -69,16 +70,13 @@ class Attention(nn.Module):
         B, T, _ = x_BTD.shape
         q_BHTK = self._heads(x_BTD, self.query, "mix_query", self.heads)
         k_BGTK = self._heads(x_BTD, self.key, "mix_key", self.kv_heads)
+        q_BHTK, k_BGTK = (self._turned(x, cos_TK, sin_TK) for x in (q_BHTK, k_BGTK))
         v_BGTK = self._heads(x_BTD, self.value, "mix_value", self.kv_heads)
         if residual_BTV is not None:
             # ResFormer (2410.17897), gated by token and head as in slowrun #11; opens at one.
             gate_BTG = 2 * torch.sigmoid(self.value_gate(x_BTD[..., :VALUE_GATE_INPUTS]))
             extra_BGTK = residual_BTV.view(B, T, self.kv_heads, -1).transpose(1, 2)
             v_BGTK = v_BGTK + gate_BTG.transpose(1, 2)[..., None] * extra_BGTK
-        if len(cos_TK):
-            q_BHTK, k_BGTK = rotate(q_BHTK, cos_TK, sin_TK), rotate(k_BGTK, cos_TK, sin_TK)
-        if self.qk_norm:  # bounds the logits, so high rates cannot blow them up
-            q_BHTK, k_BGTK = rms_norm(q_BHTK), rms_norm(k_BGTK)
         if self.key_offset != "no":
             before_BG1K = None
             if cache is not None:
@@ -89,7 +87,15 @@ class Attention(nn.Module):
             k_BGSK, v_BGSK = cache.append(k_BGSK, v_BGSK)
         dropout = self.weight_dropout * self.training
         y_BHTK = attend(
-            q_BHTK, k_BGSK, v_BGSK, self.window, self.manual, dropout, document_BS, self.slot
+            q_BHTK,
+            k_BGSK,
+            v_BGSK,
+            self.window,
+            self.manual,
+            dropout,
+            document_BS,
+            self.slot,
+            self.qk_norm,
         )
         if self.exclusive != "no":
             v_BHTK = v_BGTK.repeat_interleave(self.heads // self.kv_heads, dim=1)
@@ -102,6 +108,20 @@ class Attention(nn.Module):
             y_BTHK = y_BTHK * gate_BTH[..., None]
         y_BTD = self.out(y_BTHK.flatten(2))
         return F.dropout(y_BTD, self.dropout, self.training)
+
+    def _turned(self, x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+        """Queries or keys turned by their positions and normed, if they are."""
+        turns = len(cos_TK) > 0
+        if (turns or self.qk_norm) and cpu.narrow(x_BHTK):
+            x_BTHK = x_BHTK.transpose(1, 2)
+            done_BHTK: Tensor = cpu.TurnedHeads.apply(  # type: ignore[no-untyped-call]
+                x_BTHK, cos_TK, sin_TK, self.qk_norm
+            )
+            return done_BHTK
+        if turns:
+            x_BHTK = rotate(x_BHTK, cos_TK, sin_TK)
+        # The norm bounds the logits, so high rates cannot blow them up.
+        return rms_norm(x_BHTK) if self.qk_norm else x_BHTK
 
     def _heads(self, x_BTD: Tensor, project: nn.Linear, mix: str, heads: int) -> Tensor:
         """(B, heads, T, K); with head mixing, of weights that are mixes of all heads' weights."""
@@ -123,6 +143,7 @@ def attend(
     dropout: float = 0.0,
     document_BS: Tensor | None = None,
     slot: bool = False,
+    bounded: bool = False,
 ) -> Tensor:
     """Attention output (B, H, T, K) of each token over itself and at most `window` tokens back.
 
@@ -130,6 +151,7 @@ def attend(
     dropout      of attention weights
     document_BS  which document each token is of, if none is to see another
     slot         whether the first position is read from however far
+    bounded      whether queries and keys are normed
 
     Queries are of the last T tokens. Query head h reads key head h // (H / G).
     """
@@ -149,6 +171,12 @@ def attend(
     if grouped:  # with a mask, no fused kernel for GPUs takes groups
         shared = q_BHTK.shape[1] // k_BGSK.shape[1]
         k_BGSK, v_BGSK = (x.repeat_interleave(shared, dim=1) for x in (k_BGSK, v_BGSK))
+    if manual and not dropout and cpu.narrow(q_BHTK):
+        read = None if whole else visible(T, S, window, q_BHTK.device, document_BS, slot)
+        y_BHTK: Tensor = cpu.NarrowAttention.apply(  # type: ignore[no-untyped-call]
+            q_BHTK, k_BGSK, v_BGSK, read, bounded
+        )
+        return y_BHTK
     mask = visible(T, S, window, q_BHTK.device, document_BS, slot)
     if not manual:
         return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, mask, dropout)

@@ -86,11 +86,10 @@ class Block(nn.Module):
         """
         if self.attention_norm is not None and self.attention is not None:
             normed_BTD = self.attention_norm(x_BTD)
-            x_BTD = x_BTD + self.attention(
-                normed_BTD, cos_TK, sin_TK, residual_BTV, document_BS, cache
-            )
+            y_BTD = self.attention(normed_BTD, cos_TK, sin_TK, residual_BTV, document_BS, cache)
+            x_BTD = x_BTD + y_BTD.type_as(x_BTD)
         if self.mlp_norm is not None and self.mlp is not None:
-            x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+            x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD)).type_as(x_BTD)
         return x_BTD
 
 

@@ -18,7 +18,7 @@ from model.network.attention import Attention, rotary_tables
 from model.network.block import Block, NextButOne
 from model.network.cache import Cache
 from model.network.loss import OFFSETS, cross_entropy, distillation, offset_weights
-from model.network.norm import Norm, rms_norm
+from model.network.norm import Norm, rms_norm, weighted_sum
 
 # The head is a matrix product; sizes off this grid leave tensor cores idle.
 VOCABULARY_MULTIPLE = 64
@@ -285,9 +285,10 @@ class GPT(nn.Module):
         assert isinstance(block, Block)
         if config.unet and layer >= config.layers - config.layers // 2:
             skip = self.skip_L[layer - (config.layers - config.layers // 2)]
-            x_BTD = x_BTD + skip * outputs[config.layers - 1 - layer]
+            x_BTD = weighted_sum(x_BTD, None, outputs[config.layers - 1 - layer], skip)
         if config.x0:
-            x_BTD = self.input_scale_L[layer] * x_BTD + self.x0_scale_L[layer] * x0_BTD
+            scales = self.input_scale_L[layer], self.x0_scale_L[layer]
+            x_BTD = weighted_sum(x_BTD, scales[0], x0_BTD, scales[1])
         residual_BTV = None
         if config.has_value_residual(layer):
             residual_BTV = (

@@ -1,4 +1,4 @@
-"""Norms of the residual stream.
+"""Norms of the residual stream, and sums of its states.
 
 Shapes: B sequences, T tokens, D width.
 """
@@ -21,6 +21,24 @@ def rms_norm(x_BTD: Tensor) -> Tensor:
     return normed_BTD
 
 
+def rms_norm_for_products(x_BTD: Tensor) -> Tensor:
+    """The same in the precision of the products that read it, where autocast would convert it."""
+    if cpu.narrow(x_BTD) and x_BTD.dtype == torch.float32:
+        normed_BTD: Tensor = cpu.NarrowRMSNorm.apply(x_BTD)  # type: ignore[no-untyped-call]
+        return normed_BTD
+    return rms_norm(x_BTD)
+
+
+def weighted_sum(x_BTD: Tensor, own: Tensor | None, y_BTD: Tensor, other: Tensor) -> Tensor:
+    """own * x + other * y of two states of the stream; without `own` it is one."""
+    if cpu.narrow(x_BTD) and x_BTD.dtype == y_BTD.dtype == torch.float32:
+        mixed_BTD: Tensor = cpu.WeightedSum.apply(  # type: ignore[no-untyped-call]
+            x_BTD, own, y_BTD, other
+        )
+        return mixed_BTD
+    return (x_BTD if own is None else own * x_BTD) + other * y_BTD
+
+
 class Norm(nn.Module):
     """Before each branch: RMSNorm without parameters, or LayerNorm."""
 
@@ -32,5 +50,5 @@ class Norm(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         if not hasattr(self, "gain"):
-            return rms_norm(x_BTD)
+            return rms_norm_for_products(x_BTD)
         return F.layer_norm(x_BTD, self.gain.shape, self.gain, self.shift)

@@ -2,8 +2,8 @@
 
 Why not torch.optim.Muon: it orthogonalises in bf16, which on a CPU without bf16 instructions took
 fifty times as long as the same iterations in fp32, one matrix at a time, and it has none of the
-changes that moved records since. This one takes fp32 on CPU and all matrices of one shape together;
-its plain updates agree with torch's to bf16 rounding.
+changes that moved records since. This one takes fp32 on a CPU, unless the run computes in bf16, and
+all matrices of one shape together; its plain updates agree with torch's to bf16 rounding.
 
 Shapes: N matrices of R rows and C columns.
 """
@@ -44,6 +44,8 @@ class Muon(Optimizer):
     iteration       quintic or polar_express
     row_normalised  rows of the update to unit length first (MuonEq-R)
     normuon         updates evened out by row, or by column of wide matrices (arXiv 2510.05491)
+    bf16            orthogonalised in bf16 on a CPU too, a quarter of the time where the CPU has
+                    instructions for it
 
     Takes 2-D parameters only.
     """
@@ -59,8 +61,10 @@ class Muon(Optimizer):
         iteration: str = "quintic",
         row_normalised: bool = False,
         normuon: bool = False,
+        bf16: bool = False,
     ) -> None:
         self.scale, self.row_normalised, self.normuon = scale, row_normalised, normuon
+        self.bf16 = bf16
         self.polar = iteration == "polar_express"
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
@@ -88,7 +92,8 @@ class Muon(Optimizer):
         x_NRC = torch.stack(directions)
         if self.row_normalised:
             x_NRC = x_NRC / x_NRC.norm(dim=-1, keepdim=True).clamp(min=TINY)
-        updates_NRC = orthogonalise(x_NRC, POLAR_EXPRESS if self.polar else QUINTIC)
+        coefficients = POLAR_EXPRESS if self.polar else QUINTIC
+        updates_NRC = orthogonalise(x_NRC, coefficients, self.bf16)
         if self.normuon:
             updates_NRC = self._evened_out(updates_NRC.float(), parameters)
         rows, columns = parameters[0].shape
@@ -114,16 +119,33 @@ class Muon(Optimizer):
         return result
 
 
-def orthogonalise(x_NRC: Tensor, coefficients: Coefficients = QUINTIC) -> Tensor:
-    """N matrices with their singular values pushed towards one, by Newton-Schulz iteration."""
-    tall = x_NRC.shape[-2] > x_NRC.shape[-1]
+def orthogonalise(
+    x_NRC: Tensor, coefficients: Coefficients = QUINTIC, bf16: bool = False
+) -> Tensor:
+    """N matrices with their singular values pushed towards one, by Newton-Schulz iteration.
+
+    bf16: on a CPU too.
+    """
+    tall, on_cpu = x_NRC.shape[-2] > x_NRC.shape[-1], x_NRC.device.type == "cpu"
     y = x_NRC.mT if tall else x_NRC
-    y = y.float() if y.device.type == "cpu" else y.bfloat16()
+    y = y.float() if on_cpu else y.bfloat16()
     norm = y.norm(dim=(-2, -1), keepdim=True)
     polar = coefficients is POLAR_EXPRESS
     y = y / (POLAR_MARGIN * norm + POLAR_EPS if polar else norm.clamp(min=TINY))
-    for a, b, c in coefficients:
-        gram = y @ y.mT
-        y = a * y + (b * gram + c * gram @ gram) @ y
+    if on_cpu and bf16:
+        y = _narrow_iteration(y.bfloat16(), coefficients)
+    else:
+        for a, b, c in coefficients:
+            gram = y @ y.mT
+            y = a * y + (b * gram + c * gram @ gram) @ y
     result: Tensor = y.mT if tall else y
     return result
+
+
+def _narrow_iteration(y: Tensor, coefficients: Coefficients) -> Tensor:
+    """The same in bf16, its sums within the products: between them a pass over memory costs more
+    than on a GPU."""
+    for a, b, c in coefficients:
+        gram = torch.bmm(y, y.mT)
+        y = torch.baddbmm(y, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), y, beta=a)
+    return y

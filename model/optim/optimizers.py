@@ -43,8 +43,11 @@ class Group:
     decay_per_step: float  # at the peak rate: the share by which a step shrinks weights
 
 
-def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
-    """Optimizers over all parameters of `gpt`, in groups that know their name, peak and decay."""
+def make_optimizers(gpt: GPT, optim: OptimConfig, bf16: bool = False) -> list[Optimizer]:
+    """Optimizers over all parameters of `gpt`, in groups that know their name, peak and decay.
+
+    bf16: whether the run computes in it, so that Muon does on a CPU too.
+    """
     rest = optim.lr if optim.name in FOR_ALL else optim.rest_lr
     scalars = optim.scalar_lr or rest
     peaks = {
@@ -63,7 +66,7 @@ def make_optimizers(gpt: GPT, optim: OptimConfig) -> list[Optimizer]:
         return [_for_all(groups, optim)]
     matrices = [group for group in groups if group["name"] == "matrices"]
     others = [group for group in groups if group["name"] != "matrices"]
-    return [_for_matrices(matrices, optim), *([_adamw(others, optim)] if others else [])]
+    return [_for_matrices(matrices, optim, bf16), *([_adamw(others, optim)] if others else [])]
 
 
 def matrices(gpt: GPT, optim: OptimConfig) -> list[torch.nn.Parameter]:
@@ -114,7 +117,7 @@ def _for_all(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
     return free
 
 
-def _for_matrices(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer:
+def _for_matrices(groups: list[dict[str, Any]], optim: OptimConfig, bf16: bool) -> Optimizer:
     if optim.name == "muon":
         return Muon(
             [part for group in groups for part in _by_shape(group, optim.muon_scale)],
@@ -125,6 +128,7 @@ def _for_matrices(groups: list[dict[str, Any]], optim: OptimConfig) -> Optimizer
             iteration=optim.muon_iteration,
             row_normalised=optim.row_normalised,
             normuon=optim.normuon,
+            bf16=bf16,
         )
     import pytorch_optimizer as library
 

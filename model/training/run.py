@@ -115,7 +115,7 @@ def make_run(
     gpt = GPT(config.gpt, table.vocabulary, where.manual_attention, separator).to(where.device)
     if weights is not None:
         gpt.load_state_dict(weights)
-    optimizers = make_optimizers(gpt, config.optim)
+    optimizers = make_optimizers(gpt, config.optim, where.precision == torch.bfloat16)
     averages = Averages(gpt, config.train, config.steps_per_epoch, config.averaged_epochs)
     if where.compile:
         share_compiled_code(str(cache_folder() / "compiled"))

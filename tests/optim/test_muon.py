@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.optim.muon import POLAR_EXPRESS, Muon, orthogonalise
+from model.optim.muon import POLAR_EXPRESS, QUINTIC, Muon, orthogonalise
 
 SETTINGS = {"lr": 0.01, "momentum": 0.95, "weight_decay": 0.5}
 
@@ -26,7 +26,8 @@ def draws(shape: tuple[int, int], steps: int = 3) -> tuple[Tensor, list[Tensor]]
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (64, 16), (16, 64)])
-def test_muon_agrees_with_torchs_to_bf16_rounding(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("bf16", [False, True])
+def test_muon_agrees_with_torchs_to_bf16_rounding(shape: tuple[int, int], bf16: bool) -> None:
     start, gradients = draws(shape, steps=5)
     theirs = torch.nn.Parameter(start.clone())
     muon = torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **SETTINGS)
@@ -34,18 +35,19 @@ def test_muon_agrees_with_torchs_to_bf16_rounding(shape: tuple[int, int]) -> Non
         theirs.grad = gradient.clone()
         muon.step()
 
-    ours = after(gradients, start)
+    ours = after(gradients, start, bf16=bf16)
 
     assert (ours - theirs).norm() < 0.01 * (theirs - start).norm()
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("polar", [False, True])
-def test_orthogonalising_pushes_singular_values_towards_one(polar: bool) -> None:
+def test_orthogonalising_pushes_singular_values_towards_one(polar: bool, bf16: bool) -> None:
     torch.manual_seed(0)
     drawn = torch.randn(3, 24, 40)
 
     values = torch.linalg.svdvals(
-        orthogonalise(drawn, POLAR_EXPRESS) if polar else orthogonalise(drawn)
+        orthogonalise(drawn, POLAR_EXPRESS if polar else QUINTIC, bf16).float()
     )
 
     assert values.min() > (0.8 if polar else 0.6)
