@@ -14,6 +14,7 @@ from sweep.view import View
 JOURNAL = "journal.jsonl"  # every event, one JSON object a line
 LEDGER = "study.db"  # Optuna's studies
 TRIALS = "trials"  # a folder with a folder for each trial
+ERROR = "error.txt"  # the traceback of a trial that failed
 TRUNKS = "trunks"  # first steps of trials that others share, by recipe and step
 SWEEP_ID = "id"  # random: another sweep of the same name is another sweep
 SPACE = "space.yaml"  # as the user wrote it

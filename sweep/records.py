@@ -35,14 +35,17 @@ class TrialEnding(StrEnum):
     BEHIND = "behind its peers"
     TOO_SLOW = "too slow"  # it would break a constraint on seconds
     INFEASIBLE = "infeasible"  # it breaks a constraint known before training, and was not begun
-    FAILED = "failed"  # by an exception or a lost worker
+    FAILED = "failed"  # by an exception
+    OUT_OF_MEMORY = "out of memory"  # of the host or of a GPU: nothing as large is tried again
+    LOST = "lost its workers"  # which died or vanished again and again: not by an exception
 
     @property
     def outcome(self) -> Outcome:
         """What the trial counts as."""
         if self is TrialEnding.FINISHED:
             return Outcome.COMPLETE
-        return Outcome.FAILED if self is TrialEnding.FAILED else Outcome.PRUNED
+        failed = (TrialEnding.FAILED, TrialEnding.OUT_OF_MEMORY, TrialEnding.LOST)
+        return Outcome.FAILED if self in failed else Outcome.PRUNED
 
 
 class Ending(StrEnum):
@@ -57,6 +60,7 @@ class Ending(StrEnum):
     CONFIRMED = "confirmed"
     MEMBERS_TRAINED = "members trained"  # of an ensemble
     DISTILLED = "distilled"
+    NO_MEMORY = "nothing fits in memory"  # that is smaller than what ran out of it
     RUNS_FAILED = "some runs failed"  # of a confirmation, or of an ensemble's members
     GAVE_UP = "too many trials failed"
     INTERRUPTED = "interrupted"

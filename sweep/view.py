@@ -42,6 +42,7 @@ class TrialView:
     spared: float = 0.0  # fraction of its schedule that a shared trunk was expected to spare it
     begun: int = 0  # when it began or last went on, milliseconds since 1970
     seconds_before: float = 0.0  # that it had trained for by then
+    workers_lost: int = 0  # times that its worker died and it went on with another, or ended
     lost: str = ""  # why a checkpoint of it could not be used, and from where it went on
 
     @property
@@ -204,6 +205,8 @@ class View:
             self.trials[event["trial"]].observations.append(event)
         elif kind == "lost":
             self.trials[event["trial"]].lost = event["reason"]
+        elif kind == "worker lost":
+            self.trials[event["trial"]].workers_lost += 1
         elif kind == "asked":
             self.trials[event["trial"]].asked = event["time"]
         elif kind == "outcome":

@@ -11,7 +11,7 @@ from typing import Any
 
 from model.config import Value
 from sweep.format import clock_text, finite_or_none, short_names, table, three_digits
-from sweep.records import OUTSIDE, SEEDS, Ending, Outcome, Role
+from sweep.records import OUTSIDE, SEEDS, Ending, Outcome, Role, TrialEnding
 from sweep.results.budget import SEARCHING, spending, spent, spent_data
 from sweep.results.confirmation_report import confirmation_data, confirmation_text, confirmed
 from sweep.results.edges import edges_text
@@ -107,9 +107,25 @@ def counts(view: View) -> str:
         return "; ".join(filter(None, [confirm_counts(view), _spending(view, Role.CONFIRM)]))
     unfinished = sum(t.outcome is None for t in view.searches())
     outcomes = ", ".join(f"{view.count(outcome)} {outcome}" for outcome in Outcome)
+    outcomes += _failures(view)
     line = f"{progress(view)} trials: {outcomes}, {unfinished} unfinished"
-    parts = [baseline_counts(view), line, _sparing(view), _spending(view, Role.SEARCH)]
+    spent_so_far = _spending(view, Role.SEARCH)
+    parts = [baseline_counts(view), line, _workers_lost(view), _sparing(view), spent_so_far]
     return "; ".join(filter(None, parts))
+
+
+def _failures(view: View) -> str:
+    """How many of those that failed did so by no exception of their own; empty if none did."""
+    kinds = (TrialEnding.OUT_OF_MEMORY, TrialEnding.LOST)
+    counted = [(sum(t.ending is kind for t in view.searches()), kind) for kind in kinds]
+    said = ", ".join(f"{number} {kind}" for number, kind in counted if number)
+    return f" ({said})" if said else ""
+
+
+def _workers_lost(view: View) -> str:
+    """How often trials lost a worker and went on; empty if none did."""
+    times = sum(trial.workers_lost for trial in view.trials.values())
+    return f"workers died {times} times" if times > 1 else "a worker died once" * times
 
 
 def progress(view: View) -> str:
@@ -320,6 +336,8 @@ def _trial_data(view: View, trial: TrialView) -> dict[str, Any]:
         "trial": trial.name,
         "role": trial.role,
         "outcome": trial.outcome,
+        "ending": trial.ending,
+        "workers_lost": trial.workers_lost,
         "reason": trial.reason,
         "settings": trial.settings,
         "expected_gain": trial.expected_gain,

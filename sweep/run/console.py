@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from textwrap import indent
 from threading import Event, Lock, Thread
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.progress import WHOLE
-from sweep.format import clock_text, short_names, three_digits
+from sweep.format import bytes_text, clock_text, short_names, three_digits
 from sweep.records import Event as JournalEvent
 from sweep.records import Outcome, Proposal, Role, read_baseline_point, read_kind
 from sweep.results.confirmation_report import lowest_line
@@ -220,7 +221,7 @@ def describe(view: View, event: JournalEvent) -> str:
     if kind == "observation":
         trial = view.trials[event["trial"]]
         return f"{trial.name} begins {trial.trunk}" if trial.trunk and trial.first is event else ""
-    if kind == "lost":
+    if kind in ("lost", "worker lost"):
         return f"{event['trial']}: {event['reason']}"
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
@@ -244,13 +245,22 @@ def _describe_outcome(view: View, trial: TrialView, event: JournalEvent) -> str:
     reason = f": {trial.reason}" if trial.reason else ""
     text = f"{trial.name} {trial.outcome}{reason}"
     if trial.outcome is Outcome.FAILED:
-        failed = [t for t in view.trials.values() if t.outcome is Outcome.FAILED]
-        if len(failed) == 1:  # the first in full, the rest are counted
-            text += "\n" + str(event.get("error", "")).rstrip()
-        return text
+        if needs := event.get("needs"):
+            return f"{text}; from now on nothing is begun that needs {bytes_text(needs)} or more"
+        return f"{text}{_describe_failure(view, trial, str(event.get('error', '')))}"
     text += f", val loss {trial.val_loss:.4f}"
     if trial.role is Role.SEARCH and trial.outcome is Outcome.COMPLETE:
         multiplier = efficiency_of(view, trial)
         text += f", {multiplier} data" if multiplier else ""
         text += "  <- best so far" if view.ranked()[0] is trial else ""
     return text
+
+
+def _describe_failure(view: View, trial: TrialView, error: str) -> str:
+    """The traceback of a trial that failed, if none before it failed in the same way."""
+    from sweep.session import kind_of, shortened
+
+    failed = [t for t in view.trials.values() if t.outcome is Outcome.FAILED and t is not trial]
+    if kind_of(trial.reason) in {kind_of(other.reason) for other in failed}:
+        return ""
+    return "\n" + indent(shortened(error), "  ")

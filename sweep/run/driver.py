@@ -10,13 +10,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from model.config import Config, ConfigError, Value, trial_flops
 from model.files import cache_folder, write_text
 from model.secrets import without_password
 from sweep.errors import TOO_MANY_FAILED, SweepError
-from sweep.folder import JOURNAL, LEDGER, RESOLVED, SWEEP_ID, TRIALS, locked
+from sweep.folder import ERROR, JOURNAL, LEDGER, RESOLVED, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run import trunk_files
@@ -149,6 +150,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
 
         def watch(event: Event) -> None:
             console.show(event)
+            _keep_error(folder, event)
             kept.take(event)
             checkpoints.take(event)
             if sharing and event["event"] == "outcome":
@@ -190,9 +192,38 @@ def drive(job: Job, options: Options, train: Train) -> int:
     if end.ending is Ending.INTERRUPTED:
         return interrupt.exit_code
     if session.gave_up:
+        _say(_why_it_gave_up(session, folder))
         return TOO_MANY_FAILED
     ours = [t for t in journal.view.trials.values() if t.role is job.role]
-    return 0 if any(t.outcome is Outcome.COMPLETE for t in ours) else 1
+    if any(t.outcome is Outcome.COMPLETE for t in ours):
+        return 0
+    if end.ending is Ending.NO_MEMORY:
+        _say(str(end))
+        return TOO_MANY_FAILED
+    return 1
+
+
+def _keep_error(folder: Path, event: Event) -> None:
+    """Leave the traceback of a trial that failed in its folder, for people; the journal has it."""
+    if event["event"] == "outcome" and event.get("error"):
+        with suppress(OSError):
+            path = folder / TRIALS / event["trial"] / ERROR
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, event["error"])
+
+
+def _why_it_gave_up(session: Session, folder: Path) -> str:
+    """The first failure with its traceback, and how to go on."""
+    from sweep.session import shortened
+
+    first = session.first_failure
+    if first is None:
+        return str(session.end)
+    return (
+        f"{session.end}\nThe first, trial {first.trial}:\n\n{indent(shortened(first.error), '  ')}"
+        f"\n\nAll of it: {folder / TRIALS / first.trial / ERROR}\n"
+        "Once the cause is mended, the same command continues."
+    )
 
 
 def open_journal(folder: Path) -> Journal:

@@ -27,6 +27,7 @@ from sweep.run.local import Train
 from sweep.run.ray_cluster import Cluster
 from sweep.run.resource_meter import Meter
 from sweep.run.scratch import scratch
+from sweep.run.worker_deaths import KernelKills, why
 from sweep.session import Session
 from sweep.space import TrialConfig
 
@@ -144,10 +145,10 @@ class _Asker(Searcher):  # type: ignore[misc]
     ) -> None:
         trial = self._bridge.trials.pop(trial_id, None)
         if error and trial is not None:
-            cause = self._bridge.lost.get(trial_id, "no cause given").strip()
+            cause = self._bridge.lost.get(trial_id, "").strip() or "no cause given"
             last = cause.splitlines()[-1]
             self._bridge.session.fail(
-                trial, f"{cause}\nlost its worker too often, the last time: {last}"
+                trial, f"{cause}\nlost its worker too often, the last time: {last}", lost=True
             )
 
     def save(self, checkpoint_path: str) -> None:
@@ -162,7 +163,8 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
 
     def __init__(self, bridge: _Bridge) -> None:
         super().__init__()
-        self._bridge = bridge
+        self._bridge, self._kills = bridge, KernelKills()
+        self._over: dict[str, Any] = {}  # controllers of Tune trials that must not go on
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         ours = self._bridge.trials[trial.trial_id]
@@ -180,6 +182,8 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
         trial.max_failures += self._bridge.spent_workers
+        if trial.trial_id in self._over:  # Tune has put it back among those to run
+            self._over.pop(trial.trial_id).stop_trial(trial)
 
     def _allow_for_spent_worker(self, controller: Any) -> None:
         """The next trial on that worker loses it once, which must not count against the trial."""
@@ -189,8 +193,14 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_error(self, controller: Any, trial: Any) -> None:
         """A worker died: Tune starts the trial again, which goes on from its own checkpoint."""
-        if trial.error_file and Path(trial.error_file).exists():
-            self._bridge.lost[trial.trial_id] = COLOURS.sub("", Path(trial.error_file).read_text())
+        ours, path = self._bridge.trials.get(trial.trial_id), Path(trial.error_file or "")
+        if ours is None or not path.is_file():
+            return
+        error = why(COLOURS.sub("", path.read_text()), self._kills.one_more)
+        self._bridge.lost[trial.trial_id] = error
+        if error and not self._bridge.session.lose_worker(ours, error):
+            del self._bridge.trials[trial.trial_id]
+            self._over[trial.trial_id] = controller
 
 
 class _Watch(tune.Stopper):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from sweep.session import warm_start
 from sweep.session.baseline_cache import BaselineCache
+from sweep.session.failures import kind_of, shortened
 from sweep.session.ledger_file import (
     LedgerTrial,
     disagreements,
@@ -22,9 +23,11 @@ __all__ = [
     "Searching",
     "Session",
     "disagreements",
+    "kind_of",
     "open_storage",
     "read_ledger",
     "rebuild",
     "require_agreement",
+    "shortened",
     "warm_start",
 ]

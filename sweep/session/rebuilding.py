@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from model.progress import Progress
 from sweep.errors import SweepError
-from sweep.records import SEED, SEEDS, Event, Role, Trial, TrialEnding, read_kind
+from sweep.records import SEED, SEEDS, Event, Outcome, Role, Trial, TrialEnding, read_kind
 from sweep.session.distributions import distribution
 from sweep.session.enqueue import (
     OPEN_ATTR,
@@ -199,7 +199,7 @@ def _end(ledger: Ledger, trial: Trial, past: TrialView, event: Event, space: Spa
     ending = trial_ending(event)
     limits = [limit for limit in space.constraints if limit.quantity == SECONDS]
     beyond: dict[str, float] = {}
-    if trial.role is Role.SEARCH and limits and ending is not TrialEnding.FAILED:
+    if trial.role is Role.SEARCH and limits and ending.outcome is not Outcome.FAILED:
         seconds = [
             (its["basis_points"], its["seconds"] + its.get("trunk_seconds", 0.0))
             for its in past.observations

@@ -18,6 +18,7 @@ from sweep.records import (
     SEEDS,
     BaselinePoint,
     FinalistRun,
+    Outcome,
     Proposal,
     Role,
     Trial,
@@ -45,12 +46,13 @@ from sweep.session.ledger import Ledger
 from sweep.session.migration import open_study
 from sweep.session.pruner import make_pruner
 from sweep.session.samplers import Earlier, descent, make_sampler, settled
-from sweep.space import Space
+from sweep.space import Constraint, Space
 from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.constraint import SECONDS, violations
 
 GAIN_ATTR = "expected_gain"
 MOST_ASKED = 200  # proposals in a row that break a constraint, before none is thought to keep it
+Limits = tuple[Constraint, ...]
 FRESH_SEEDS = 1_000_000  # above those that anyone searches with
 
 
@@ -66,20 +68,30 @@ class SearchTrials:
         study.pruner = make_pruner(space.prune)
         self.ledger = Ledger(study, self._as_trial)
 
-    def ask(self, at_random: bool = False, fits: Fits = anything) -> Trial:
+    def ask(
+        self, at_random: bool = False, fits: Fits = anything, learned: Limits = ()
+    ) -> Trial | None:
         """Propose the next trial. The proposal depends on the ledger and its number alone.
 
-        fits   whether settings fit the budget: what it rejected is asked again when they do
+        fits      whether settings fit the budget: what it rejected is asked again when they do
+        learned   constraints that trials of the sweep have shown, beside those of the space
         A proposal that breaks a constraint is not trained: the study notes it, another is made.
+        None if no proposal keeps what was learned.
         """
-        config, study = self._space.sampler, self.ledger.study
-        config = replace(config, name="random") if at_random else config
-        for _ in range(MOST_ASKED):
+        study, limited = self.ledger.study, self._space
+        if learned:  # else samplers that remember pools by their space would forget them
+            limited = replace(limited, constraints=(*limited.constraints, *learned))
+        for asked in range(MOST_ASKED):
+            # A sampler may ask for the same again and again where only a corner is left.
+            anyhow = at_random or (bool(learned) and asked >= MOST_ASKED // 2)
+            config = replace(limited.sampler, name="random") if anyhow else limited.sampler
             enqueue_next(study, self._space, fits)
-            study.sampler = make_sampler(config, len(self.ledger), self._space, self._earlier)
+            study.sampler = make_sampler(config, len(self.ledger), limited, self._earlier)
             trial = self._draw(self._begun())
-            if not self._infeasible(trial):
+            if not self._infeasible(trial, limited.constraints):
                 return trial
+        if learned:
+            return None
         raise SweepError(
             f"{MOST_ASKED} proposals in a row break a constraint",
             map(str, self._space.constraints),
@@ -145,22 +157,23 @@ class SearchTrials:
             searched[SEED] = seed(live.user_attrs, self._space)
         return self.ledger.begin(live, searched)
 
-    def _infeasible(self, trial: Trial) -> bool:
+    def _infeasible(self, trial: Trial, constraints: Limits | None = None) -> bool:
         """Whether `trial` breaks a constraint known before training; then it is ended here.
 
         As pruned, with how far it is beyond: samplers that know constraints learn where not to go.
         """
-        if not self._space.constraints:
+        limits = self._space.constraints if constraints is None else constraints
+        if not limits:
             return False
         live = self.ledger.live(trial)
-        beyond = violations(trial.settings, self._space.constraints)
+        beyond = violations(trial.settings, limits)
         for name, violation in beyond.items():
             if name not in live.constraints:  # a driver may have died just here
                 live.set_constraint(name, violation)
         broken = [name for name, violation in beyond.items() if violation > 0]
         if broken:
             live.set_user_attr(INFEASIBLE, broken)
-            timed = [limit for limit in self._space.constraints if limit.quantity == SECONDS]
+            timed = [limit for limit in limits if limit.quantity == SECONDS]
             unspent = {str(limit): limit.violation(0.0) for limit in timed}
             reason = f"breaks {', '.join(broken)}"
             self.ledger.tell(trial, TrialEnding.INFEASIBLE, reason, None, unspent)
@@ -226,7 +239,7 @@ class FinalistTrials:
     def ask(self, finalist: str, fresh: int) -> Trial:
         """Run `finalist` with the fresh seed of that number, if need be as another attempt."""
         failed = sum(
-            ending is TrialEnding.FAILED
+            ending.outcome is Outcome.FAILED
             and isinstance(trial.kind, FinalistRun)
             and (trial.kind.finalist, trial.kind.seed) == (finalist, fresh)
             for trial, ending, _ in self.ledger.finished()

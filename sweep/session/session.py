@@ -12,9 +12,11 @@ from typing import Any
 from model.progress import WHOLE, Progress
 from sweep.errors import SweepError
 from sweep.journal import Journal
-from sweep.records import End, Ending, Event, Outcome, Role, Trial, TrialEnding, Verdict
+from sweep.records import End, Event, Outcome, Role, Trial, TrialEnding, Verdict
 from sweep.session.baseline import curve
 from sweep.session.baseline_cache import BaselineCache
+from sweep.session.failures import Failure, Failures, ending_of, reason_of
+from sweep.session.memory_limit import MemoryLimit
 from sweep.session.pruner import compared_loss
 from sweep.session.roles import BaselineTrials, Confirming, Searching
 from sweep.session.trial_queue import ConfirmationQueue, SearchQueue, flops
@@ -52,21 +54,29 @@ class Session:
         self._reported: dict[str, set[int]] = {}
         # Running trials whose next evaluation is their last, and for whose slot none is proposed.
         self._ending: set[str] = set()
-        self._failures = 0
+        self._failures = Failures(space.budget.failures)
         self.disk_full = False
         self._catch_up_journal()
+        self._memory = MemoryLimit(journal.view)
         self.queue: SearchQueue | ConfirmationQueue
         if isinstance(task, Searching):
             _recall(task.baseline, space, journal.view, cache, self.note)
             self._note_baseline()
-            self.queue = SearchQueue(space, task, journal.view, self.note)
+            self.queue = SearchQueue(
+                space, task, journal.view, self.note, self._memory, self._failures
+            )
         else:
             self.queue = ConfirmationQueue(space, task, journal.view)
 
     @property
     def gave_up(self) -> bool:
-        """Whether so many trials failed since this driver began that more would be wasted."""
-        return self._failures >= self.space.budget.failures
+        """Whether so many trials failed one after another that more would be wasted."""
+        return self._failures.too_many
+
+    @property
+    def first_failure(self) -> Failure | None:
+        """The first of the failures for which it gave up."""
+        return self._failures.first
 
     @property
     def has_work(self) -> bool:
@@ -76,7 +86,7 @@ class Session:
     @property
     def end(self) -> End:
         """Why no trial is left to run."""
-        return End(Ending.GAVE_UP) if self.gave_up else self.queue.end
+        return self._failures.end if self.gave_up else self.queue.end
 
     def certificate(self) -> list[str]:
         """The certificate of `sampler.name: coordinate`, in lines; no line from other samplers."""
@@ -119,8 +129,14 @@ class Session:
         for trial in out:
             self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
         began = view.header["time"]
-        ended = (t.ended or 0 for t in view.searches() if t.outcome is Outcome.FAILED)
-        self._failures = sum(time > began for time in ended)
+        since = [trial for trial in view.searches() if (trial.ended or 0) > began]
+        for past in sorted(since, key=lambda past: past.ended or 0):
+            if past.outcome is not Outcome.FAILED:
+                self._failures.ended_well(past.name)
+            elif past.ending is not TrialEnding.OUT_OF_MEMORY or not self._memory.needs(
+                past.settings
+            ):
+                self._failures.failed(past.name, past.reason)
         return out
 
     def ask_ahead(self) -> None:
@@ -156,6 +172,7 @@ class Session:
             loss = float("inf") if progress.diverged else compared
             ledger.report(trial, progress.basis_points, loss)
         self._note_observation(trial, progress, usage)
+        self._failures.evaluated(trial.name)
         if progress.diverged:
             return self._finish(
                 trial, TrialEnding.DIVERGED, f"diverged at step {progress.diverged_step}"
@@ -171,17 +188,37 @@ class Session:
             self._ending.add(trial.name)
         return CONTINUE
 
-    def fail(self, trial: Trial, error: str) -> None:
-        """Record that `trial` ended by an exception or a lost worker; `error` is its traceback.
+    def fail(self, trial: Trial, error: str, lost: bool = False) -> None:
+        """Record that `trial` ended without a result; `error` is its traceback.
 
-        A full disk is not the trial's fault: it stays unfinished, and nothing new is started.
+        lost   it lost its worker too often, which no exception of its own explains
+
+        A full disk is not the trial's fault: it stays unfinished, and nothing new is started. One
+        that ran out of memory is no reason to give up: nothing as large is begun again. If as large
+        a one has trained, that does not help, and it counts as any other failure.
         """
         if DISK_FULL.search(error):
             self.disk_full = True
             return
-        self._failures += 1
-        reason = error.strip().splitlines()[-1] if error.strip() else "no reason given"
-        self._finish(trial, TrialEnding.FAILED, reason, error=error)
+        ending, reason = ending_of(error, lost), reason_of(error)
+        too_large = ending is TrialEnding.OUT_OF_MEMORY
+        if too_large:
+            reason = reason[max(0, reason.find(TrialEnding.OUT_OF_MEMORY)) :]
+        needs = self._memory.needs(trial.settings) if too_large else 0.0
+        if not needs:
+            self._failures.failed(trial.name, error)
+        self._finish(trial, ending, reason, error=error, needs=needs)
+
+    def lose_worker(self, trial: Trial, error: str) -> bool:
+        """Note that the worker of `trial` died; whether the trial may go on with another one.
+
+        It may not if the worker ran out of memory: it would again. Then the trial ends here.
+        """
+        self.note("worker lost", trial=trial.name, reason=reason_of(error))
+        if ending_of(error, lost=True) is not TrialEnding.OUT_OF_MEMORY:
+            return True
+        self.fail(trial, error, lost=True)
+        return False
 
     def close(self, end: End) -> None:
         """Note why the driver stops. Unfinished trials stay so, for the next driver."""
@@ -195,16 +232,20 @@ class Session:
         reason: str,
         loss: float | None = None,
         error: str = "",
+        needs: float = 0.0,
     ) -> Verdict:
         self.journal.sync()  # even after a power cut the ledger must not know more
-        violations = {} if ending is TrialEnding.FAILED else self._violations(trial)
+        failed = ending.outcome is Outcome.FAILED
+        violations = {} if failed else self._violations(trial)
         self._ledgers[trial.role].tell(trial, ending, reason, loss, violations)
         del self._reported[trial.name]
         self._ending.discard(trial.name)
         if self._cache and trial.role is Role.BASELINE and loss is not None:
             self._cache.remember(trial.settings, loss)
         self.queue.nothing_fits = False
-        self._note_outcome(trial, ending, reason, error)
+        if not failed:
+            self._failures.ended_well(trial.name)
+        self._note_outcome(trial, ending, reason, error=error, needs=needs)
         return Verdict(stop=True, reason=reason)
 
     def _seconds(self, trial: Trial) -> float:
@@ -251,10 +292,11 @@ class Session:
             self.note("observation", trial=trial.name, **fields)
 
     def _note_outcome(
-        self, trial: Trial, ending: TrialEnding, reason: str, error: str = ""
+        self, trial: Trial, ending: TrialEnding, reason: str, **more: str | float
     ) -> None:
         fields = {"trial": trial.name, "outcome": ending.outcome, "ending": ending}
-        self.note("outcome", **fields, reason=reason, **({"error": error} if error else {}))
+        said = {name: value for name, value in more.items() if value}
+        self.note("outcome", **fields, reason=reason, **said)
         self._note_baseline()
 
     def _note_baseline(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from model.config import ConfigError, trial_flops
@@ -16,13 +17,16 @@ from sweep.records import End, Ending, FinalistRun, Role, Trial
 from sweep.results import budget
 from sweep.results.budget import SEARCHING, Expense, Spent
 from sweep.results.settling import settled
+from sweep.session.failures import Failures
 from sweep.session.ledger import Ledger
-from sweep.session.roles import BaselineTrials, Confirming, Searching, SearchTrials
+from sweep.session.memory_limit import MemoryLimit
+from sweep.session.roles import BaselineTrials, Confirming, Limits, Searching, SearchTrials
 from sweep.space import Space
 from sweep.space.trunks import kept_trunks, spared
 from sweep.view import TrialView, View
 
 PROPOSALS = 32  # that the budget may reject in a row, half of them drawn at random
+FAILING = 2  # trials that fail in a row, from which on proposals are drawn at random
 NOTHING_FITS = End(Ending.NOTHING_FITS, "budget spent: nothing that is left fits")
 
 
@@ -34,8 +38,16 @@ class SearchQueue:
     """
 
     def __init__(
-        self, space: Space, searching: Searching, view: View, note: Callable[..., None]
+        self,
+        space: Space,
+        searching: Searching,
+        view: View,
+        note: Callable[..., None],
+        memory: MemoryLimit,
+        failures: Failures,
     ) -> None:
+        self._memory, self._failures = memory, failures
+        self._too_large: Limits = ()  # what no proposal kept to, when last asked
         self._space, self._view, self._note = space, view, note
         self._baseline, self._search = searching.baseline, searching.search
         self.budget = RemainingBudget(space, view, SEARCHING)
@@ -84,10 +96,15 @@ class SearchQueue:
         for asked in range(PROPOSALS):
             if self._spent(running):
                 return None
-            at_random = asked >= PROPOSALS // 2
-            trial = self._search.ask(at_random, lambda new: self.budget.fits(new, running))
-            if self._accepts(trial, running):
-                return trial
+            at_random = asked >= PROPOSALS // 2 or self._fails
+            limits = self._memory.constraints()
+            fits = partial(self.budget.fits, running=running)
+            proposed = self._search.ask(at_random, fits, limits)
+            if proposed is None:
+                self._too_large = limits
+                return None
+            if self._accepts(proposed, running):
+                return proposed
         self.nothing_fits = True
         return None
 
@@ -100,9 +117,15 @@ class SearchQueue:
             return
         if self._spent(running):
             return
-        trial = self._search.ask(fits=lambda new: self.budget.fits(new, running))
-        if self._accepts(trial, running):
+        fits, at_random = partial(self.budget.fits, running=running), self._fails
+        trial = self._search.ask(at_random, fits, self._memory.constraints())
+        if trial is not None and self._accepts(trial, running):
             self._ahead.append(trial)
+
+    @property
+    def _fails(self) -> bool:
+        """Whether trials fail in a row: a sampler that learns nothing from them asks for more."""
+        return self._failures.in_a_row >= FAILING
 
     def _spent(self, running: Collection[str]) -> End | None:
         """Which budget is spent, or what was reached; None while another trial may start."""
@@ -110,6 +133,8 @@ class SearchQueue:
             return End(Ending.TRIALS_SPENT)
         if self.nothing_fits:
             return NOTHING_FITS
+        if self._too_large and self._too_large == self._memory.constraints():
+            return End(Ending.NO_MEMORY, f"{Ending.NO_MEMORY}: {self._memory}")
         if why := self._search.nothing_left(lambda new: self.budget.fits(new, running)):
             return End(Ending.NOTHING_LEFT, why)
         return self._over(running)
@@ -125,7 +150,7 @@ class SearchQueue:
 
     def _accepts(self, trial: Trial, running: Collection[str]) -> bool:
         """Whether a proposal can end within the budget; if not, it is rejected."""
-        why = self.budget.misfit(trial, running)
+        why = self._memory.misfit(trial.settings) or self.budget.misfit(trial, running)
         if why:
             self._of(trial).ledger.reject(trial, why)
             self._note("rejected", role=trial.role, searched=dict(trial.searched), reason=why)

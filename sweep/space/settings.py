@@ -12,7 +12,13 @@ from model.config.setting import describe, setting
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
     trials: int = setting(16, "", "search trials to end complete or pruned", low=1)
-    failures: int = setting(3, "", "failed trials after which it gives up for now", low=1)
+    failures: int = setting(
+        3,
+        "",
+        "trials that fail in a row in the same way, after which it gives up for now; 4 times as "
+        "many once others train",
+        low=1,
+    )
     hours: float = setting(0.0, "hours", "wall time of all drivers together; 0: any", low=0)
     device_hours: float = setting(
         0.0, "hours", "training time x GPUs, or x CPU cores of trials without; 0: any", low=0

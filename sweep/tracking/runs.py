@@ -141,7 +141,7 @@ class Runs:
 
     def end_trial(self, trial: TrialView, more: Mapping[str, str]) -> None:
         """Say how a trial ended: tags, and what MLflow calls its status."""
-        tags = {"sweep.state": str(trial.outcome), **more}
+        tags = {"sweep.state": str(trial.outcome), "sweep.ending": str(trial.ending), **more}
         if trial.reason:
             tags["sweep.reason"] = trial.reason
         self._client.log_batch(

@@ -66,7 +66,7 @@ def test_the_first_failure_is_shown_in_full_and_the_next_in_a_line(
     finished(session, failing_train, tmp_path)
 
     told = [line for line in lines if " failed: " in line]
-    assert len(told) == 3
+    assert len(told) > 2
     assert "Traceback" in told[0]
     assert "Traceback" not in "".join(told[1:])
 

@@ -231,7 +231,10 @@ def test_a_failed_trial_is_replaced_and_too_many_end_the_search(asked: Ask, fold
     gone = asked()
     again = asked(SPACE.replace("trials: 4", "trials: 4, failures: 5"))
 
-    assert (gone.reason, gone.over) == ("too many trials failed", True)
+    assert (gone.reason, gone.over) == (
+        "too many trials failed: 3 in a row with OutOfMemory: no",
+        True,
+    )
     assert view_of(folder).trials["0000"].reason == "OutOfMemory: no"
     assert name_of(again) == "0003"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 import pytest
@@ -24,6 +24,7 @@ from sweep.journal import read_events
 from sweep.records import End, Ending, Outcome, Trial
 from sweep.run import local, trunk_files
 from sweep.run.interrupt import Interrupt
+from sweep.session.failures import reason_of
 from sweep.session.session import Session
 from sweep.session.storage import open_storage
 from sweep.space.settings import TrialConfig
@@ -218,6 +219,34 @@ def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
     judge.on_trial_add(controller, late)
 
     assert live[2].max_failures == late.max_failures == 3 + 2
+
+
+def test_a_trial_whose_worker_ran_out_of_memory_gets_no_other_worker(tmp_path: Path) -> None:
+    """Tune has put it back among those to run before it asks anyone."""
+    from sweep.run.ray_tune import _Bridge, _Judge
+
+    lost: list[str] = []
+
+    def lose_worker(trial: Trial, error: str) -> bool:
+        lost.append(reason_of(error))
+        return "out of memory" not in error
+
+    stopped: list[Any] = []
+    controller = SimpleNamespace(stop_trial=stopped.append)
+    judge = _Judge(
+        bridge := _Bridge(cast(Session, SimpleNamespace(lose_worker=lose_worker)), Path())
+    )
+    theirs = [SimpleNamespace(trial_id=n, max_failures=3, error_file=tmp_path / n) for n in "ab"]
+    for trial, error in zip(
+        theirs, ("killed", "Task was killed due to the node running low on memory."), strict=True
+    ):
+        trial.error_file.write_text(error)
+        bridge.trials[trial.trial_id] = cast(Trial, SimpleNamespace(name=trial.trial_id))
+        judge.on_trial_error(controller, trial)
+        judge.on_trial_add(SimpleNamespace(), trial)
+
+    assert lost[1] == "out of memory: Ray killed its worker before the kernel would"
+    assert (stopped, list(bridge.trials)) == (theirs[1:], ["a"])
 
 
 def test_a_worker_finds_the_losses_of_a_curriculum_that_lie_beside_the_driver() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from fakes import diverging_train, failing_train, fake_train
+from fakes import broken_train, diverging_train, failing_train, fake_train
 from optuna.storages import BaseStorage
 from sweeps import session_in
 
@@ -125,21 +125,14 @@ def test_an_exception_is_a_failure_whose_traceback_is_kept(
     assert all("Traceback" in error and "failing_train" in error for error in errors)
 
 
-def test_too_many_failures_end_the_sweep(space: Space, open_session: Open, tmp_path: Path) -> None:
-    session = open_session(replace(space, budget=replace(space.budget, failures=2)))
-
-    trials = run(session, failing_train, tmp_path)
-
-    assert session.gave_up
-    assert sum(t.outcome is Outcome.FAILED for t in trials.values()) == 2
-    assert session.next_trial() is None
-
-
 def test_failed_trials_cost_no_budget_once_the_cause_is_mended(
     space: Space, open_session: Open, tmp_path: Path
 ) -> None:
-    space = replace(space, budget=replace(space.budget, failures=2))
-    run(open_session(space), failing_train, tmp_path)
+    run(
+        open_session(replace(space, budget=replace(space.budget, failures=4))),
+        broken_train,
+        tmp_path,
+    )
 
     trials = run(open_session(space), fake_train, tmp_path)
 

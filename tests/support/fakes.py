@@ -91,6 +91,19 @@ def failing_train(config: Config, folder: Path) -> Iterator[Progress]:
             raise RuntimeError("no Muon today")
 
 
+def broken_train(config: Config, folder: Path) -> Iterator[Progress]:
+    """Raises before its first evaluation, whatever the settings."""
+    raise RuntimeError(f"no training of {config.train.epochs} epochs today")
+    yield
+
+
+def crowded_train(config: Config, folder: Path) -> Iterator[Progress]:
+    """Runs out of memory where the network is wider than 64, else trains."""
+    if config.gpt.width > 64:
+        raise MemoryError
+    yield from fake_train(config, folder)
+
+
 def diverging_train(config: Config, folder: Path) -> Iterator[Progress]:
     """The loss is not a number after the first evaluation where decay is high."""
     for progress in fake_train(config, folder):
