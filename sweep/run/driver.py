@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from model.config import Config, ConfigError, Value, trial_flops
 from model.files import cache_folder, write_text
-from model.secrets import without_password
+from model.secrets import without_password, without_secrets
 from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import ERROR, JOURNAL, LEDGER, RESOLVED, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
@@ -219,8 +219,9 @@ def _why_it_gave_up(session: Session, folder: Path) -> str:
     first = session.first_failure
     if first is None:
         return str(session.end)
+    shown = indent(without_secrets(shortened(first.error)), "  ")
     return (
-        f"{session.end}\nThe first, trial {first.trial}:\n\n{indent(shortened(first.error), '  ')}"
+        f"{session.end}\nThe first, trial {first.trial}:\n\n{shown}"
         f"\n\nAll of it: {folder / TRIALS / first.trial / ERROR}\n"
         "Once the cause is mended, the same command continues."
     )
