@@ -5,6 +5,7 @@ JSON has no word for what a diverged trial reports: null stands for a number tha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from sweep.view import View
 
 # Numbers of an evaluation, or of steps, that are never missing: null there was not finite.
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
+TAIL = 4096  # bytes before a reader's place by which it knows that the journal is the same
 TRIAL = re.compile(r"\w[\w.+-]*")
 _NUMBER = (int, float)
 # What an event of a kind must have, and of which type, for anybody to read it.
@@ -140,6 +142,13 @@ def _with_nan(event: Event) -> Event:
     if event["event"] in ("observation", "steps"):
         return event | {name: math.nan for name in MEASURED if event.get(name, 0.0) is None}
     return event
+
+
+def mark(path: Path, offset: int) -> str:
+    """A digest of the lines that end at byte `offset`: where others stand now, it is another."""
+    with path.open("rb") as file:
+        file.seek(max(0, offset - TAIL))
+        return hashlib.sha256(file.read(min(offset, TAIL))).hexdigest()[:16]
 
 
 def read_view(path: Path) -> View:

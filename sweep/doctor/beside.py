@@ -21,7 +21,7 @@ from sweep.folder import (
     SEALED,
     SWEEP_ID,
 )
-from sweep.journal import read_events, read_view
+from sweep.journal import mark, read_events, read_view
 from sweep.space.language import saved_space
 from sweep.view import View
 
@@ -102,16 +102,21 @@ def _check_cursors(folder: Path) -> list[Damage]:
     for path in sorted(folder.glob("tracking*.json")):
         its = _read(path)
         offset = its.get("offset") if isinstance(its, dict) else None
-        if offset in after:
+        noted = its.get("mark") if isinstance(its, dict) else None
+        same = not noted or (offset in after and noted == mark(folder / JOURNAL, offset))
+        if offset in after and same:
             continue
         what = "it is no JSON" if offset is None else "it stands where no line of the journal ends"
-        means = "the store may have points that the journal lacks; all is sent again"
+        if offset in after:
+            what = "the journal's lines before it are not those that were sent"
+        means = "the store may have points that the journal lacks, as after a crash"
         damages.append(
             Damage(
                 path.name,
                 what,
                 means,
-                "moves it aside: sweep publish sends the journal anew",
+                "moves it aside: the next driver, or sweep publish, takes such runs out of the "
+                "store and sends all again",
                 partial(Aside.move, path=path),
             )
         )

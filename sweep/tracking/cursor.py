@@ -21,6 +21,7 @@ class Cursor:
     uri: str  # without a password
     experiment: str = ""
     offset: int = 0  # bytes of the journal that the store has
+    mark: str = ""  # of the journal before that byte
     runs: dict[str, str] = field(default_factory=dict)  # trial name, or PARENT -> MLflow run id
     view: str = ""  # key of the columns and charts that MLflow's pages show
     files: dict[str, str] = field(default_factory=dict)  # artifact -> digest of what was sent

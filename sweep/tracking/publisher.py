@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from sweep.results import external
 from sweep.results.confirmation_report import confirmed, verdict
 from sweep.results.efficiency import Multiplier, multiplier
 from sweep.results.sequential import means_anytime
+from sweep.tracking import mending
 from sweep.tracking.artifacts import Artifacts
 from sweep.tracking.cursor import PARENT, load_cursor
 from sweep.tracking.external import publish_external
@@ -78,9 +80,8 @@ class Publisher:
     def publish(self) -> None:
         """Bring the store up to date with the journal. Raises MlflowException if it cannot."""
         path = self._folder / JOURNAL
-        if not self._learned and self.cursor.offset and not self._is_complete(path):
-            self.cursor.offset = 0  # somebody deleted runs of ours, or put another journal back
-            self.cursor.files, self.cursor.model = {}, {}
+        if not self._learned and self._has_begun(path) and not self._is_complete(path):
+            self._begin_anew()  # a crash took lines, or somebody deleted runs, or the cursor
         for event, offset in journal.read_events(path, self._read):
             if event["event"] in TOLD:
                 event = without_secrets(event)  # which an earlier version may have noted
@@ -115,20 +116,37 @@ class Publisher:
         if self._view.end is None and self.cursor.runs:
             self._interrupt()
 
+    @staticmethod
+    def _has_begun(path: Path) -> bool:
+        return any(event["event"] == "sweep" for event, _ in islice(journal.read_events(path), 1))
+
+    def _begin_anew(self) -> None:
+        """Send all of the journal again: MLflow drops the points that it has."""
+        self.cursor.offset, self.cursor.mark = 0, ""
+        self.cursor.files, self.cursor.model = {}, {}
+
     def _is_complete(self, path: Path) -> bool:
-        """Whether the cursor is of this journal, and the store has a run for each trial of it."""
-        sent, ends_at_cursor = View(), False
+        """Whether the cursor is of this journal, and the store has what it counts and no more.
+
+        Runs with points that the journal lacks are deleted.
+        """
+        sent, now, ends_at_cursor, times = View(), View(), False, mending.Times()
         for event, offset in journal.read_events(path):
             if offset <= self.cursor.offset:
                 sent.apply(event)
+            now.apply(event)
             ends_at_cursor = ends_at_cursor or offset == self.cursor.offset
-        self._runs.learn(sent.header)
+            mending.note_time(times, event)
+        same = ends_at_cursor and self.cursor.mark in ("", journal.mark(path, self.cursor.offset))
+        self._runs.learn(sent.header or now.header)
         self._learned = True
-        return ends_at_cursor and self._runs.has_all(sent)
+        stale = mending.forget_stale(self._client, self._runs, self.cursor, now, times, not same)
+        return same and not stale and self._runs.has_all(sent)
 
     def _save(self) -> None:
         self._batches.flush()
         self.cursor.offset = self._read
+        self.cursor.mark = journal.mark(self._folder / JOURNAL, self._read)
         self.cursor.save(self._folder)
 
     def _take(self, event: Event, send: bool) -> None:

@@ -90,6 +90,10 @@ class Runs:
                 break
         self._cursor.runs = run_ids
 
+    def delete(self, name: str) -> None:
+        """Delete the run of a trial, or the sweep's own; MLflow can still restore it."""
+        self._client.delete_run(self._cursor.runs.pop(name))
+
     def has_all(self, view: View) -> bool:
         """Whether the store has a run for each trial of `view`."""
         return {PARENT, *view.trials} <= set(self._cursor.runs)

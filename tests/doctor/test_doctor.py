@@ -18,7 +18,7 @@ from sweep.cli.main import cli
 from sweep.doctor.ledger import lost_trials
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import JOURNAL, LEDGER, RESOLVED, SEALED, SWEEP_ID, TRIALS
-from sweep.journal import read_events, read_view
+from sweep.journal import mark, read_events, read_view
 from sweep.records import Outcome
 from sweep.session import LedgerTrial
 from sweep.view import View
@@ -257,3 +257,20 @@ def test_publishing_from_a_folder_that_cannot_be_written_is_one_message(
 
     assert isinstance(error, SweepError)
     assert "cannot be written to" in str(error)
+
+
+def test_a_cursor_of_lines_that_a_crash_took_is_named_and_put_aside(run: Path) -> None:
+    """Another line of that length stands there now: its offset alone says nothing."""
+    journal = run / JOURNAL
+    end = journal.stat().st_size
+    sent = {"uri": "", "offset": end, "mark": mark(journal, end)}
+    (run / "tracking.json").write_text(json.dumps(sent))
+    assert doctor(run) == (0, f"{run} is sound\n")
+
+    (run / "tracking.json").write_text(json.dumps({**sent, "mark": "0123456789abcdef"}))
+
+    code, said = doctor(run)
+    assert code == 1
+    assert said.startswith("tracking.json: the journal's lines before it are not those that were ")
+    assert doctor(run, "--repair")[0] == 0
+    assert not (run / "tracking.json").exists()

@@ -395,6 +395,43 @@ def test_a_journal_put_back_from_a_copy_is_sent_from_its_beginning(
     assert (run["status"], run["tags"]["sweep.reason"]) == ("KILLED", "put back")
 
 
+def test_points_whose_lines_a_crash_took_from_the_journal_are_no_longer_shown(
+    folder: Path, space: Space, mlflow: MLflow
+) -> None:
+    """The lost evaluation was trained again, and MLflow had two points at its step."""
+    drive(folder, space, fake_train)
+    path = folder / JOURNAL
+    lines = path.read_bytes().splitlines(keepends=True)
+    lost = [n for n, line in enumerate(lines) if b'"observation"' in line][2]
+    path.write_bytes(b"".join(lines[: lost + 1]))
+    mlflow.publish(folder)
+    before = mlflow.store(folder)
+    event = json.loads(lines[lost])
+    again = json.dumps(event | {"time": event["time"] + 1}).encode() + b"\n"  # of the same length
+    assert len(again) == len(lines[lost])
+    path.write_bytes(b"".join([*lines[:lost], again]))
+
+    mlflow.publish(folder)
+
+    after = mlflow.store(folder)
+    assert after.count == before.count
+    assert {name: run["curves"] for name, run in after.runs.items()} == {
+        name: run["curves"] for name, run in before.runs.items()
+    }
+    changed = {name for name, run in after.runs.items() if run["id"] != before.runs[name]["id"]}
+    assert changed == {event["trial"]}
+
+    path.write_bytes(
+        b"".join(lines[: lost + 1])
+    )  # as it was before; and nobody knows what was sent
+    (folder / CURSOR).unlink()
+    mlflow.publish(folder)
+
+    assert (
+        mlflow.store(folder).runs[event["trial"]]["curves"] == before.runs[event["trial"]]["curves"]
+    )
+
+
 def test_without_a_place_for_artifacts_nothing_is_shown_as_running_that_is_not(
     folder: Path, mlflow: MLflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
