@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 # Read when torch, numpy or mlflow are imported, here and in every process that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny matrices gain from no more, and tests share the cores
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # a test needs no network
 # Else each `mlflow server` starts about eight processes more, for jobs that nobody sends it.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+
+
+IN_MEMORY = "/dev/shm"
+ROOM_IN_MEMORY = 4 << 30  # bytes; the whole suite leaves a tenth of that
+with suppress(OSError):
+    if os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM_IN_MEMORY:
+        # Every commit of a ledger waits for the disk, a hundred times longer than for its work.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", IN_MEMORY)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a job that a script started with &. What a test starts and interrupts would inherit it.
