@@ -31,6 +31,7 @@ from model.config.trunk import (
     trunk_problems,
     trunk_steps,
 )
+from model.config.width import width_problems
 
 __all__ = [
     "ALL",
@@ -71,4 +72,5 @@ __all__ = [
     "trial_flops",
     "trunk_problems",
     "trunk_steps",
+    "width_problems",
 ]

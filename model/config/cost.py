@@ -28,13 +28,16 @@ class Cost:
     tokens: int  # trained on, each as often as it is read
     flops: float  # of training
     evaluation_flops: float
-    memory: float  # bytes at the peak, estimated
+    memory: float  # bytes at the peak of a device, estimated
     disk: float  # bytes that it leaves there
     disk_while_running: float  # bytes more, until it has ended
 
 
-def trial_cost(settings: Mapping[str, object]) -> Cost:
-    """What training with `settings` takes. Raises ConfigError for what cannot be trained."""
+def trial_cost(settings: Mapping[str, object], width: int = 1) -> Cost:
+    """What training with `settings` takes, by `width` devices that share each batch.
+
+    Raises ConfigError for what cannot be trained.
+    """
     config = Config.from_settings(settings)
     gpt = scaled(config.gpt)
     read = config.steps * config.train.batch_tokens
@@ -49,7 +52,7 @@ def trial_cost(settings: Mapping[str, object]) -> Cost:
         tokens=tokens,
         flops=flops,
         evaluation_flops=evaluated * flops / tokens / 3,  # forward is a third
-        memory=peak_bytes(config),
+        memory=peak_bytes(config, width),
         disk=disk,
         disk_while_running=more,
     )

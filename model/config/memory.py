@@ -11,6 +11,7 @@ import math
 from model.config.config import Config, GPTConfig
 from model.config.optim import FOR_ALL
 from model.config.size import block_parameters, parameters, scaled
+from model.config.width import tokens_at_once
 
 FLOAT, HALF = 4, 2  # bytes
 # Numbers of optimizer state for each number of a matrix, preconditioners left out.
@@ -30,16 +31,16 @@ LOGIT_COPIES = 3  # the logits, their log-softmax and its gradient
 TEACHER_COPIES = 4  # its logits, two softened distributions and how far they are apart
 
 
-def peak_bytes(config: Config) -> float:
-    """Bytes at the peak of training: of five networks measured on a CPU all were within a quarter.
+def peak_bytes(config: Config, width: int = 1) -> float:
+    """Bytes at the peak of training on each of `width` devices that share its batches.
+
+    Of five networks measured on a CPU all were within a quarter.
 
     Left out: a teacher's own weights, the process itself, of which the libraries of a GPU are a
     gigabyte or so, and what torch.compile saves.
     """
     gpt = scaled(config.gpt)
-    tokens = config.train.micro_batch_tokens or config.train.batch_tokens
-    if config.train.meta_step:  # a batch is read in halves, however much fits
-        tokens = min(tokens, config.train.batch_tokens // (2 * config.train.meta_parts))
+    tokens = tokens_at_once(config, width)
     taught = config.train.teacher or config.train.chain_after
     copies = LOGIT_COPIES + (TEACHER_COPIES if taught else 0)
     logits = tokens * config.data.token_kinds * FLOAT * copies

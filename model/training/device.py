@@ -87,6 +87,11 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def gpu_count() -> int:
+    """GPUs that torch sees on this machine."""
+    return torch.cuda.device_count()
+
+
 def has_bf16_instructions() -> bool:
     """Whether this CPU multiplies bf16 natively; without, bf16 takes ten times as long as fp32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -16,7 +16,7 @@ CPUS = Path("/proc/cpuinfo")  # of Linux
 UNNAMED = "unknown"
 
 
-def machine(config: Config) -> dict[str, Value]:
+def machine(config: Config, ranks: int = 1) -> dict[str, Value]:
     """The machine as `config` uses it, by what matters: two that agree in it give the same bits.
 
     device        name of the GPU, or of the CPU
@@ -25,6 +25,7 @@ def machine(config: Config) -> dict[str, Value]:
     precision     of matrix products
     compiled      whether torch.compile makes the kernels
     torch         its version
+    ranks         processes that share each batch, where they are several: sums are cut into as many
 
     On a GPU nothing promises the same bits twice. Raises ConfigError where `config` cannot run.
     """
@@ -34,12 +35,14 @@ def machine(config: Config) -> dict[str, Value]:
         "compiled": where.compile,
         "torch": torch.__version__,
     }
+    if ranks > 1:
+        its["ranks"] = ranks
     if where.device.type == "cuda":
         return {"device": torch.cuda.get_device_name(where.device), **its}
     return {
         "device": cpu_name(CPUS),
         "instructions": _instructions(),
-        "threads": threads(),
+        "threads": max(1, threads() // ranks),
         **its,
     }
 

@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection
 from threading import Semaphore, Thread
 
 from model.config import Config, ConfigError
-from model.training.ranks import ALONE, RankLost, joined
+from model.training.ranks import ALONE, joined
+from model.training.ranks_failed import RanksFailed
 from model.training.together import CRASHED, DONE, GO_ON, LOST, PROGRESS, REFUSED, STEP, Task
 
 
@@ -28,7 +29,7 @@ def main(parent: Connection) -> None:
         parent.send((DONE, ""))
     except ConfigError as error:
         parent.send((REFUSED, error.problems))
-    except RankLost as error:
+    except RanksFailed as error:
         parent.send((LOST, str(error)))
     except Exception:
         parent.send((CRASHED, traceback.format_exc()))
@@ -39,11 +40,11 @@ def main(parent: Connection) -> None:
 
 def _train(task: Task, parent: Connection, wanted: Semaphore) -> None:
     from model.data.batches import open_table
-    from model.training.device import set_threads, threads
+    from model.training.device import set_threads
     from model.training.train import train
 
     config = Config.from_settings(task.settings)
-    set_threads(max(1, threads() // task.width))
+    set_threads(task.threads)
     open_table(config.data)  # may take long where it is made: before anybody waits for this rank
 
     def watch(step: int, loss: float) -> None:

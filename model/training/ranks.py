@@ -12,7 +12,6 @@ Files are read and written by the first rank alone; the others hear from it. B s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,18 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.config import Config, ConfigError
+from model.config import Config, ConfigError, width_problems
 from model.training import checkpoint
 from model.training.checkpoint import Tree
+from model.training.ranks_failed import RanksFailed
 
 # For what another rank does alone: the first writes a checkpoint, each compiles its first step.
 SECONDS_TO_HEAR = 600.0
 BUCKET = 32 * 2**20  # numbers that are added up at once: what they are copied into is bounded
 T = TypeVar("T")
-
-
-class RankLost(RuntimeError):
-    """Another rank ended, or was not heard of in time. Why is known where that rank was started."""
 
 
 @dataclass(frozen=True)
@@ -183,25 +179,6 @@ def pieces(sequences: range, most: int) -> list[range]:
     return [Ranks(at, count).share(sequences) for at in range(count)]
 
 
-def too_wide(config: Config, width: int) -> list[str]:
-    """Why so many ranks cannot share a batch of `config`; empty if they can."""
-    train, sequences = config.train, config.train.batch_tokens // config.gpt.reach
-    if not train.meta_step:
-        if width <= sequences:
-            return []
-        return [
-            f"train.batch_tokens: {train.batch_tokens} are {sequences} sequences, too few for "
-            f"{width} devices; raise it or lower trial.gpus"
-        ]
-    half = sequences // (2 * train.meta_parts)
-    if train.meta_parts % width == 0 or width <= half:
-        return []
-    return [
-        f"train.meta_parts: {width} devices can share neither {train.meta_parts} parts nor halves "
-        f"of {half} sequences; make it a multiple of {width}, or lower trial.gpus"
-    ]
-
-
 @contextmanager
 def joined(
     config: Config, rank: int, width: int, local: int, meeting: str = "env://"
@@ -214,7 +191,7 @@ def joined(
     """
     import torch.distributed as dist
 
-    if problems := too_wide(config, width):
+    if problems := width_problems(config, width):
         raise ConfigError(problems)
     on_gpu = torch.cuda.is_available() and config.train.device != "cpu"
     if on_gpu and local >= (there := torch.cuda.device_count()):
@@ -237,20 +214,12 @@ def joined(
     dist.destroy_process_group()
 
 
-def of_environment() -> tuple[int, int, int] | None:
-    """Rank, width and number on this machine as torchrun gives them; None if nobody does."""
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        return None
-    rank = int(os.environ["RANK"])
-    return rank, int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", rank))
-
-
 @contextmanager
 def _losses_named() -> Iterator[None]:
-    """Turn what a backend says of a lost peer into RankLost: each has words of its own for it."""
+    """Turn what a backend says of a lost peer, each in words of its own, into RanksFailed."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise RankLost(f"another rank ended or is not heard of: {error}") from error
+        raise RanksFailed(f"another rank ended or is not heard of: {error}") from error

@@ -22,6 +22,7 @@ from typing import Any
 
 from model.config import Config, ConfigError, SharedTrunks, Value
 from model.progress import Progress
+from model.training.ranks_failed import RanksFailed
 
 # What a rank says: of a step, of an evaluation, or how it ends.
 STEP, PROGRESS = "step", "progress"
@@ -37,10 +38,6 @@ ENVIRONMENT = {"GLOO_SOCKET_IFNAME": LOOPBACK}
 Message = tuple[str, Any]
 
 
-class RanksFailed(RuntimeError):
-    """A rank crashed or was killed, and so the run ended; its checkpoint is as it was."""
-
-
 @dataclass(frozen=True)
 class Task:
     """What one rank is to do."""
@@ -50,6 +47,7 @@ class Task:
     shared: SharedTrunks | None
     rank: int
     width: int
+    threads: int  # of an operation on a CPU
     meeting: str  # URL of a file where the ranks find each other
 
 
@@ -157,14 +155,17 @@ def _started(
     config: Config, folder: Path, width: int, shared: SharedTrunks | None
 ) -> Iterator[list[Rank]]:
     """The processes, each with its task; they end with the block."""
+    from model.training.device import threads
+
     ranks: list[Rank] = []
+    each = max(1, threads() // width)
     with tempfile.TemporaryDirectory(prefix="sweep-ranks-") as name:
         place = Path(name)
         meeting = (place / "meeting").as_uri()
         try:
             for number in range(width):
                 ranks.append(_start(place / f"rank-{number}.txt"))
-                task = Task(config.settings(), folder, shared, number, width, meeting)
+                task = Task(config.settings(), folder, shared, number, width, each, meeting)
                 ranks[-1].pipe.send(task)
             yield ranks
             for rank in ranks:

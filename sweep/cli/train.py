@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from model.config import Config, block_parameters, parameters, scaled
 from model.config.presets import Preset
 from model.progress import Progress
+from model.training.ranks_failed import RanksFailed
 from sweep.format import count_text
 
 if TYPE_CHECKING:
     from model.optim import Group
+    from model.training.ranks import Ranks
 
 import hashlib
 import json
@@ -42,36 +46,98 @@ from sweep.space import read_overrides
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the checkpoint.  [default: runs/train/ and a digest of the settings]",
 )
-def train(name: str | None, overrides: tuple[str, ...], out: Path | None) -> None:
+@click.option(
+    "--gpus",
+    default="1",
+    metavar="N|auto",
+    help="Share each batch among so many processes here, each with a GPU if there are any; auto: "
+    "all GPUs.  [default: 1]",
+)
+def train(name: str | None, overrides: tuple[str, ...], out: Path | None, gpus: str) -> None:
     """Train one GPT, or go on training it. Ctrl-C stops; the same command continues.
 
     Settings are the preset's, where one is named, with those of --set instead. The folder gets a
-    journal that `sweep status` and `sweep publish` read; runs of more than 20 s go to MLflow.
+    journal that `sweep status` and `sweep publish` read; runs of more than 20 s go to MLflow. Under
+    torchrun, which may start it on several machines, all its processes train one network.
 
     \b
       sweep train --set train.epochs=4 --set optim.name=muon
-      sweep train --preset slowrun-tiny --set data.path=fineweb.parquet
+      sweep train --preset slowrun-tiny --set data.path=fineweb.parquet --gpus 8
     """
     folder = out or Path("runs") / "train"
+    place = _place()
+    if place and gpus != "1":
+        raise SweepError("--gpus: torchrun has started the processes already; leave it out")
     try:
         config = _config(name, overrides)
+        if place and place[0] > 0:
+            _follow(config, folder, place)
+            return
         digest = hashlib.sha256(json.dumps(config.settings()).encode()).hexdigest()[:12]
         folder = out or folder / digest
         config = _pinned(config, folder)
         click.echo(f"training in {folder}", err=True)
         if name and preset(name).notes:
             click.echo(f"{name}, but: {preset(name).notes}", err=True)
-        _train(config, folder, overrides, Path("runs") if out is None else folder.parent)
+        runs = Path("runs") if out is None else folder.parent
+        with _first_of(config, place) as ranks:
+            _train(config, folder, overrides, runs, _count(gpus), ranks)
     except BrokenPipeError:
         raise  # an OSError too, but of whoever reads what we print
     except OSError as error:
         raise SweepError(f"cannot train in {folder}: {error.strerror or error}") from None
+    except RanksFailed as error:
+        hint = "The same command continues from the last evaluation."
+        raise SweepError(f"training ended: {error}", hint=hint, code=1) from None
     except ConfigError as error:
         raise SweepError(
             "these settings cannot be trained",
             error.problems,
             hint="`sweep settings` lists every setting with its unit, default and bounds.",
         ) from None
+
+
+def _place() -> tuple[int, int, int] | None:
+    """Rank, processes in all and number on this machine, as torchrun says; None without it."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if not {*names, "MASTER_ADDR"} <= os.environ.keys():
+        return None
+    rank, width, local = (int(os.environ[name]) for name in names)
+    return rank, width, local
+
+
+def _count(gpus: str) -> int:
+    if gpus == "auto":
+        from model.training.device import gpu_count
+
+        return max(1, gpu_count())
+    if not gpus.isdecimal() or int(gpus) < 1:
+        raise SweepError(f"--gpus: expected a number such as 8, or auto, got {gpus!r}")
+    return int(gpus)
+
+
+@contextmanager
+def _first_of(config: Config, place: tuple[int, int, int] | None) -> Iterator[Ranks | None]:
+    """Inside, this process is the first of those that torchrun has started, if it has any."""
+    if place is None:
+        yield None
+        return
+    from model.data.batches import open_table
+    from model.training.ranks import joined
+
+    open_table(config.data)  # may take long where it is made: before the others wait for us
+    with joined(config, *place) as ranks:
+        yield ranks
+
+
+def _follow(config: Config, folder: Path, place: tuple[int, int, int]) -> None:
+    """Train as one of several processes of which another one has the folder and says how it is."""
+    from model.training.train import train
+
+    with _first_of(config, place) as ranks:
+        assert ranks is not None
+        for _ in train(config, folder, ranks=ranks):
+            pass
 
 
 def _config(preset_name: str | None, overrides: Sequence[str]) -> Config:
@@ -106,7 +172,14 @@ def _pinned(config: Config, folder: Path) -> Config:
     return replace(config, data=replace(config.data, digest=header.get("data", "")))
 
 
-def _train(config: Config, folder: Path, overrides: Sequence[str], runs: Path) -> None:
+def _train(
+    config: Config,
+    folder: Path,
+    overrides: Sequence[str],
+    runs: Path,
+    gpus: int,
+    ranks: Ranks | None,
+) -> None:
     from model.data.batches import open_table
     from model.optim import outline
     from model.pretrained import check_tokens
@@ -131,7 +204,9 @@ def _train(config: Config, folder: Path, overrides: Sequence[str], runs: Path) -
     settings = config.settings()
     named = dict(read_overrides(overrides, SETTINGS)[0])
     chosen = {name: settings[name] for name in named if name in settings}
-    single = SingleRun(config, folder, chosen, tokens.digest, store_uri(runs))
+    single = SingleRun(
+        config, folder, chosen, tokens.digest, store_uri(runs), gpus=gpus, ranks=ranks
+    )
     for progress in single.train():
         click.echo(row(progress, shown))
     if single.last is not None and single.last.diverged:

@@ -23,7 +23,7 @@ from sweep.records import End, Ending, Event, Outcome, Role
 from sweep.run import trunk_files
 from sweep.run.checkpoints import Checkpoints
 from sweep.run.interrupt import Interrupt, Interrupted
-from sweep.run.local import Train
+from sweep.run.local import Train, on_gpus
 from sweep.run.log_probs import LogProbs
 from sweep.run.manifest import digest_of_trainer, environment, read_resolved, write_or_compare
 from sweep.session import BaselineCache, require_agreement, warm_start
@@ -166,7 +166,8 @@ def drive(job: Job, options: Options, train: Train) -> int:
         end = End(Ending.CRASHED)
         with _cluster(options) if session.has_work else nullcontext() as cluster:
             try:
-                _run_trials(session, train, folder / TRIALS, interrupt, cluster)
+                trainer = on_gpus(train, job.space.trial)
+                _run_trials(session, trainer, folder / TRIALS, interrupt, cluster)
                 job.finish(session, interrupt)
                 end = session.end
             except Interrupted:

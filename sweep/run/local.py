@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from model.config import Config, SharedTrunks
@@ -12,23 +13,42 @@ from sweep.run.interrupt import Interrupt
 from sweep.run.placed import placed
 from sweep.run.resource_meter import Meter
 from sweep.session import Session
+from sweep.space import TrialConfig
 
-Train = Callable[[Config, Path], Iterator[Progress]]
+Train = Callable[..., Iterator[Progress]]  # of Config and Path; on several GPUs also of `gpus`
 
 
 def shared_trainer(
-    config: Config, folder: Path, trunks: SharedTrunks | None = None
+    config: Config, folder: Path, trunks: SharedTrunks | None = None, gpus: int = 1
 ) -> Iterator[Progress]:
     """`train` of the trainer, imported where it trains: the driver of a cluster needs no torch.
+
+    gpus   of this machine, each with a process that has its share of every batch
 
     Each evaluation says which machine it is from.
     """
     from model.training.machine import machine
+
+    here = machine(config, gpus)
+    for progress in _evaluations(config, folder, trunks, gpus):
+        yield placed(progress, here)
+
+
+def _evaluations(
+    config: Config, folder: Path, trunks: SharedTrunks | None, gpus: int
+) -> Iterator[Progress]:
+    if gpus > 1:
+        from model.training.together import train_together
+
+        return train_together(config, folder, gpus, trunks)
     from model.training.train import train
 
-    here = machine(config)
-    for progress in train(config, folder, trunks):
-        yield placed(progress, here)
+    return train(config, folder, trunks)
+
+
+def on_gpus(train: Train, trial: TrialConfig) -> Train:
+    """`train` as it trains one network on all GPUs that a trial is given."""
+    return partial(train, gpus=trial.width) if trial.width > 1 else train
 
 
 def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> None:

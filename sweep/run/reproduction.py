@@ -99,7 +99,7 @@ def prepare(folder: Path, view: View, trial: TrialView, files: Mapping[str, Valu
         data = open_table(config.data, verify=True).digest
         threads = threads_of(view, trial)
         with as_many_threads(threads):
-            here = machine(config)
+            here = machine(config, ranks_of(trial))
     except ConfigError as error:
         raise SweepError(
             f"trial {trial.name} cannot be trained here",
@@ -113,14 +113,19 @@ def prepare(folder: Path, view: View, trial: TrialView, files: Mapping[str, Valu
 
 
 def threads_of(view: View, trial: TrialView) -> int:
-    """CPU threads that it was trained with; 0 where nobody noted it.
+    """CPU threads that it was trained with, those of all ranks; 0 where nobody noted it.
 
     Older journals do not say; Ray gives a worker as many threads as it has whole CPUs.
     """
     if trial.machine:
-        return int(trial.machine.get("threads", 0))
+        return int(trial.machine.get("threads", 0)) * ranks_of(trial)
     on_ray = view.header.get("ray") and not view.header.get("gpus")
     return max(1, int(view.header.get("cpus", 1))) if on_ray else 0
+
+
+def ranks_of(trial: TrialView) -> int:
+    """Processes that shared its batches."""
+    return int((trial.machine or {}).get("ranks", 1))
 
 
 def train_again(prepared: Prepared, folder: Path) -> Iterator[tuple[Event | None, Progress]]:
@@ -132,7 +137,8 @@ def train_again(prepared: Prepared, folder: Path) -> Iterator[tuple[Event | None
 
     trial, config = prepared.trial, prepared.config
     then = {int(event["basis_points"]): event for event in trial.observations}
-    single = SingleRun(config, folder, trial.searched, prepared.data, None, "reproduce")
+    ranks = ranks_of(trial)
+    single = SingleRun(config, folder, trial.searched, prepared.data, None, "reproduce", gpus=ranks)
     try:
         with as_many_threads(prepared.threads):
             for progress in single.train():

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from subprocess import Popen
+from typing import TYPE_CHECKING
 
 from model.config import Config, Value, trial_flops
 from model.progress import Progress
@@ -25,6 +26,9 @@ from sweep.records import End, Ending, Outcome, Role, TrialEnding
 from sweep.results.time_left import rounded
 from sweep.run.manifest import digest_of_trainer, environment
 from sweep.tracking import process
+
+if TYPE_CHECKING:
+    from model.training.ranks import Ranks
 
 TRIAL = "0000"
 POINTS = 200  # of the training loss in a whole schedule
@@ -43,12 +47,17 @@ class SingleRun:
         data: str,
         uri: str | None,
         name: str = "train",
+        gpus: int = 1,
+        ranks: Ranks | None = None,
     ) -> None:
         """What makes the run different is in `chosen`; `data` is the digest of its tokens.
 
         uri    of the MLflow store; None: nothing is published
         name   of the experiment there
+        gpus   of this machine, each with a process that has its share of every batch
+        ranks  that somebody else has started, of which this process is the first
         """
+        self._width, self._ranks = ranks.width if ranks else gpus, ranks
         self._name = name
         self._config, self._folder, self._chosen = config, folder, dict(chosen)
         self._data, self._uri = data, uri
@@ -65,9 +74,8 @@ class SingleRun:
         Raises SweepError if another process trains there, or if a sweep has its journal there.
         """
         from model.training.machine import machine
-        from model.training.train import train
 
-        self._machine = machine(self._config)
+        self._machine = machine(self._config, self._width)
         self._folder.mkdir(parents=True, exist_ok=True)
         if (self._folder / RESOLVED).exists():
             raise SweepError(
@@ -79,7 +87,7 @@ class SingleRun:
             self._journal = Journal(self._folder / JOURNAL)
             end = End(Ending.CRASHED)
             try:
-                for progress in train(self._config, self._folder, watch=self._step):
+                for progress in self._evaluations():
                     self._erase()
                     self._begin()
                     self._observe(progress)
@@ -96,6 +104,17 @@ class SingleRun:
                 self._journal.close()
                 if self._publishing is not None:
                     process.finish(self._publishing)
+
+    def _evaluations(self) -> Iterator[Progress]:
+        if self._ranks is None and self._width > 1:
+            from model.training.together import train_together
+
+            return train_together(self._config, self._folder, self._width, watch=self._step)
+        from model.training.ranks import ALONE
+        from model.training.train import train
+
+        ranks = self._ranks or ALONE
+        return train(self._config, self._folder, watch=self._step, ranks=ranks)
 
     def closing(self) -> str:
         """What came of it, where it is, and how to have it write text."""
@@ -140,7 +159,7 @@ class SingleRun:
                 searched=self._chosen,
                 settings=settings,
                 flops=trial_flops(settings),
-                devices=1.0,
+                devices=float(self._width),
             )
         # Readers look for a trial's files in a folder of its name.
         (self._folder / TRIALS).mkdir(exist_ok=True)

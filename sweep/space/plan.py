@@ -175,14 +175,14 @@ def _baseline(space: Space) -> tuple[tuple[str, Cost], ...]:
     for point in baseline_points(space):
         size = f", scale {point.scale}" if point.scale is not None else ""
         label = f"{point.multiple}x{size}"
-        runs.append((label, trial_cost(baseline_settings(space, point))))
+        runs.append((label, trial_cost(baseline_settings(space, point), space.trial.width)))
     return tuple(runs)
 
 
 def _row(label: str, chosen: Mapping[str, Value], space: Space) -> Row | None:
     """None if it breaks a constraint. Raises ConfigError if it cannot be trained."""
     settings = {**space.fixed, **chosen}
-    cost = trial_cost(settings)
+    cost = trial_cost(settings, space.trial.width)
     beyond = violations(settings, space.constraints)
     return None if any(v > 0 for v in beyond.values()) else Row(label, chosen, settings, cost)
 

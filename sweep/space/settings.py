@@ -40,7 +40,11 @@ class BudgetConfig:
 class TrialConfig:
     cpus: float = setting(1.0, "cores", "given to each trial; fractions share a core", above=0)
     gpus: float = setting(
-        -1.0, "GPUs", "given to each trial; fractions share one; -1: one if there are any", low=-1
+        -1.0,
+        "GPUs",
+        "given to each trial; fractions share one, of several each has a part of every batch; -1: "
+        "one if there are any",
+        low=-1,
     )
     max_concurrent: int = setting(0, "", "most trials at once; 0: as many as fit", low=0)
     keep_log_probs: int = setting(
@@ -59,6 +63,11 @@ class TrialConfig:
     trunk_room: float = setting(
         20.0, "GB", "of disk for trunks kept for others; the oldest go first", above=0
     )
+
+    @property
+    def width(self) -> int:
+        """Devices that share each batch of a trial."""
+        return max(1, int(self.gpus))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.config import Config, ConfigError
+from model.config import Config, ConfigError, width_problems
 from model.data.batches import batch, open_table
 from model.progress import Progress
 from model.training.device import CPU
-from model.training.ranks import Ranks, buckets, joined, pieces, too_wide
+from model.training.ranks import Ranks, buckets, joined, pieces
 from model.training.run import Run, add_gradients, make_run
 from model.training.train import train
 
@@ -114,7 +114,7 @@ def test_more_ranks_than_a_batch_has_parts_for_are_refused(
 
     with pytest.raises(ConfigError, match=why), joined(config, 0, width, 0):
         pass
-    assert not too_wide(config, 2)
+    assert not width_problems(config, 2)
 
 
 def of_a_group(config: Config, folder: Path, evaluations: int | None = None) -> list[Progress]:

@@ -9,7 +9,8 @@ import pytest
 from model.config import Config
 from model.progress import Progress
 from model.training import together
-from model.training.together import RanksFailed, train_together
+from model.training.ranks_failed import RanksFailed
+from model.training.together import train_together
 from model.training.train import train
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import combinations, islice
 
-from model.config import SETTINGS, Config, ConfigError, Value
+from model.config import SETTINGS, Config, ConfigError, Value, width_problems
 from model.config.presets import SAME
 from model.secrets import has_secret
 from sweep.records import SEED
@@ -109,13 +109,16 @@ def check_together(space: Space, problems: Problems) -> None:
     if space.trial.share_trunks:
         for text in sharing_problems(space):
             problems.add(0, "trial.share_trunks", text)
+    if (gpus := space.trial.gpus) > 1 and gpus != space.trial.width:
+        text = f"above 1 a trial has whole GPUs of its own, got {gpus:g}"
+        problems.add(0, "trial.gpus", text)
     impossible: dict[str, None] = {}
     for chosen in islice(corners(space.hyperparameters), COMBINATIONS_CHECKED):
-        impossible |= dict.fromkeys(_impossible({**space.fixed, **chosen}))
+        impossible |= dict.fromkeys(_impossible({**space.fixed, **chosen}, space.trial.width))
     if space.baseline.multiples and space.baseline.table:
         problems.add(0, "baseline", "measure multiples, or give a table; not both")
     for point in baseline_points(space):
-        impossible |= dict.fromkeys(_impossible(baseline_settings(space, point)))
+        impossible |= dict.fromkeys(_impossible(baseline_settings(space, point), space.trial.width))
     for text in impossible:
         problems.add_of_settings(text)
     if not problems:
@@ -154,9 +157,8 @@ def _tell_infeasible(broken: Mapping[str, int], tried: int, problems: Problems) 
         problems.add(0, "constraints", what)
 
 
-def _impossible(settings: Mapping[str, object]) -> tuple[str, ...]:
+def _impossible(settings: Mapping[str, object], width: int) -> tuple[str, ...]:
     try:
-        Config.from_settings(settings)
+        return tuple(width_problems(Config.from_settings(settings), width))
     except ConfigError as error:
         return error.problems
-    return ()
