@@ -141,12 +141,15 @@ def plan(
         named = {row.label: row.settings for row in planned.rows}
         try:
             trial_speed = speed.measured(
-                [named["cheapest"], named["median"], named["dearest"]], checked.trial.cpus
+                [named["cheapest"], named["median"], named["dearest"]],
+                checked.trial.cpus,
+                checked.trial.width,
             )
         except ConfigError as error:
             raise SweepError("cannot measure", error.problems) from None
     else:
-        trial_speed = speed.stated(_rate(rate)) if rate else speed.assumed()
+        devices = checked.trial.width
+        trial_speed = speed.stated(_rate(rate)) if rate else speed.shared(speed.assumed(), devices)
     if as_json:
         kept, more = planning.disk(checked, planned)
         disk = {"kept": kept, "more_for_each_running": more}

@@ -65,7 +65,7 @@ def train(name: str | None, overrides: tuple[str, ...], out: Path | None, gpus: 
       sweep train --preset slowrun-tiny --set data.path=fineweb.parquet --gpus 8
     """
     folder = out or Path("runs") / "train"
-    place = _place()
+    place, count = _place(), _count(gpus)
     if place and gpus != "1":
         raise SweepError("--gpus: torchrun has started the processes already; leave it out")
     try:
@@ -81,7 +81,7 @@ def train(name: str | None, overrides: tuple[str, ...], out: Path | None, gpus: 
             click.echo(f"{name}, but: {preset(name).notes}", err=True)
         runs = Path("runs") if out is None else folder.parent
         with _first_of(config, place) as ranks:
-            _train(config, folder, overrides, runs, _count(gpus), ranks)
+            _train(config, folder, overrides, runs, count, ranks)
     except BrokenPipeError:
         raise  # an OSError too, but of whoever reads what we print
     except OSError as error:

@@ -82,6 +82,7 @@ def test_a_model_py_where_one_stands_is_not_taken_for_our_package(tmp_path: Path
         (["train", "--set", "optim.lrr=1"], "did you mean optim.lr?"),
         (["train", "--set", "data.path=nowhere.txt"], "no such file or folder: nowhere.txt"),
         (["train", "--preset", "cpu-tny"], "cpu-tny: no such preset; did you mean cpu-tiny?"),
+        (["train", "--gpus", "many"], "--gpus: expected a number such as 8, or auto, got 'many'"),
         (["train", "--preset", "cpu-tiny", "--set", "gpt.width=10"], "must be a multiple of 4"),
         (["status", "nowhere"], "is no run folder"),
         (["settings", "optimm"], "did you mean optim?"),

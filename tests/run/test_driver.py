@@ -85,6 +85,24 @@ def test_two_drivers_do_not_share_a_run_folder(
     assert error.code == 4
 
 
+def test_a_trial_trains_on_all_gpus_that_it_is_given(
+    sweep_run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, all but one of them were reserved and lay idle."""
+    used: list[int] = []
+
+    def train(config: Config, folder: Path, gpus: int = 1) -> Iterator[Progress]:
+        used.append(gpus)
+        yield from fake_train(config, folder)
+
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", train)
+
+    done = sweep_run(SPACE + "trial: {gpus: 2}\n")
+
+    assert done.exit_code == 0, done.exception
+    assert set(used) == {2}
+
+
 def test_a_finished_sweep_is_kept_as_it_is(
     sweep_run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

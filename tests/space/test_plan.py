@@ -289,3 +289,43 @@ def test_steps_are_timed_with_as_many_threads_as_a_trial_gets(
         torch.set_num_threads(before)
 
     assert seen == [1, 2, 1]
+
+
+def test_devices_of_a_trial_are_timed_on_their_part_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two take half as long as one would with the batch of one of them in each step."""
+    from model.training import timing
+    from sweep.space import speed
+
+    seen: list[tuple[int, int]] = []
+
+    def time_steps(config: Config, seconds: float) -> timing.Timing:
+        seen.append((config.train.batch_tokens, config.train.micro_batch_tokens))
+        return timing.Timing(0.1, None, "CPU")
+
+    monkeypatch.setattr(timing, "time_steps", time_steps)
+    settings = {"train.batch_tokens": 2048, "train.micro_batch_tokens": 512, "gpt.context": 256}
+    cost = trial_cost(settings)
+
+    two, _ = speed.measured([settings], devices=2), speed.measured([settings], devices=3)
+
+    assert seen == [(1024, 512), (768, 0)]
+    training = two.seconds(cost) * cost.flops / (cost.flops + cost.evaluation_flops)
+    assert training == pytest.approx(cost.steps * 0.1)
+    assert "2 devices a trial, as if none waited for another" in two.source
+    assert trial_cost(settings, 8).memory < trial_cost(settings, 2).memory <= cost.memory
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        ("1.5", "trial.gpus: above 1 a trial has whole GPUs of its own, got 1.5"),
+        ("16", r"train.batch_tokens: 256 are 4 sequences, too few for 16 devices"),
+    ],
+)
+def test_gpus_that_cannot_share_a_batch_are_refused_where_the_space_is_read(
+    gpus: str, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SweepError, match=told):
+        make_space(tmp_path, SPACE, "train.batch_tokens=256", f"trial.gpus={gpus}")
