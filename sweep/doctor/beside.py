@@ -36,16 +36,23 @@ MEANS = {
 
 def check_definition(folder: Path) -> list[Damage]:
     """Whether what was searched can be read."""
-    there = (folder / RESOLVED).exists()
-    if (there and saved_space(folder) is not None) or not (there or (folder / LEDGER).exists()):
+    path = folder / RESOLVED
+    there, kept = path.exists(), str(read_view(folder / JOURNAL).header.get("resolved", ""))
+    if (there and saved_space(folder) is not None) or not (
+        there or kept or (folder / LEDGER).exists()
+    ):
         return []
-    return [
-        Damage(
-            RESOLVED,
-            "it cannot be read as a space" if there else "it is missing",
-            "whether a sweep is the same cannot be told, so none goes on; put a copy back",
-        )
-    ]
+    what = "it cannot be read as a space" if there else "it is missing"
+    means = "whether a sweep is the same cannot be told, so none goes on"
+    if not kept:  # of an earlier version, or of outside trainers
+        return [Damage(RESOLVED, what, f"{means}; the journal does not have it: put a copy back")]
+
+    def write(aside: Aside) -> None:
+        if path.exists():
+            aside.copy(path)
+        write_text(path, kept)
+
+    return [Damage(RESOLVED, what, means, "writes that of the journal", write)]
 
 
 def check(folder: Path) -> list[Damage]:

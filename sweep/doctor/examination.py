@@ -7,23 +7,23 @@ from pathlib import Path
 
 from sweep.doctor import beside, journal, ledger, trials
 from sweep.doctor.damage import Aside, Damage
-from sweep.folder import REPAIRS, RESOLVED
+from sweep.folder import REPAIRS
 
 Check = Callable[[Path], list[Damage]]
-
-
-def _checks(folder: Path) -> list[Check]:
-    """The journal first: what follows is held against it. Without a space there is no ledger."""
-    checks: list[Check] = [journal.check, beside.check_definition]
-    if (folder / RESOLVED).exists():
-        checks.append(ledger.check)
-    return [*checks, trials.check, beside.check]
+# The journal first: what follows is held against it.
+CHECKS: tuple[Check, ...] = (
+    journal.check,
+    beside.check_definition,
+    ledger.check,
+    trials.check,
+    beside.check,
+)
 
 
 def examine(folder: Path) -> list[Damage]:
     """All that is wrong in the run folder. What depends on a broken journal is left for later."""
     damages: list[Damage] = []
-    for check in _checks(folder):
+    for check in CHECKS:
         damages += check(folder)
         if check is journal.check and damages:
             break
@@ -40,7 +40,7 @@ def repair(folder: Path) -> tuple[list[Damage], Path]:
         number += 1
     aside = Aside(folder, folder / REPAIRS / f"{number:04}")
     repaired = []
-    for check in _checks(folder):
+    for check in CHECKS:
         for damage in check(folder):
             if damage.repair is not None:
                 damage.repair(aside)

@@ -8,7 +8,7 @@ from pathlib import Path
 from model.training.release import CHECKPOINT
 from sweep.doctor.damage import Aside, Damage
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, LEDGER, TRIALS
+from sweep.folder import JOURNAL, LEDGER, RESOLVED, TRIALS
 from sweep.journal import read_events, read_view
 from sweep.records import Outcome
 from sweep.session import LedgerTrial, disagreements, read_ledger, rebuild
@@ -20,7 +20,12 @@ ANEW = "writes it anew from the journal: trials, evaluations, ends, numbers"
 
 
 def check(folder: Path) -> list[Damage]:
-    """What the ledger lacks beside the journal, and what it has that the journal does not."""
+    """What the ledger lacks beside the journal, and what it has that the journal does not.
+
+    Without a space there is none.
+    """
+    if not (folder / RESOLVED).exists():
+        return []
     view = read_view(folder / JOURNAL)
 
     def write_anew(aside: Aside) -> None:
@@ -98,10 +103,11 @@ def _rebuild(folder: Path, view: View, aside: Aside) -> None:
         )
     path = folder / LEDGER
     beside = path.with_name(f"{LEDGER}.part")
-    beside.unlink(missing_ok=True)
+    for left in folder.glob(f"{beside.name}*"):  # of a repair that was killed
+        left.unlink()
     events = [event for event, _ in read_events(folder / JOURNAL)]
     rebuild(beside, space, view, events)
     for old in sorted(folder.glob(f"{LEDGER}*")):  # with what SQLite keeps beside it
-        if old != beside:
+        if not old.name.startswith(beside.name):
             aside.move(old)
     beside.rename(path)

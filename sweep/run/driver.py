@@ -335,6 +335,7 @@ def header(job: Job, before: Event) -> Event:
     space, searches = job.space, job.role is Role.SEARCH
     return {
         "id": _sweep_id(job.folder),
+        "resolved": _definition(job.folder),
         "name": space.name,
         "role": job.role,
         "trials": space.budget.trials if searches else before["trials"],
@@ -351,6 +352,12 @@ def header(job: Job, before: Event) -> Event:
         "environment": environment(),
         **(_foreseen(space) if searches else {}),
     }
+
+
+def _definition(folder: Path) -> str:
+    """What defines the sweep, word for word: a journal alone says what was searched."""
+    path = folder / RESOLVED
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _log_scaled(space: Space) -> list[str]:

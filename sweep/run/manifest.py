@@ -66,7 +66,8 @@ def read_resolved(path: Path) -> dict[str, Any]:
         raise SweepError(
             f"{path} is missing or damaged, so whether this sweep is the same cannot be told",
             [f"it has no {part}" for part in lacking] if there else [],
-            hint="Restore it, or begin anew with --name.",
+            hint=f"Restore it (sweep doctor {path.parent} --repair does, if the journal has it) or "
+            "begin anew with --name.",
             code=REFUSED_TO_CONTINUE,
         )
     return before

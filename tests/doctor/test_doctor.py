@@ -15,6 +15,7 @@ from sweeps import without_tracking
 
 from model.training.release import CHECKPOINT
 from sweep.cli.main import cli
+from sweep.doctor import examine, repair
 from sweep.doctor.ledger import lost_trials
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import JOURNAL, LEDGER, RESOLVED, SEALED, SWEEP_ID, TRIALS
@@ -274,3 +275,68 @@ def test_a_cursor_of_lines_that_a_crash_took_is_named_and_put_aside(run: Path) -
     assert said.startswith("tracking.json: the journal's lines before it are not those that were ")
     assert doctor(run, "--repair")[0] == 0
     assert not (run / "tracking.json").exists()
+
+
+def test_what_was_searched_comes_back_from_the_journal_word_for_word(
+    run: Path, go_on: Callable[[], Result]
+) -> None:
+    """With the ledger, which cannot be written anew without it."""
+    before, resolved = losses(run), (run / RESOLVED).read_bytes()
+    (run / RESOLVED).unlink()
+    (run / LEDGER).unlink()
+
+    assert doctor(run)[1].startswith(f"{RESOLVED}: it is missing")
+    assert doctor(run, "--repair")[0] == 0
+    assert (run / RESOLVED).read_bytes() == resolved
+    assert go_on().exit_code == 0
+
+    after = losses(run)
+    assert {name: after[name] for name in before} == before
+    assert doctor(run) == (0, f"{run} is sound\n")
+
+
+class Killed(BaseException):
+    """Instead of SIGKILL."""
+
+
+def test_a_repair_that_is_killed_before_any_of_its_writes_can_be_made_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = losses(run)
+    lines = (run / JOURNAL).read_bytes().splitlines(keepends=True)
+    (run / JOURNAL).write_bytes(b"".join(lines) + lines[-3])
+    for name in (LEDGER, RESOLVED, SWEEP_ID):
+        (run / name).unlink()
+    (run / TRIALS / "0099").mkdir()
+    left = [0]
+
+    def counted(write: Callable[..., object]) -> Callable[..., object]:
+        def before(*words: object, **named: object) -> object:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return write(*words, **named)
+
+        return before
+
+    for place, name in ((os, "replace"), (os, "fsync"), (shutil, "copy2"), (Path, "rename")):
+        monkeypatch.setattr(place, name, counted(getattr(place, name)))
+    survived = []
+    for writes in range(1, 100, 3):  # each takes a second
+        copy = tmp_path / f"{writes}"
+        left[0] = 1000
+        shutil.copytree(run, copy, copy_function=shutil.copyfile)
+        left[0] = writes
+        try:
+            repair(copy)
+        except Killed:
+            survived.append(writes)
+            left[0] = 1000
+            repair(copy)
+        left[0] = 1000
+        assert examine(copy) == []
+        assert losses(copy) == before
+        if writes not in survived:
+            break
+
+    assert len(survived) >= 2
