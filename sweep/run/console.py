@@ -20,7 +20,7 @@ from rich.text import Text
 from model.progress import WHOLE
 from sweep.format import bytes_text, clock_text, short_names, three_digits
 from sweep.records import Event as JournalEvent
-from sweep.records import Outcome, Proposal, Role, read_baseline_point, read_kind
+from sweep.records import Outcome, Proposal, Role, TrialEnding, read_baseline_point, read_kind
 from sweep.results.confirmation_report import lowest_line
 from sweep.results.report import counts, efficiency_of
 from sweep.results.settling import PATIENCE, settled
@@ -222,7 +222,8 @@ def describe(view: View, event: JournalEvent) -> str:
         trial = view.trials[event["trial"]]
         return f"{trial.name} begins {trial.trunk}" if trial.trunk and trial.first is event else ""
     if kind in ("lost", "worker lost"):
-        return f"{event['trial']}: {event['reason']}"
+        ends = event["reason"].startswith(TrialEnding.OUT_OF_MEMORY)  # which its outcome says
+        return "" if ends else f"{event['trial']}: {event['reason']}"
     if kind == "outcome":
         return _describe_outcome(view, view.trials[event["trial"]], event)
     return ""

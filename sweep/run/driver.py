@@ -193,7 +193,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
     if end.ending is Ending.INTERRUPTED:
         return interrupt.exit_code
     if session.gave_up:
-        _say(_why_it_gave_up(session, folder))
+        _say(without_secrets(_why_it_gave_up(session, folder)))
         return TOO_MANY_FAILED
     ours = [t for t in journal.view.trials.values() if t.role is job.role]
     if any(t.outcome is Outcome.COMPLETE for t in ours):
@@ -220,7 +220,7 @@ def _why_it_gave_up(session: Session, folder: Path) -> str:
     first = session.first_failure
     if first is None:
         return str(session.end)
-    shown = indent(without_secrets(shortened(first.error)), "  ")
+    shown = indent(shortened(first.error), "  ")
     return (
         f"{session.end}\nThe first, trial {first.trial}:\n\n{shown}"
         f"\n\nAll of it: {folder / TRIALS / first.trial / ERROR}\n"

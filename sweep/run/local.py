@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -64,7 +67,20 @@ def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> N
                     progress = next(evaluations)
             except Exception:
                 session.fail(trial, traceback.format_exc())
+                evaluations = None
                 break
             if session.observe(trial, progress, meter.read()).stop:
                 break
+        if evaluations is None:  # not while the exception is handled: it holds all of the trial
+            _give_memory_back()
         interrupt.check()
+
+
+def _give_memory_back() -> None:
+    """Hand to the system what a failed trial had: the C library keeps it in pieces.
+
+    A trial that ran out of memory left 4.6 of 4.6 GiB behind, beside which the next ran out too.
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):  # only glibc can
+        ctypes.CDLL(None).malloc_trim(0)

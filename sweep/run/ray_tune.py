@@ -10,6 +10,8 @@ import os
 import re
 import traceback
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from sweep.run.local import Train
 from sweep.run.ray_cluster import Cluster
 from sweep.run.resource_meter import Meter
 from sweep.run.scratch import scratch
-from sweep.run.worker_deaths import KernelKills, why
+from sweep.run.worker_deaths import KernelKills, take_every_death_for_one, why
 from sweep.session import Session
 from sweep.space import TrialConfig
 
@@ -45,6 +47,7 @@ def run(
     signal.
     """
     cluster.wait(interrupt)
+    take_every_death_for_one()
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
     with scratch(folder.parent) as unread:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -183,7 +186,8 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
     def on_trial_add(self, controller: Any, trial: Any) -> None:
         trial.max_failures += self._bridge.spent_workers
         if trial.trial_id in self._over:  # Tune has put it back among those to run
-            self._over.pop(trial.trial_id).stop_trial(trial)
+            with redirect_stdout(StringIO()):  # Tune says that it completed
+                self._over.pop(trial.trial_id).stop_trial(trial)
 
     def _allow_for_spent_worker(self, controller: Any) -> None:
         """The next trial on that worker loses it once, which must not count against the trial."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 LEFT = "INTENDED_USER_EXIT"  # it ended itself, as ours do after an exception
 FOR_MEMORY = re.compile(r"NODE_OUT_OF_MEMORY|running low on memory|OutOfMemoryError")
@@ -71,3 +72,27 @@ def kills_for_memory() -> int:
         if "oom_kill" in counts:
             return int(counts["oom_kill"])
     return 0
+
+
+def take_every_death_for_one() -> None:
+    """Have Tune take a worker that Ray's own monitor killed for one that died.
+
+    Ray then raises OutOfMemoryError, which is none of its errors of actors, and at anything else
+    Tune ends altogether (`_actor_task_failed` in air/execution/_internal/actor_manager.py).
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import RayActorError, RayError, RayTaskError
+
+    taken = RayActorManager._actor_task_failed
+    if getattr(taken, "takes_every_death", False):
+        return
+
+    def failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        known = isinstance(exception, RayActorError | RayTaskError)
+        if isinstance(exception, RayError) and not known:
+            kind = type(exception).__name__
+            exception = RayActorError(error_msg=f"{kind}: {exception}")
+        taken(self, tracked_actor_task=tracked_actor_task, exception=exception)
+
+    failed.takes_every_death = True  # type: ignore[attr-defined]
+    RayActorManager._actor_task_failed = failed

@@ -221,6 +221,27 @@ def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
     assert live[2].max_failures == late.max_failures == 3 + 2
 
 
+def test_a_worker_that_ray_killed_for_memory_is_one_that_died() -> None:
+    """Tune ended altogether, with a traceback of Ray's own."""
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    from sweep.run.worker_deaths import take_every_death_for_one
+
+    take_every_death_for_one()
+    take_every_death_for_one()
+    heard: list[Exception] = []
+    tracked = SimpleNamespace(actor_id="a", _on_error=lambda actor, error: heard.append(error))
+    task = SimpleNamespace(_tracked_actor=tracked, _on_error=None)
+    manager = SimpleNamespace(_failed_actor_ids=set(), _cleanup_actor=lambda tracked_actor: None)
+
+    error = OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
+    RayActorManager._actor_task_failed(manager, task, error)
+
+    assert [isinstance(its, RayActorError) for its in heard] == [True]
+    assert str(heard[0]).startswith("OutOfMemoryError: 1 worker(s) were killed")
+
+
 def test_a_trial_whose_worker_ran_out_of_memory_gets_no_other_worker(tmp_path: Path) -> None:
     """Tune has put it back among those to run before it asks anyone."""
     from sweep.run.ray_tune import _Bridge, _Judge

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import mmap
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -235,6 +237,35 @@ def test_a_size_that_has_trained_before_ran_out_for_another_reason(tmp_path: Pat
     assert endings(trials).count(TrialEnding.OUT_OF_MEMORY) == 1
     assert endings(trials).count(TrialEnding.FINISHED) == 6
     assert session.end.ending is Ending.TRIALS_SPENT
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep nothing")
+def test_what_a_failed_trial_held_is_free_for_the_next_one(tmp_path: Path) -> None:
+    """The C library keeps small pieces for itself as long as one of the last is in use."""
+    kept: list[bytes] = []
+    levels: list[int] = []
+
+    def hoarding(config: Config, folder: Path) -> Iterator[Progress]:
+        levels.append(resident())
+        if not kept:
+            hoard = [b"." * 60_000 for _ in range(2000)]
+            kept.extend(b"." * 60_000 for _ in range(20))
+            levels.append(resident())
+            raise RuntimeError(f"{len(hoard)} pieces")
+        yield from fake_train(config, folder)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    space = make_space(
+        tmp_path, ONE_SIZE, "sampler.name=random", "budget.trials=1", "baseline.multiples="
+    )
+    session = session_in(tmp_path, space, open_storage(None))
+    run(session, hoarding, tmp_path / "trials")
+    session.journal.close()
+
+    before, during, after = levels
+    assert after - before < 0.5 * (during - before)
 
 
 def test_what_was_proposed_ahead_is_not_begun_once_its_size_ran_out_of_memory(
