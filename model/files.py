@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,9 +83,16 @@ def is_locked(path: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where token tables are kept: $SWEEP_CACHE, else the user's cache folder."""
+    """Where token tables are kept: $SWEEP_CACHE, else the user's cache folder.
+
+    Raises OSError for a user without a home.
+    """
     chosen = os.environ.get("SWEEP_CACHE")
     if chosen:
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # neither $HOME nor an entry among the users
+        why = "there is no home folder; set SWEEP_CACHE to a folder for token tables"
+        raise OSError(errno.EACCES, why, "~/.cache") from None
     return Path(base) / "sweep"

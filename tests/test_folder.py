@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sweep.cli.main import cli
 from sweep.errors import SweepError
-from sweep.folder import JOURNAL, begun, latest, run_folder
+from sweep.folder import JOURNAL, begun, latest, locked, run_folder
 from sweep.journal import Journal
 
 
@@ -49,3 +52,32 @@ def test_a_run_that_was_killed_before_its_header_has_not_begun(tmp_path: Path) -
 
     assert refused.value.code == 1
     assert run_folder(None, tmp_path) == folder
+
+
+@pytest.mark.xdist_group("trained runs")
+def test_verbs_that_read_make_no_file_and_take_no_lock(trained_runs: Path, tmp_path: Path) -> None:
+    """So they work in a folder that cannot be written to, and beside a driver."""
+    run = Path(shutil.copytree(trained_runs / "quickstart", tmp_path / "runs" / "quickstart"))
+    here = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    runs = ["--runs", run.parent]
+
+    with locked(run):
+        for words in (
+            ["status", run],
+            ["best", run],
+            ["list", *runs],
+            ["report", run, "--output", tmp_path / "report.html"],
+            ["report", run, "--markdown"],
+            ["efficiency", run],
+            ["doctor", run],
+            ["compare", "0000", "0001", *runs],
+            ["sample", run, "--prompt", "1", "--tokens", "2"],
+        ):
+            done = CliRunner().invoke(cli, [*map(str, words)])
+            assert done.exit_code == 0, (words, done.exception)
+
+    there = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    there.pop(run / "driver.lock", None)
+    assert {p: t for p, t in there.items() if p != run} == {
+        p: t for p, t in here.items() if p not in (run, run / "driver.lock")
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -39,8 +40,10 @@ from sweep.cli.space import check, init, plan, schema
 from sweep.cli.status import status
 from sweep.cli.train import presets, train
 from sweep.cli.ui import ui
-from sweep.errors import SweepError
+from sweep.errors import BAD_INPUT, SweepError
 
+# What the system says of a place that its user can mend: full, over quota, not to be written to.
+OF_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
     "A search": (init, check, plan, cluster, run, status, best, list_, remove, doctor),
@@ -115,6 +118,13 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left early
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in OF_THE_PLACE or error.filename is None:
+            click.echo(redacted(traceback.format_exc()), err=True, nl=False)
+            sys.exit(1)
+        where, why = os.fspath(error.filename), error.strerror or error
+        click.echo(redacted(f"Error: cannot use {where}: {why}"), err=True)
+        sys.exit(BAD_INPUT)
     except Exception:
         click.echo(redacted(traceback.format_exc()), err=True, nl=False)
         sys.exit(1)

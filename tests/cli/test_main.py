@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from mlflow_server import wait_until
 
+from model.files import cache_folder
 from sweep.cli.main import cli, main
 
 ROOT = Path(__file__).parents[2]
@@ -318,3 +320,50 @@ def test_training_whose_reader_leaves_early_is_not_called_impossible(
     assert b"Error" not in training.stderr.read()
     training.stderr.close()
     assert training.wait() == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "said", "code"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "runs/a.part"), "cannot use runs/a.part", 2),
+        (OSError(errno.ENOSPC, "No space left on device", "b"), "cannot use b: No space left", 2),
+        (OSError(errno.EINVAL, "Invalid argument", "c"), "Traceback", 1),
+        (RuntimeError("it holds hf_0123456789"), "RuntimeError: it holds ***", 1),
+    ],
+)
+def test_what_a_place_refuses_is_one_message_and_a_bug_a_traceback_without_secrets(
+    raised: Exception,
+    said: str,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(**words: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(cli, "main", fail)
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    message = capsys.readouterr().err
+    assert said in message
+    assert ("Traceback" in message) == (code == 1)
+    assert "hf_0123456789" not in message
+    assert ended.value.code == code
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    for name in ("SWEEP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(OSError, match="set SWEEP_CACHE"):
+        cache_folder()
