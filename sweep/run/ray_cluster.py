@@ -88,7 +88,8 @@ class Cluster:
 
 
 def _connect(address: str | None, home: Path | None) -> None:
-    with tempfile.TemporaryDirectory(prefix="sweep-") as empty:
+    # In a home of our own it goes with that, even if we are killed meanwhile.
+    with tempfile.TemporaryDirectory(prefix="sweep-", dir=home) as empty:
         _start_or_join(address, home, worker_environment(empty))
 
 
