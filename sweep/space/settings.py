@@ -167,7 +167,9 @@ class BaselineConfig:
     sizes: tuple[float, ...] = setting(
         (1.0,), "x", "in these sizes (gpt.scale); the best counts at each budget, as in slowrun"
     )
-    seeds: int = setting(1, "", "runs of each; repeats measure the noise of intervals", low=1)
+    seeds: int = setting(
+        1, "", "runs of each; repeats measure the noise of intervals", low=1, high=100
+    )
     lr: float = setting(0.016, "", "its learning rate, tuned once on the embedded corpus", above=0)
     table: tuple[str, ...] = setting(
         (), "", "a baseline that is known: tokens:loss pairs, a CSV file of them, or slowrun"
