@@ -47,6 +47,13 @@ class TrialConfig:
         low=-1,
     )
     max_concurrent: int = setting(0, "", "most trials at once; 0: as many as fit", low=0)
+    silence: float = setting(
+        20.0,
+        "x",
+        "of the expected time between evaluations, and 15 minutes at least, that a worker may say "
+        "nothing: then it is killed, and its trial goes on elsewhere; 0: for ever",
+        low=0,
+    )
     keep_log_probs: int = setting(
         16,
         "trials",
