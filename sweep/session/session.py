@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from model.progress import WHOLE, Progress
+from model.secrets import redacted
 from sweep.errors import SweepError
 from sweep.journal import Journal
 from sweep.records import End, Event, Outcome, Role, Trial, TrialEnding, Verdict
@@ -190,6 +191,7 @@ class Session:
         if DISK_FULL.search(error):
             self.disk_full = True
             return
+        error = redacted(error)  # which goes into the ledger too
         ending, reason = ending_of(error, lost), reason_of(error)
         too_large = ending is TrialEnding.OUT_OF_MEMORY
         if too_large:
