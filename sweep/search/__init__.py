@@ -3,7 +3,7 @@
 from sweep.search.acquisition import Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
 from sweep.search.earlier import EarlierSweep, EarlierTrial, lessons
-from sweep.search.forecast import Forecast, Snapshot, cycles_of, expected_final
+from sweep.search.forecast import Ends, Forecast, Snapshot, cycles_of
 from sweep.search.landscape import Landscape, landscape
 from sweep.search.published import first_points
 from sweep.search.seen import Seen
@@ -13,6 +13,7 @@ __all__ = [
     "Certificate",
     "EarlierSweep",
     "EarlierTrial",
+    "Ends",
     "Finished",
     "Forecast",
     "Landscape",
@@ -22,7 +23,6 @@ __all__ = [
     "Surface",
     "certificate",
     "cycles_of",
-    "expected_final",
     "first_points",
     "landscape",
     "lessons",

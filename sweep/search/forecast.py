@@ -62,24 +62,50 @@ def expected_final(trial: Snapshot, finished: Sequence[Snapshot]) -> Forecast | 
     """What `trial` would end at; None if too few of the finished were like it.
 
     finished  others at the same fraction of their schedules, with what they ended at
+    """
+    return Ends(finished).expect(trial)
+
+
+class Ends:
+    """What finished trials tell of the ends of others at one fraction; made once for many trials.
+
     Their settings are told apart by identity: those of one trial must never change.
     """
-    if not math.isfinite(trial.now):
-        return Forecast(math.inf, 0.0)
-    cycles = cycles_of(trial.settings)
-    usable = tuple(
-        _Key(one)
-        for one in finished
-        if math.isfinite(one.now + one.final) and cycles_of(one.settings) == cycles
-    )
-    if len(usable) <= FEWEST:
-        return None
-    terms = _terms(usable)
-    coordinates = terms.place(trial.settings)
-    if not terms.know(trial.settings) or len(usable) < FEWEST + len(coordinates):
-        return None
-    drop, error = _learned(usable).expect(np.array(coordinates), trial.now)
-    return Forecast(trial.now + drop, error)
+
+    def __init__(self, finished: Sequence[Snapshot]) -> None:
+        self._finished = finished
+        self._usable: dict[int | None, tuple[_Key, ...]] = {}
+        self._terms: dict[int | None, Terms] = {}
+        self._drops: dict[int | None, Drops] = {}
+
+    def expect(self, trial: Snapshot) -> Forecast | None:
+        """What `trial` would end at; None if too few of the finished were like it."""
+        if not math.isfinite(trial.now):
+            return Forecast(math.inf, 0.0)
+        cycles = cycles_of(trial.settings)
+        if cycles not in self._usable:
+            self._usable[cycles] = self._like(cycles)
+        usable = self._usable[cycles]
+        if len(usable) <= FEWEST:
+            return None
+        if cycles not in self._terms:
+            self._terms[cycles] = _terms(usable)
+        terms = self._terms[cycles]
+        coordinates = terms.place(trial.settings)
+        if not terms.know(trial.settings) or len(usable) < FEWEST + len(coordinates):
+            return None
+        if cycles not in self._drops:
+            self._drops[cycles] = _learned(usable)
+        drop, error = self._drops[cycles].expect(np.array(coordinates), trial.now)
+        return Forecast(trial.now + drop, error)
+
+    def _like(self, cycles: int | None) -> tuple[_Key, ...]:
+        """The finished trials whose rate falls in so many cycles."""
+        return tuple(
+            _Key(one)
+            for one in self._finished
+            if math.isfinite(one.now + one.final) and cycles_of(one.settings) == cycles
+        )
 
 
 class _Key:

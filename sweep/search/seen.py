@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -57,7 +58,8 @@ def learn(
         if count < JUDGING or informed.surprise(count) <= surrogate.surprise(count):
             surrogate, evidence = informed, earlier + own
     scales = surrogate.scales
-    open_ = _trainable(space, [s for s in seen if s.running or s.loss is None])[-OPEN:]
+    latest = (s for s in reversed(seen) if s.running or s.loss is None)
+    open_ = [*islice((s for s in latest if flops_of(space, s.point) > 0), OPEN)][::-1]
     if open_:
         at = pool.place([s.point for s in open_])
         middle = float(np.median(own.losses_N)) if len(own.losses_N) else 0.0

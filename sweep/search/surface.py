@@ -10,7 +10,7 @@ import numpy as np
 
 from sweep.records import Outcome
 from sweep.search.coordinates import Pool, flops_of, pool_of
-from sweep.search.forecast import Snapshot, expected_final
+from sweep.search.forecast import Ends, Snapshot
 from sweep.search.kernel import Array
 from sweep.search.seen import Seen, learn
 from sweep.search.surrogate import TALL, Surrogate, hardened
@@ -73,7 +73,7 @@ def seen_in(space: Space, view: View) -> list[Seen]:
     """
     trials = [trial for trial in view.searches() if trial.outcome is not Outcome.FAILED]
     complete = [t for t in trials if t.outcome is Outcome.COMPLETE and math.isfinite(t.val_loss)]
-    seen = []
+    seen, ends = [], dict[int, Ends]()
     for trial in trials:
         try:
             point = place(space.hyperparameters, trial.settings)
@@ -82,23 +82,28 @@ def seen_in(space: Space, view: View) -> list[Seen]:
         loss, error = None, 0.0
         if trial.outcome is Outcome.COMPLETE:
             loss = trial.val_loss
-        elif (expected := _expected(trial, complete)) is not None:
+        elif (expected := _expected(trial, complete, ends)) is not None:
             loss, error = expected
         seen.append(Seen(point, loss, trial.outcome is None, error, trial.done))
     return seen
 
 
-def _expected(trial: TrialView, complete: Sequence[TrialView]) -> tuple[float, float] | None:
-    """The final loss to expect of a trial that has not finished, and its standard error."""
+def _expected(
+    trial: TrialView, complete: Sequence[TrialView], ends: dict[int, Ends]
+) -> tuple[float, float] | None:
+    """The final loss to expect of a trial that has not finished, and its standard error.
+
+    ends   what the complete ones tell by basis points, made once for all that stand there
+    """
     if trial.last is None:
         return None
     at = trial.last["basis_points"]
-    finished = [
-        Snapshot(peer.settings, now, peer.val_loss)
-        for peer in complete
-        if (now := _loss_at(peer, at)) is not None
-    ]
-    forecast = expected_final(Snapshot(trial.settings, trial.val_loss), finished)
+    if at not in ends:
+        marks = ((peer, _loss_at(peer, at)) for peer in complete)
+        ends[at] = Ends(
+            [Snapshot(p.settings, now, p.val_loss) for p, now in marks if now is not None]
+        )
+    forecast = ends[at].expect(Snapshot(trial.settings, trial.val_loss))
     if forecast is None or not math.isfinite(forecast.loss):
         return None
     return forecast.loss, forecast.error

@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from model.progress import WHOLE, Progress
 from sweep.search import cycles_of
 from sweep.session.enqueue import SETTINGS_ATTR
-from sweep.session.expectation import expected_end
+from sweep.session.peers import Peers, reporting
 from sweep.space import PruneConfig
 
 FORECASTS = ("corrected", "predicted")  # the second is the older name of a forecast from everything
@@ -60,51 +60,39 @@ class FairPruner(BasePruner):  # type: ignore[misc]
     def __init__(self, rule: BasePruner, config: PruneConfig) -> None:
         self._rule, self._config = rule, config
         self._forecasts = config.signal in FORECASTS and config.rule not in ALONE
+        self._peers = Peers(self._stratum)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
         if step is None or step < round(self._config.grace * WHOLE):
             return False
+        self._peers.look(study)
         kind = self._stratum(trial)
-        peers = [
-            peer
-            for peer in study.get_trials(deepcopy=False)
-            if peer.number != trial.number and self._stratum(peer) == kind
-        ]
-        complete = [p for p in peers if _is_complete(p) and step in p.intermediate_values]
+        ended = self._peers.ended(kind)
+        running = [peer for peer in self._peers.open(kind) if peer.number != trial.number]
+        complete = [p for p in ended.complete if step in p.intermediate_values]
         if len(complete) < self._config.startup_trials:
             return False
         if self._forecasts:
-            forecast = expected_end(trial, complete)
+            forecast = ended.expectation.of(trial)
             if forecast is None:  # none that finished was like it
                 return False
             in_its_favour = forecast.loss - self._config.confidence * forecast.error
-            trial = _at(trial, step, in_its_favour)
-            peers = [_at(p, step, p.value) if _is_complete(p) else p for p in peers]
+            trial = reporting(trial, step, in_its_favour)
             rivals = [float(p.value) for p in complete]
         else:
-            seen = [p.intermediate_values for p in peers]
+            seen = [p.intermediate_values for p in (*ended.trials, *running)]
             rivals = [values[step] for values in seen if step in values]
         if trial.intermediate_values[step] <= min(rivals):
             return False
+        past = ended.levelled(step) if self._forecasts else ended.trials
         narrowed = copy.copy(study)
-        narrowed._storage = _Narrowed(study._storage, [*peers, trial])
+        narrowed._storage = _Narrowed(study._storage, [*past, *running, trial])
         return bool(self._rule.prune(narrowed, trial))
 
     def _stratum(self, trial: FrozenTrial) -> tuple[Any, ...]:
         settings = trial.user_attrs.get(SETTINGS_ATTR, {})
         return (cycles_of(settings), *(settings.get(name) for name in self._config.peers))
-
-
-def _is_complete(trial: FrozenTrial) -> bool:
-    return bool(trial.state is TrialState.COMPLETE)
-
-
-def _at(trial: FrozenTrial, step: int, value: float) -> FrozenTrial:
-    """The trial as if `value` was all it had reported."""
-    changed = copy.copy(trial)
-    changed.intermediate_values = {step: value}
-    return changed
 
 
 class _Narrowed:

@@ -35,7 +35,7 @@ from sweep.session.ledger import Ledger
 from sweep.session.migration import open_study
 from sweep.session.pruner import compared_loss, make_pruner
 from sweep.session.roles import GAIN_ATTR
-from sweep.session.storage import QuickStorage, open_storage
+from sweep.session.storage import Mirrored, open_storage
 from sweep.space import Space
 from sweep.space.compatibility import Outside, place
 from sweep.space.constraint import SECONDS, projected_seconds, violations
@@ -59,13 +59,12 @@ def rebuild(path: Path, space: Space, view: View, events: Sequence[Event]) -> No
         or role is not Role.CONFIRM
     }
     storage = open_storage(path)
-    assert isinstance(storage, QuickStorage)
+    assert isinstance(storage, Mirrored)
     for role, frozen in grown.items():
         study = open_study(storage, role, space)
         for trial in frozen:
             study.add_trial(trial)
-    storage.remove_session()
-    storage.engine.dispose()
+    storage.close()
 
 
 def _replayed(

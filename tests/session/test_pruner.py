@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from model.config.config import Config
 from model.progress import Progress
 from sweep.search.forecast import Forecast
-from sweep.session import pruner
 from sweep.session.enqueue import SETTINGS_ATTR
+from sweep.session.expectation import Expectation
 from sweep.session.pruner import (
     FairPruner,
     compared_loss,
@@ -298,8 +299,38 @@ def test_an_expected_loss_is_stopped_only_beyond_its_confidence(
     """The error is a margin in the trial's favour: one standard error behind is not enough."""
     finals, error = [2.0, 2.1, 2.2], 0.05
     expected = Forecast(2.1 + errors_behind * error, error)  # against the median of its peers
-    monkeypatch.setattr(pruner, "expected_end", lambda trial, complete: expected)
+    monkeypatch.setattr(Expectation, "of", lambda self, trial: expected)
     study = study_of(*(trial([4.0, 3.0, 2.5, final], COMPLETE) for final in finals))
     config = PruneConfig(signal="corrected", confidence=2.0, startup_trials=3, peers=())
 
     assert make_pruner(config).prune(study, running(study, [4.1, 3.1])) is stopped
+
+
+@pytest.mark.parametrize("config", [PruneConfig(), PruneConfig(signal="val", rule="asha")])
+def test_looking_at_what_changed_alone_gives_the_verdicts_of_looking_at_everything(
+    config: PruneConfig,
+) -> None:
+    draw, study = random.Random(3), study_of()
+    kept = make_pruner(config)
+    live: list[tuple[optuna.Trial, int, float]] = []
+    verdicts = []
+    for _ in range(160):
+        if len(live) < 6:
+            begun, decay = study.ask(), draw.choice([1.0, 4.0, 16.0])
+            begun.set_user_attr(SETTINGS_ATTR, {DECAY: decay, "data.train_tokens": 100})
+            live.append((begun, 0, 3 + draw.random() / (1 + decay)))
+        at = draw.randrange(len(live))
+        its, mark, end = live.pop(at)
+        its.report(end + (1 - (mark + 1) / 4) ** 2 + draw.gauss(0, 0.01), 2500 * (mark + 1))
+        frozen = study.get_trials(deepcopy=False)[its.number]
+        verdict = kept.prune(study, frozen)
+        assert verdict == make_pruner(config).prune(study, frozen)
+        verdicts.append(verdict)
+        if mark == 3:
+            study.tell(its, end)
+        elif verdict:
+            study.tell(its, state=TrialState.PRUNED)
+        else:
+            live.append((its, mark + 1, end))
+
+    assert {True, False} == {*verdicts}
