@@ -115,7 +115,7 @@ def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[bytes, Event | Non
             if not line.endswith(b"\n"):
                 return
             try:
-                event = json.loads(line)
+                event = json.loads(line.decode())  # of bytes it would guess the encoding
             except ValueError:
                 event = None
             wrong = _wrong(event)

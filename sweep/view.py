@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 from model.clusters import Clusters, read_clusters
 from model.config import Value
@@ -21,6 +22,8 @@ from sweep.records import (
     read_baseline_point,
     read_kind,
 )
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -167,9 +170,12 @@ class View:
     _driven: dict[Role, int] = field(default_factory=dict)  # milliseconds of earlier drivers
     _latest: int = 0  # milliseconds since 1970 of the latest event
     _worked: bool = False  # whether a trial began, or went on, since the driver of now did
+    _events: int = 0  # that were folded in
+    _derived: dict[str, tuple[tuple[int, int], Any]] = field(default_factory=dict, compare=False)
 
     def apply(self, event: Event) -> None:
         """Fold one journal event in."""
+        self._events += 1
         kind = event["event"]
         if kind == "sweep":
             if self.header:
@@ -233,6 +239,16 @@ class View:
         elif kind == "end":
             self.end = End(sweep_ending(event), event["reason"])
         self._latest = event.get("time", self._latest)
+
+    def once(self, name: str, derive: Callable[[View], T]) -> T:
+        """What `derive` makes of the view, made once for as long as no event comes."""
+        # First: another thread may fold an event in meanwhile. A view made by hand has had none.
+        state = self._events, len(self.trials)
+        before, derived = self._derived.get(name, (None, None))
+        if before != state or not self._events:
+            derived = derive(self)
+            self._derived[name] = state, derived
+        return cast("T", derived)
 
     @property
     def role(self) -> Role:

@@ -20,7 +20,6 @@ __all__ = [
     "sequential",
     "settling",
     "significance",
-    "silence",
     "students",
     "time_left",
 ]

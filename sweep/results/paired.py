@@ -70,8 +70,15 @@ def text_of_recipes(
     """
     if not (a and b and comparable([*a, *b])):
         return None
-    mean_C, other_C = (np.mean([run.loss_C for run in runs], axis=0) for runs in (a, b))
+    mean_C, other_C = map(_mean_by_stretches, (a, b))
     return _less(clustered(other_C - mean_C, a[0].token_C), within * (1 / len(a) + 1 / len(b)))
+
+
+def _mean_by_stretches(runs: Sequence[Clusters]) -> np.ndarray:
+    """Of one run, as nearly all searches have it, without a copy: thousands are asked for."""
+    if len(runs) == 1:
+        return runs[0].loss_C
+    return np.asarray(np.mean([run.loss_C for run in runs], axis=0))
 
 
 def text_in_seeds(groups: Iterable[Sequence[Clusters]]) -> float:

@@ -19,7 +19,7 @@ from sweep.records import SEEDS
 from sweep.results.bootstrap import ASSUMED_SD
 from sweep.results.confirmation import clusters_of, losses_of
 from sweep.results.paired import text_in_seeds, text_of_pairs, text_of_recipes, total
-from sweep.results.significance import SIGNIFICANCE, NoiseFloor, chance_behind, noise_floor
+from sweep.results.significance import NoiseFloor, may_be_best, noise_floor
 from sweep.view import TrialView, View
 
 POOLED = 16  # recipes, the best ones, whose repeats tell the noise: one far behind has its own
@@ -89,6 +89,10 @@ def ranking(view: View) -> list[Recipe]:
 
     A trial with the recipe and the seeds of an earlier one is the same run again, not another.
     """
+    return [*view.once("ranking", _ranking)]
+
+
+def _ranking(view: View) -> list[Recipe]:
     groups: dict[str, dict[tuple[Value, ...], TrialView]] = {}
     for trial in sorted(view.ranked(), key=lambda trial: trial.name):
         recipe = {name: v for name, v in trial.settings.items() if name not in SEEDS}
@@ -124,6 +128,10 @@ def repeats_of(view: View, ranked: Sequence[Recipe]) -> Repeats:
 
 def gaps(view: View) -> list[Gap]:
     """How far each other recipe is behind the best, and which cannot be told from it."""
+    return [*view.once("gaps", _gaps)]
+
+
+def _gaps(view: View) -> list[Gap]:
     ranked = ranking(view)
     repeats = repeats_of(view, ranked)
     judged = []
@@ -134,8 +142,8 @@ def gaps(view: View) -> list[Gap]:
         apart = difference / error if error else math.inf if difference else 0.0
         largest = max(parts, key=lambda by: parts[by].value)
         pooled = largest in (PAIRED, FLOOR, ASSUMED)
-        chance = chance_behind(apart, len(ranked) - 1, variance.freedom, pooled)
-        judged.append(Gap(other.name, difference, error, tuple(parts), chance > SIGNIFICANCE))
+        same = may_be_best(apart, len(ranked) - 1, variance.freedom, pooled)
+        judged.append(Gap(other.name, difference, error, tuple(parts), same))
     return judged
 
 

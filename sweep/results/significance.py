@@ -257,6 +257,19 @@ def chance_behind(gap: float, others: int, freedom: float, pooled: bool = False)
     return float(1 - weight @ none)
 
 
+def may_be_best(gap: float, others: int, freedom: float, pooled: bool = False) -> bool:
+    """Whether one so far behind the one that looks best may yet be the best: `chance_behind`.
+
+    Most of thousands are told apart by the sum of the single chances, which is never less.
+    """
+    from scipy.special import ndtr, stdtr
+
+    single = stdtr(freedom, -gap) if math.isfinite(freedom) else ndtr(-gap)
+    if others * float(single) <= SIGNIFICANCE:
+        return False
+    return chance_behind(gap, others, freedom, pooled) > SIGNIFICANCE
+
+
 @cache
 def _normal_quadrature() -> tuple[np.ndarray, np.ndarray]:
     """Values of a standard normal variable and weights, whose sum is 1, that stand for all."""

@@ -15,7 +15,7 @@ from sweep.results.paired import (
     text_of_recipes,
     total,
 )
-from sweep.results.significance import chance_behind, t_quantile
+from sweep.results.significance import chance_behind, may_be_best, t_quantile
 
 DRAWS = 1000
 # A rate of 5 % in so many draws is between these in 99.9 of 100.
@@ -148,3 +148,14 @@ def test_gaps_are_those_of_dunnetts_table(
 ) -> None:
     """One-sided, 5 % (Dunnett, 1955, table 1a); of one, Student's t."""
     assert chance_behind(gap, others, freedom, pooled) == pytest.approx(0.05, abs=0.001)
+
+
+@pytest.mark.parametrize("others", [1, 20, 9999])
+@pytest.mark.parametrize("freedom", [1.0, 3.0, 30.0, math.inf])
+@pytest.mark.parametrize("pooled", [True, False])
+def test_who_is_told_apart_quickly_is_who_is_told_apart(
+    others: int, freedom: float, pooled: bool
+) -> None:
+    for gap in (0.1, 1.0, 2.0, 3.0, 4.0, 6.0, 12.0, 100.0):
+        likely = chance_behind(gap, others, freedom, pooled) > 0.05
+        assert may_be_best(gap, others, freedom, pooled) == likely
