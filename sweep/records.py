@@ -65,7 +65,6 @@ class Ending(StrEnum):
     GAVE_UP = "too many trials failed"
     INTERRUPTED = "interrupted"
     DISK_FULL = "disk full"
-    NO_CLUSTER = "Ray cluster unreachable"
     CRASHED = "failed"
 
     @property

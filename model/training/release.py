@@ -22,6 +22,7 @@ PREDECESSOR = "predecessor"  # likewise; the network of the cycle before, which 
 GOES = (f"{OPTIMIZERS}.", f"{PREDECESSOR}.")
 ALIGNED = 8  # bytes, to a multiple of which headers are filled up with blanks
 AT_ONCE = 1 << 24  # bytes
+LONGEST = 100_000_000  # bytes of a header, as safetensors limits them: more is damage
 
 
 def is_needed_to_evaluate(settings: Mapping[str, Any]) -> bool:
@@ -46,13 +47,23 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     """
     try:
         with (folder / CHECKPOINT).open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            header = _header(file)
         run = json.loads(header["__metadata__"]["run"])
         return (
             run if isinstance(run["settings"], dict) and isinstance(run["history"], list) else None
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def releasable(folder: Path) -> int:
+    """Bytes that `release` would take out of the checkpoint in `folder`; 0 if it cannot be read."""
+    run = read_run(folder)
+    if run is None or is_needed_to_evaluate(run["settings"]):
+        return 0
+    with (folder / CHECKPOINT).open("rb") as file:
+        places = [its["data_offsets"] for n, its in _header(file).items() if n.startswith(GOES)]
+    return sum(end - begin for begin, end in places)
 
 
 def release(folder: Path) -> int:
@@ -70,7 +81,7 @@ def release(folder: Path) -> int:
     before = path.stat().st_size + forget_before(folder)
     size = path.stat().st_size
     with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header = _header(file)
         start = file.tell()
         run = json.loads(header["__metadata__"]["run"])
         if run["tree"].get(OPTIMIZERS) is None or is_needed_to_evaluate(run["settings"]):
@@ -91,6 +102,15 @@ def release(folder: Path) -> int:
         with replaced(path) as beside, beside.open("wb") as new:
             _write(new, file, start, header["__metadata__"], left)
     return before - path.stat().st_size
+
+
+def _header(file: IO[bytes]) -> dict[str, Any]:
+    """The header of an open checkpoint, which is at its tensors then. ValueError for damage."""
+    size = int.from_bytes(file.read(8), "little")
+    if size > LONGEST:
+        raise ValueError(f"a header of {size} bytes")
+    header: dict[str, Any] = json.loads(file.read(size))
+    return header
 
 
 def _write(

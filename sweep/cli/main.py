@@ -23,6 +23,7 @@ from sweep.cli.efficiency import efficiency
 from sweep.cli.ensemble import ensemble
 from sweep.cli.evaluate import evaluate
 from sweep.cli.external import import_
+from sweep.cli.gc import gc
 from sweep.cli.laws import laws
 from sweep.cli.list import list_
 from sweep.cli.options import same_command
@@ -46,7 +47,7 @@ from sweep.errors import BAD_INPUT, SweepError
 OF_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
-    "A search": (init, check, plan, cluster, run, status, best, list_, remove, doctor),
+    "A search": (init, check, plan, cluster, run, status, best, list_, gc, remove, doctor),
     "What it is worth": (
         report,
         confirm,

@@ -1,6 +1,6 @@
 """A run folder and what drives its sweep: Ray or a plain loop, and the live view."""
 
-from sweep.run import removal, reproduction
+from sweep.run import contents, removal, reproduction
 from sweep.run.cluster_check import ClusterCheck, check_cluster
 from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
@@ -20,6 +20,7 @@ __all__ = [
     "ask",
     "check_cluster",
     "confirm",
+    "contents",
     "distill",
     "has_test_split",
     "removal",

@@ -25,7 +25,7 @@ from sweep.run.local import Train, shared_trainer
 from sweep.run.manifest import digest_of_trainer, read_resolved
 from sweep.run.teachers import recipes
 from sweep.session import Session
-from sweep.space import BudgetConfig, Space, TrialConfig
+from sweep.space import BudgetConfig, KeepConfig, Space, TrialConfig
 from sweep.view import View
 
 # Loss of the finished run in a folder on the test split, and its standard error over the text.
@@ -173,11 +173,12 @@ def searched_space(folder: Path, budget: BudgetConfig) -> Space:
         )
     try:
         trial = TrialConfig(**resolved["trial"])
+        keep = KeepConfig(**resolved.get("keep", {}))  # folders of before 2026-11 have none
     except (TypeError, ConfigError) as error:
         raise SweepError(
-            f"{folder / RESOLVED} is damaged: trial: {error}", hint="Put a copy of it back."
+            f"{folder / RESOLVED} is damaged: trial or keep: {error}", hint="Put a copy of it back."
         ) from None
-    return Space(resolved["name"], (), resolved["fixed"], budget=budget, trial=trial)
+    return Space(resolved["name"], (), resolved["fixed"], budget=budget, trial=trial, keep=keep)
 
 
 def _note_result(session: Session) -> None:

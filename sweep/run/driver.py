@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from model.config import Config, ConfigError, Value, trial_flops
 from model.files import cache_folder, write_text
 from model.secrets import without_password, without_secrets
-from sweep.errors import TOO_MANY_FAILED, UNREACHABLE, SweepError
+from sweep.errors import TOO_MANY_FAILED, SweepError
 from sweep.folder import ERROR, JOURNAL, LEDGER, RESOLVED, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
@@ -46,7 +46,6 @@ class Options:
     address: str | None = None  # of a Ray cluster; None: one of our own
     here: bool = False  # one trial at a time in this process, without Ray
     plain: bool = False  # lines even on a terminal
-    command: tuple[str, ...] = ()  # that began this process and can begin it anew; empty: not
 
 
 def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
@@ -146,7 +145,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
         console.show(journal.append("sweep", **begins))
         kept = LogProbs(folder / TRIALS, journal.view, job.space.trial.keep_log_probs)
         kept.make_room()
-        checkpoints = Checkpoints(folder / TRIALS, journal.view)
+        checkpoints = Checkpoints(folder, journal.view, job.space.keep)
         sharing = job.space.trial.share_trunks and job.role is Role.SEARCH
 
         def watch(event: Event) -> None:
@@ -165,6 +164,7 @@ def drive(job: Job, options: Options, train: Train) -> int:
             journal.close()
             raise
         end = End(Ending.CRASHED)
+        checkpoints.make_room()  # not before: the session notes what is promised to whom
         with _cluster(options) if session.has_work else nullcontext() as cluster:
             try:
                 trainer = on_gpus(train, job.space.trial)
@@ -173,10 +173,6 @@ def drive(job: Job, options: Options, train: Train) -> int:
                 end = session.end
             except Interrupted:
                 end = End(Ending.INTERRUPTED)
-            except SweepError as error:
-                if error.code == UNREACHABLE:
-                    end = End(Ending.NO_CLUSTER)
-                raise
             except Exception:
                 if not DISK_FULL.search(traceback.format_exc()):
                     raise
@@ -252,7 +248,7 @@ def _cluster(options: Options) -> AbstractContextManager[Cluster | None]:
         return nullcontext()
     from sweep.run.ray_cluster import Cluster
 
-    return Cluster(options.address, options.command)
+    return Cluster(options.address)
 
 
 def _run_trials(

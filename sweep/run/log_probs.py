@@ -11,7 +11,7 @@ from pathlib import Path
 
 from model.training import log_probs
 from sweep.records import Event
-from sweep.view import View
+from sweep.view import TrialView, View
 
 
 class LogProbs:
@@ -32,13 +32,22 @@ class LogProbs:
             self.make_room()
 
     def make_room(self) -> None:
-        """Delete those of complete search trials that are neither among the best nor finalists.
-
-        Those that were asked for at each epoch stay: someone will mix them.
-        """
-        kept = {*self._deleted, *(self._view.confirm or {}).get("finalists", ())}
-        for trial in self._view.ranked()[self._most :]:
-            if trial.name not in kept and trial.settings.get("train.log_probs") != "epochs":
+        """Delete those of complete search trials that are neither among the best nor finalists."""
+        for trial in useless(self._view, self._most):
+            if trial.name not in self._deleted:
                 with suppress(OSError):  # room is a wish: a trial must not fail for it
                     log_probs.forget(self._folder / trial.name)
                 self._deleted.add(trial.name)
+
+
+def useless(view: View, most: int) -> list[TrialView]:
+    """Complete search trials beyond the best `most` that are no finalists.
+
+    Those that were asked for at each epoch stay: someone will mix them.
+    """
+    finalists = (view.confirm or {}).get("finalists") or ()
+    return [
+        trial
+        for trial in view.ranked()[most:]
+        if trial.name not in finalists and trial.settings.get("train.log_probs") != "epochs"
+    ]

@@ -45,8 +45,8 @@ def write_or_compare(folder: Path, space: Space, source: str, trainer: str = "")
             raise SweepError(
                 f"{folder} holds a sweep that is not comparable with this one",
                 different,
-                hint="Continue it as it was, or give this one another --name. Budget and trial may "
-                "change, and the space may grow around every trial so far.",
+                hint="Continue it as it was, or give this one another --name. Budget, trial and "
+                "keep may change, and the space may grow around every trial so far.",
                 code=REFUSED_TO_CONTINUE,
             )
     write_text(folder / ENVIRONMENT, json.dumps(environment(), indent=2))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.training.release import BEFORE, CHECKPOINT
 from sweep.errors import SweepError
-from sweep.folder import CURSOR, JOURNAL, SEALED, TEACHERS, TRIALS, TRUNKS, size
+from sweep.folder import CURSOR, JOURNAL, SEALED, TRIALS, TRUNKS, size
 from sweep.format import bytes_text, time_text
 from sweep.results import report
+from sweep.run.kept import checkpoints, promised
 from sweep.view import TrialView, View
 
 
@@ -55,11 +54,10 @@ def of_trials(folder: Path, trials: Sequence[TrialView]) -> Removal:
 
 
 def of_checkpoints(folder: Path, view: View, named: Sequence[TrialView]) -> Removal:
-    """Weights of the trials `named`; without any, of all but the best and the unfinished ones."""
-    best = report.winner(view)
-    kept = _kept(folder, view, best)
+    """Weights of the trials `named`; without any, of all that nothing else rests on."""
+    kept = promised(folder, view)
     trials = named or [trial for trial in view.trials.values() if trial.name not in kept]
-    paths = [(t, path) for t in trials for path in _checkpoints(folder / TRIALS / t.name)]
+    paths = [(t, path) for t in trials for path in checkpoints(folder / TRIALS / t.name)]
     whole = sum(path.stat().st_size for _, path in paths)
     if named:
         lines = [f"{path}: {bytes_text(path.stat().st_size)}, {_what(t)}" for t, path in paths]
@@ -71,36 +69,11 @@ def of_checkpoints(folder: Path, view: View, named: Sequence[TrialView]) -> Remo
         f"{path}: {bytes_text(size(path))}; later trials train those steps" for path in trunks
     ]
     if kept and not named:
-        which = ", ".join(f"{name} ({why})" for name, why in kept.items())
+        which = ", ".join(f"{name} ({why})" for name, why in kept.items() if name in view.trials)
         lines.append(f"those of {which} stay; --trial takes one by its name")
     lines.append("settings, curves, losses and log-probabilities stay")
     whole += sum(map(size, trunks))
     return Removal((*(path for _, path in paths), *trunks), whole, tuple(lines))
-
-
-def _kept(folder: Path, view: View, best: TrialView | None) -> dict[str, str]:
-    """The trials whose weights stay unless one names them, and why."""
-    unfinished = [trial for trial in view.trials.values() if trial.outcome is None]
-    kept = {name: f"teaches {t.name}" for t in unfinished for name in _teachers(folder, t)}
-    kept |= {trial.name: "unfinished" for trial in unfinished}
-    return kept | ({best.name: "the best"} if best else {})
-
-
-def _teachers(folder: Path, trial: TrialView) -> list[str]:
-    """The runs of this folder that a student needs to go on."""
-    path = folder / TEACHERS / Path(str(trial.settings.get("train.teacher", ""))).name
-    if not path.is_file():
-        return []
-    return [Path(its["folder"]).name for its in json.loads(path.read_text())["members"]]
-
-
-def _checkpoints(trial: Path) -> list[Path]:
-    """Those of a trial: its own, and where it is several networks that of each."""
-    names = (CHECKPOINT, BEFORE)
-    paths = [
-        path for name in names for path in (trial / name, *sorted(trial.glob(f"member-*/{name}")))
-    ]
-    return [path for path in paths if path.exists()]
 
 
 def remove(removal: Removal, folder: Path) -> None:
@@ -108,14 +81,7 @@ def remove(removal: Removal, folder: Path) -> None:
 
     Also, before anything goes, where a link leads out of the run folder.
     """
-    inside = folder.resolve()
-    for path in removal.paths:
-        above = path.parent.resolve()
-        if path != folder and inside not in (above, *above.parents):
-            raise SweepError(
-                f"{path} is not in {folder} but in {above}, where a link leads",
-                hint="Nothing was removed. Remove that link first.",
-            )
+    require_inside(removal.paths, folder)
     for path in removal.paths:
         try:
             if path.is_dir() and not path.is_symlink():
@@ -124,6 +90,18 @@ def remove(removal: Removal, folder: Path) -> None:
                 path.unlink()
         except OSError as error:
             raise SweepError(f"cannot remove {path}: {error.strerror or error}") from None
+
+
+def require_inside(paths: Iterable[Path], folder: Path) -> None:
+    """Raise SweepError where a link leads out of the run folder to one of `paths`."""
+    inside = folder.resolve()
+    for path in paths:
+        above = path.parent.resolve()
+        if path != folder and inside not in (above, *above.parents):
+            raise SweepError(
+                f"{path} is not in {folder} but in {above}, where a link leads",
+                hint="Nothing was removed. Remove that link first.",
+            )
 
 
 def _what(trial: TrialView) -> str:

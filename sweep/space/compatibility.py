@@ -17,7 +17,7 @@ from sweep.space.space import Space
 from sweep.view import View
 
 # Sections that a continued sweep may have differently: they say what is spent and what is proposed.
-CHANGEABLE = ("budget", "trial", "constraints", "repeat", "priors")
+CHANGEABLE = ("budget", "trial", "keep", "constraints", "repeat", "priors")
 # And so do these settings of others.
 CHANGEABLE_SETTINGS = ("sampler.warm_start",)
 GROWING = ("search", "fixed")  # sections that may differ as long as every trial has its place

@@ -125,16 +125,20 @@ def totals(expected: Plan, speed: Speed) -> dict[str, dict[str, float]]:
 def disk(space: Space, expected: Plan) -> tuple[float, float]:
     """Bytes that the sweep leaves, as expected, and most that one trial needs more while it runs.
 
-    Of search trials beyond the best ones, log-probabilities are deleted; a shared trunk is kept as
-    long as there is room for it.
+    Of search trials beyond the best ones, log-probabilities are deleted, and weights if `keep` says
+    so; a shared trunk is kept as long as there is room for it.
     """
-    trials, val_tokens = expected.trials, _whole(space, "data.val_tokens")
-    kept = trials * fmean(cost.disk for cost in expected.drawn)
-    kept -= max(0, trials - space.trial.keep_log_probs) * BYTES_A_TOKEN * val_tokens
+    trials, keep = expected.trials, space.keep
+    log_probs = BYTES_A_TOKEN * _whole(space, "data.val_tokens")
     baseline = [cost for _, cost in expected.baseline]
-    kept += sum(cost.disk for cost in baseline) + space.trial.share_trunks * (
-        space.trial.trunk_room * GIGABYTE
-    )
+    of_trial = max(0.0, fmean(cost.disk for cost in expected.drawn) - log_probs)
+    weights = trials * of_trial + sum(cost.disk - log_probs for cost in baseline)
+    if keep.best:
+        weights = min(trials, keep.best) * of_trial
+    if keep.max_gb:
+        weights = min(weights, keep.max_gb * GIGABYTE)
+    kept = weights + (min(trials, space.trial.keep_log_probs) + len(baseline)) * log_probs
+    kept += space.trial.share_trunks * space.trial.trunk_room * GIGABYTE
     more = [cost.disk_while_running for cost in (*baseline, *(row.cost for row in expected.rows))]
     return max(0.0, kept), max(more)
 

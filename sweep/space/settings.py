@@ -47,13 +47,6 @@ class TrialConfig:
         low=-1,
     )
     max_concurrent: int = setting(0, "", "most trials at once; 0: as many as fit", low=0)
-    silence: float = setting(
-        20.0,
-        "x",
-        "of the expected time between evaluations, and 15 minutes at least, that a worker may say "
-        "nothing: then it is killed, and its trial goes on elsewhere; 0: for ever",
-        low=0,
-    )
     keep_log_probs: int = setting(
         16,
         "trials",
@@ -75,6 +68,23 @@ class TrialConfig:
     def width(self) -> int:
         """Devices that share each batch of a trial."""
         return max(1, int(self.gpus))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepConfig:
+    best: int = setting(
+        0,
+        "trials",
+        "the best complete search trials, whose weights stay when the others' go; 0: all stay. "
+        "What is unfinished or something else rests on stays in any case",
+        low=0,
+    )
+    max_gb: float = setting(
+        0.0,
+        "GB",
+        "of disk for weights of ended trials; the worst go first, what must stay never; 0: any",
+        low=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +184,7 @@ class BaselineConfig:
     sizes: tuple[float, ...] = setting(
         (1.0,), "x", "in these sizes (gpt.scale); the best counts at each budget, as in slowrun"
     )
-    seeds: int = setting(
-        1, "", "runs of each; repeats measure the noise of intervals", low=1, high=100
-    )
+    seeds: int = setting(1, "", "runs of each; repeats measure the noise of intervals", low=1)
     lr: float = setting(0.016, "", "its learning rate, tuned once on the embedded corpus", above=0)
     table: tuple[str, ...] = setting(
         (), "", "a baseline that is known: tokens:loss pairs, a CSV file of them, or slowrun"
@@ -189,6 +197,7 @@ class BaselineConfig:
 SECTIONS: dict[str, Any] = {
     "budget": BudgetConfig,
     "trial": TrialConfig,
+    "keep": KeepConfig,
     "sampler": SamplerConfig,
     "prune": PruneConfig,
     "baseline": BaselineConfig,

@@ -14,6 +14,7 @@ from sweep.space.settings import (
     SECTIONS,
     BaselineConfig,
     BudgetConfig,
+    KeepConfig,
     PruneConfig,
     SamplerConfig,
     TrialConfig,
@@ -33,6 +34,7 @@ class Space:
     fixed: Mapping[str, Value] = field(default_factory=dict)
     budget: BudgetConfig = BudgetConfig()
     trial: TrialConfig = TrialConfig()
+    keep: KeepConfig = KeepConfig()
     sampler: SamplerConfig = SamplerConfig()
     prune: PruneConfig = PruneConfig()
     baseline: BaselineConfig = BaselineConfig()

@@ -110,7 +110,7 @@ def test_those_who_teach_an_unfinished_student_keep_their_checkpoints(folder: Pa
 
     told = sweep_remove(folder, "--checkpoints", "--yes")
 
-    assert "0005 (teaches 0000-d1-s1)" in told
+    assert "0005 (teaches 0000-d1)" in told
     assert "0005" in names(folder)
 
 

@@ -244,6 +244,13 @@ def test_the_plan_says_what_the_sweep_needs_of_the_disk(tmp_path: Path) -> None:
     assert kept == pytest.approx(12 * weights + sum(cost.disk for _, cost in found.baseline))
     assert more == max(row.cost.disk_while_running for row in found.rows)
     assert disk(few, plan(few))[0] == pytest.approx(kept - 10 * 2 * 16_384)
+    best = make_space(tmp_path, SPACE, "keep.best=2")
+    baseline = [cost.disk - 2 * 16_384 for _, cost in found.baseline]
+    fewer = kept - 10 * (weights - 2 * 16_384) - sum(baseline)
+    assert disk(best, plan(best))[0] == pytest.approx(fewer)
+    small = make_space(tmp_path, SPACE, "keep.max_gb=0.0001")
+    assert disk(small, plan(small))[0] == pytest.approx(100_000 + 14 * 2 * 16_384)
+    make_space(tmp_path, SPACE)
     text = describe_plan(space, found, stated(1e12), workers=4)
     assert f"Disk: {bytes_text(kept)} in the end" in text
     assert "That is more than" not in text
