@@ -134,6 +134,10 @@ def _failure(
     if gone:
         return RanksFailed(_how_it_ended(gone[0], ranks))
     number, (_, what) = min(said.items())
+    silent = [other for other in range(len(ranks)) if other not in said]
+    if silent:
+        pid = ranks[silent[0]].process.pid
+        what = f"rank {silent[0]} (process {pid}) runs but says nothing: {what}"
     return RanksFailed(f"rank {number} of {len(ranks)}: {what}")
 
 
