@@ -69,12 +69,17 @@ class SearchTrials:
         self.ledger = Ledger(study, self._as_trial)
 
     def ask(
-        self, at_random: bool = False, fits: Fits = anything, learned: Limits = ()
+        self,
+        at_random: bool = False,
+        fits: Fits = anything,
+        learned: Limits = (),
+        away: bool = False,
     ) -> Trial | None:
         """Propose the next trial. The proposal depends on the ledger and its number alone.
 
         fits      whether settings fit the budget: what it rejected is asked again when they do
         learned   constraints that trials of the sweep have shown, beside those of the space
+        away      whether to propose what is unlike the trials that have just failed
         A proposal that breaks a constraint is not trained: the study notes it, another is made.
         None if no proposal keeps what was learned.
         """
@@ -86,7 +91,8 @@ class SearchTrials:
             anyhow = at_random or (bool(learned) and asked >= MOST_ASKED // 2)
             config = replace(limited.sampler, name="random") if anyhow else limited.sampler
             enqueue_next(study, self._space, fits)
-            study.sampler = make_sampler(config, len(self.ledger), limited, self._earlier)
+            its = config, len(self.ledger), limited, self._earlier
+            study.sampler = make_sampler(*its, away and not anyhow)
             trial = self._draw(self._begun())
             if not self._infeasible(trial, limited.constraints):
                 return trial

@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from model.config import Value
 from model.progress import WHOLE
 from sweep.errors import SweepError
+from sweep.records import TrialEnding
 from sweep.search import (
     Certificate,
     EarlierSweep,
@@ -35,17 +36,20 @@ from sweep.search import (
     next_point,
     propose,
 )
-from sweep.session.enqueue import REPEATS
+from sweep.session.enqueue import INFEASIBLE, REPEATS
 from sweep.session.expectation import Expectation
-from sweep.space import Hyperparameter, Point, SamplerConfig, Space
+from sweep.session.ledger import ENDING_ATTR
+from sweep.space import Choice, Hyperparameter, Point, SamplerConfig, Space
 from sweep.space.grid import (
     is_through,
     least_tried,
     make_grid,
     on_grid,
 )
-from sweep.space.points import drawn, key, spread
+from sweep.space.points import drawn, key, share_of, spread
 
+TO_BLAME = (TrialEnding.FAILED, TrialEnding.LOST)
+TO_CHOOSE = 32  # points of which the one least like failed trials is taken
 TELLING = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 FORESEEN = 256  # unfinished trials that the surface goes through at most
 Earlier = tuple[EarlierSweep, ...]
@@ -53,17 +57,20 @@ Plan = Callable[[Study, FrozenTrial], Suggestion | Point | None]
 
 
 def make_sampler(
-    config: SamplerConfig, asked: int, space: Space, earlier: Earlier = ()
+    config: SamplerConfig, asked: int, space: Space, earlier: Earlier = (), away: bool = False
 ) -> BaseSampler:
     """The sampler of the proposal that follows `asked` others; it serves for that one alone.
 
     Samplers keep a random stream outside the storage, so a continued sweep would repeat its first
     proposals. Here the stream is a function of the seed and the number of the proposal. Points
     of the field come first where `sampler.prior` asks for them; trials of `earlier` sweeps inform
-    the surface.
+    the surface. `away` asks for what is unlike trials that have just failed, whatever the name.
     Raises SweepError for a grid without end and where a package is missing.
     """
     seed = (config.seed * 1_000_003 + asked) % 2**32
+    if away:
+        plan: Plan = lambda study, trial: _unlike_failed(space, study, trial)  # noqa: E731
+        return Planned(plan, space.hyperparameters, RandomSampler(seed=seed))
     plan = _plan(config, space, asked, earlier)
     if config.prior:
         plan = _after(first_points(space), plan, space)
@@ -234,14 +241,17 @@ def settled(study: Study, space: Space) -> str:
 def _seen(
     study: Study, trial: FrozenTrial | None, space: Space, forecasts: bool = False
 ) -> list[Seen]:
-    """Every trial but `trial` that a sampler learns from; from failed ones it learns nothing.
+    """Every trial but `trial` that a sampler learns from.
 
     forecasts  whether trials that have not finished count with the loss expected of them
     """
+    trials = study.get_trials(deepcopy=False)
+    to_blame = _to_blame(trials)
     others = [
         other
-        for other in study.get_trials(deepcopy=False)
-        if other.state in TELLING and (trial is None or other.number != trial.number)
+        for other in trials
+        if (other.state in TELLING or other.number in to_blame)
+        and (trial is None or other.number != trial.number)
     ]
     complete = [other for other in others if other.state is TrialState.COMPLETE]
     expectation, foreseen = Expectation(complete), _foreseen(others) if forecasts else set()
@@ -262,9 +272,55 @@ def _foreseen(trials: Sequence[FrozenTrial]) -> set[int]:
 
     The surface goes through each forecast: its cost grows with the cube of their number.
     """
-    open_ = [t.number for t in trials if t.state is not TrialState.COMPLETE]
+    unforeseen = (TrialState.COMPLETE, TrialState.FAIL)  # of what failed nothing is expected
+    open_ = [t.number for t in trials if t.state not in unforeseen]
     most = min(FORESEEN, len(open_))
     return {open_[n * len(open_) // most] for n in range(most)}
+
+
+def _unlike_failed(space: Space, study: Study, trial: FrozenTrial) -> Point:
+    """Of several points, the one least like the trials that failed since one last ended well."""
+    hps, trials = space.hyperparameters, study.get_trials(deepcopy=False)
+    latest = max((t.number for t in trials if _ended_well(t)), default=-1)
+    failed = [
+        _point(t, space)
+        for t in trials
+        if t.number > latest and t.user_attrs.get(ENDING_ATTR) in TO_BLAME
+    ]
+    rows = spread(TO_CHOOSE, len(hps), space.sampler.seed, first=TO_CHOOSE * trial.number)
+    points = [drawn(hps, shares) for shares in rows]
+    return max(points, key=lambda p: min((_apart(p, q, hps) for q in failed), default=0.0))
+
+
+def _apart(one: Point, other: Point, hyperparameters: Sequence[Hyperparameter]) -> float:
+    """How unlike two points are: 1 for each choice, and for each range the part between them."""
+    apart = 0.0
+    for hp in hyperparameters:
+        a, b = one.get(hp.setting), other.get(hp.setting)
+        listed = a is None or b is None or isinstance(hp.domain, Choice)
+        if listed or not (hp.domain.has(a) and hp.domain.has(b)):
+            apart += a != b
+        elif a is not None and b is not None:
+            apart += abs(share_of(hp.domain, a) - share_of(hp.domain, b))
+    return apart
+
+
+def _ended_well(trial: FrozenTrial) -> bool:
+    trained = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    return trained and INFEASIBLE not in trial.user_attrs
+
+
+def _to_blame(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of trials that failed for their own settings: before and after, others ended well.
+
+    They count as ones that were stopped, or a sampler would propose the same again and again. Of
+    others that failed it is not known whether the cause was in their settings.
+    """
+    failed = [t.number for t in trials if t.user_attrs.get(ENDING_ATTR) in TO_BLAME]
+    if not failed:
+        return set()
+    well = [t.number for t in trials if _ended_well(t)]
+    return {number for number in failed if well and well[0] < number < well[-1]}
 
 
 def descent(study: Study, space: Space) -> tuple[bool, Certificate | None]:

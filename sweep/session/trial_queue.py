@@ -26,7 +26,7 @@ from sweep.space.trunks import kept_trunks, spared
 from sweep.view import TrialView, View
 
 PROPOSALS = 32  # that the budget may reject in a row, half of them drawn at random
-FAILING = 2  # trials that fail in a row, from which on proposals are drawn at random
+FAILING = 2  # trials that fail in a row, from which on proposals are to be unlike them
 NOTHING_FITS = End(Ending.NOTHING_FITS, "budget spent: nothing that is left fits")
 
 
@@ -96,10 +96,10 @@ class SearchQueue:
         for asked in range(PROPOSALS):
             if self._spent(running):
                 return None
-            at_random = asked >= PROPOSALS // 2 or self._fails
+            at_random = asked >= PROPOSALS // 2
             limits = self._memory.constraints()
             fits = partial(self.budget.fits, running=running)
-            proposed = self._search.ask(at_random, fits, limits)
+            proposed = self._search.ask(at_random, fits, limits, self._fails)
             if proposed is None:
                 self._too_large = limits
                 return None
@@ -117,8 +117,8 @@ class SearchQueue:
             return
         if self._spent(running):
             return
-        fits, at_random = partial(self.budget.fits, running=running), self._fails
-        trial = self._search.ask(at_random, fits, self._memory.constraints())
+        fits, limits = partial(self.budget.fits, running=running), self._memory.constraints()
+        trial = self._search.ask(False, fits, limits, self._fails)
         if trial is not None and self._accepts(trial, running):
             self._ahead.append(trial)
 

@@ -105,11 +105,23 @@ def test_a_sweep_whose_trials_all_fail_in_the_same_way_gives_up_after_three(
     assert (first.trial, "broken_train" in first.error) == ("baseline-2x", True)
 
 
-@pytest.mark.parametrize("sampler", ["surface", "tpe", "random", "coordinate"])
+@pytest.mark.parametrize(
+    ("sampler", "seed"),
+    [
+        ("surface", 0),
+        ("surface", 1),
+        ("tpe", 0),
+        ("random", 0),
+        ("coordinate", 0),
+        ("coordinate", 1),
+    ],
+)
 def test_settings_that_always_fail_stop_no_sweep_in_which_others_train(
-    sampler: str, tmp_path: Path
+    sampler: str, seed: int, tmp_path: Path
 ) -> None:
-    space = make_space(tmp_path, SPACE, f"sampler.name={sampler}", "baseline.multiples=")
+    """With seed 1 the first two proposals of some fail, and nothing has trained yet."""
+    names = f"sampler.name={sampler}", f"sampler.seed={seed}"
+    space = make_space(tmp_path, SPACE, *names, "baseline.multiples=")
     session = session_in(tmp_path, space, open_storage(None))
 
     trials = run(session, failing_train, tmp_path / "trials")
@@ -117,7 +129,7 @@ def test_settings_that_always_fail_stop_no_sweep_in_which_others_train(
 
     ended = endings(trials)
     assert session.end.ending in (Ending.TRIALS_SPENT, Ending.NOTHING_LEFT)
-    assert ended.count(TrialEnding.FAILED) > 0
+    assert 0 < ended.count(TrialEnding.FAILED) <= 16  # of Muon is half of what could be proposed
     if session.end.ending is Ending.TRIALS_SPENT:
         assert sum(t is not None and t is not TrialEnding.FAILED for t in ended) == 12
 
