@@ -65,6 +65,7 @@ class Ending(StrEnum):
     GAVE_UP = "too many trials failed"
     INTERRUPTED = "interrupted"
     DISK_FULL = "disk full"
+    NO_CLUSTER = "Ray cluster unreachable"
     CRASHED = "failed"
 
     @property

@@ -30,7 +30,7 @@ def _is_counts(text: str) -> bool:
 class GPTConfig:
     layers: int = setting(2, "", "transformer blocks at scale 1", low=1, high=1000)
     width: int = setting(64, "", "residual stream at scale 1, a multiple of 4", low=8, high=1 << 17)
-    head_width: int = setting(32, "", "about how wide one attention head is", low=2)
+    head_width: int = setting(32, "", "about how wide one attention head is", low=2, high=1 << 17)
     context: int = setting(64, "tokens", "longest window attended over", low=2)
     scale: float = setting(
         1.0, "x", "non-embedding parameters; depth and width grow together", above=0, high=1e6

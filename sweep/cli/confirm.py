@@ -111,7 +111,7 @@ def confirm(
         folder = folder.resolve()
     most = seeds or (MOST if until_separated else USUAL)
     request = Request(top, most, until_separated, budget, test, again)
-    options = Options(folder.parent, address, here, plain)
+    options = Options(folder.parent, address, here, plain, tuple(sys.orig_argv))
     code = run_confirmation(folder, request, options)
     view = read_view(folder / JOURNAL)
     if code >= 128:

@@ -140,7 +140,7 @@ def ensemble(
     folder, view = begun(folder, runs)
     if folder.name in ("", ".."):  # the folder beside others that it is, not the way to it
         folder = folder.resolve()
-    options = Options(folder.parent, address, here, plain)
+    options = Options(folder.parent, address, here, plain, tuple(sys.orig_argv))
     if members:
         _train(folder, members, budget, options, of or "")
         view = read_view(folder / JOURNAL)

@@ -61,7 +61,9 @@ def run(
     from sweep.run import run as run_sweep
 
     code, folder = run_sweep(
-        checked, space.read_text(encoding="utf-8"), Options(runs, address, here, plain)
+        checked,
+        space.read_text(encoding="utf-8"),
+        Options(runs, address, here, plain, tuple(sys.orig_argv)),
     )
     view = read_view(folder / JOURNAL)
     if code >= 128:

@@ -20,6 +20,7 @@ __all__ = [
     "sequential",
     "settling",
     "significance",
+    "silence",
     "students",
     "time_left",
 ]

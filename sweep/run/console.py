@@ -221,6 +221,11 @@ def describe(view: View, event: JournalEvent) -> str:
     if kind == "observation":
         trial = view.trials[event["trial"]]
         return f"{trial.name} begins {trial.trunk}" if trial.trunk and trial.first is event else ""
+    if kind == "cluster":
+        return (
+            f"Ray is lost: {event['lost']}; a fresh one starts (restart {event['restart']}), "
+            "trials go on from their checkpoints"
+        )
     if kind in ("lost", "worker lost"):
         ends = event["reason"].startswith(TrialEnding.OUT_OF_MEMORY)  # which its outcome says
         return "" if ends else f"{event['trial']}: {event['reason']}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from model.config import Config, ConfigError, Value, trial_flops
 from model.files import cache_folder, write_text
 from model.secrets import without_password, without_secrets
-from sweep.errors import TOO_MANY_FAILED, SweepError
+from sweep.errors import TOO_MANY_FAILED, UNREACHABLE, SweepError
 from sweep.folder import ERROR, JOURNAL, LEDGER, RESOLVED, SWEEP_ID, TRIALS, locked
 from sweep.journal import Journal
 from sweep.records import End, Ending, Event, Outcome, Role
@@ -46,6 +46,7 @@ class Options:
     address: str | None = None  # of a Ray cluster; None: one of our own
     here: bool = False  # one trial at a time in this process, without Ray
     plain: bool = False  # lines even on a terminal
+    command: tuple[str, ...] = ()  # that began this process and can begin it anew; empty: not
 
 
 def run(space: Space, source: str, options: Options) -> tuple[int, Path]:
@@ -173,6 +174,10 @@ def drive(job: Job, options: Options, train: Train) -> int:
                 end = session.end
             except Interrupted:
                 end = End(Ending.INTERRUPTED)
+            except SweepError as error:
+                if error.code == UNREACHABLE:
+                    end = End(Ending.NO_CLUSTER)
+                raise
             except Exception:
                 if not DISK_FULL.search(traceback.format_exc()):
                     raise
@@ -248,7 +253,7 @@ def _cluster(options: Options) -> AbstractContextManager[Cluster | None]:
         return nullcontext()
     from sweep.run.ray_cluster import Cluster
 
-    return Cluster(options.address)
+    return Cluster(options.address, options.command)
 
 
 def _run_trials(

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from model.config import Config, SharedTrunks
 from model.progress import Progress
+from model.training.ranks_failed import RanksFailed
 from sweep.run.interrupt import Interrupt
 from sweep.run.placed import placed
 from sweep.run.resource_meter import Meter
+from sweep.run.worker_deaths import KernelKills
 from sweep.session import Session
 from sweep.space import TrialConfig
 
@@ -32,9 +34,14 @@ def shared_trainer(
     """
     from model.training.machine import machine
 
-    here = machine(config, gpus)
-    for progress in _evaluations(config, folder, trunks, gpus):
-        yield placed(progress, here)
+    here, kills = machine(config, gpus), KernelKills()
+    try:
+        for progress in _evaluations(config, folder, trunks, gpus):
+            yield placed(progress, here)
+    except RanksFailed as error:
+        if not kills.one_more():
+            raise
+        raise RanksFailed(f"{error}\nout of memory: the kernel killed it") from None
 
 
 def _evaluations(

@@ -6,11 +6,13 @@ import inspect
 import logging
 import os
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Any
 
@@ -26,10 +28,11 @@ QUIET = {
 os.environ.update(QUIET)
 
 import ray  # noqa: E402
-from ray.exceptions import AuthenticationError  # noqa: E402
+from ray.exceptions import AuthenticationError, RayError  # noqa: E402
 
 from sweep.errors import UNREACHABLE, SweepError  # noqa: E402
 from sweep.run.interrupt import Interrupt  # noqa: E402
+from sweep.run.ray_health import NoAnswer, how  # noqa: E402
 from sweep.run.ray_home import object_store, ray_home, token_of_our_own  # noqa: E402
 
 OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
@@ -39,37 +42,90 @@ JOINING = {"RAY_gcs_server_port_wait_time_s": "1"}  # attempts to join, not 20
 SECONDS_TO_CONNECT = 5
 SECONDS_TO_LEAVE = 20
 SECONDS_BETWEEN_CHECKS = 0.1
+RESTARTS = 5  # of our own cluster by one driver
+REPLACED = "SWEEP_RAY_REPLACED"  # how often, told to the process that takes this one's place
+NEEDED = {"raylet": "raylet", "gcs_server": "GCS"}  # processes without which nothing goes on
 
 
 class Cluster:
     """A cluster that we are part of while entered. It starts in a thread beside slow imports.
 
     address   of a running cluster, as `ray.init` takes it; None starts one on this machine
+    command   that began this process and can begin it anew; empty: not
 
     The thread stays until the cluster is left: Ray's processes end with the thread they began in.
     """
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, command: Sequence[str] = ()) -> None:
+        self._command = command
         self._address = None if address == "local" else address
-        self._ready, self._leave = Event(), Event()
+        self._ready = Event()
+        self._again: SimpleQueue[bool] = SimpleQueue()  # whether a fresh one is wanted, or none
         self._error: Exception | None = None
+        self._interrupt: Interrupt | None = None
         self._thread = Thread(target=self._live, name="ray", daemon=True)
+        self.restarts = int(os.environ.pop(REPLACED, 0))
 
     def __enter__(self) -> Cluster:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._leave.set()
+        self._again.put(False)
         self._thread.join(SECONDS_TO_LEAVE)
 
     def wait(self, interrupt: Interrupt) -> None:
         """Return once Ray is up. Raises SweepError if it cannot be, Interrupted on a signal."""
+        self._interrupt = interrupt
         while not self._ready.wait(SECONDS_BETWEEN_CHECKS):
             interrupt.check()
         if self._error is not None:
             raise self._error
         interrupt.install()  # Ray may have taken SIGTERM
+
+    def replace(self, lost: str) -> None:
+        """Have a fresh cluster started for the one that is `lost`, for which `wait` waits.
+
+        Raises SweepError if it was not ours, or if too many were replaced.
+        """
+        if error := self._end_of(lost):
+            raise error
+        self.restarts += 1
+        self._ready.clear()
+        self._again.put(True)
+
+    def abandon(self, lost: str) -> None:
+        """End this process, whose main thread waits in a Ray that is lost and never returns.
+
+        Where that was ours, the same command takes its place. What the process was about to write
+        is written again, as after any crash.
+        """
+        error = self._end_of(lost)
+        sys.stderr.write(
+            f"Error: {error}\n"
+            if error
+            else f"Ray is lost: {lost}; the same command is going on anew\n"
+        )
+        sys.stderr.flush()
+        if self._interrupt and self._interrupt.signal is not None:
+            os._exit(self._interrupt.exit_code)
+        if error or not self._command:
+            os._exit(UNREACHABLE)
+        _kill_ours()
+        os.environ[REPLACED] = str(self.restarts + 1)
+        os.execv(sys.executable, [sys.executable, *self._command[1:]])
+
+    def _end_of(self, lost: str) -> SweepError | None:
+        """The error that ends this driver for a cluster that is lost; None: it gets a fresh one."""
+        if self._address is None and self.restarts < RESTARTS:
+            return None
+        which = f"the Ray cluster at {self._address}" if self._address else "Ray"
+        times = "" if self._address else f" for the {RESTARTS + 1}th time"
+        return SweepError(
+            f"{which} is lost{times}: {lost}",
+            hint="Nothing else is: the same command continues, each trial from its checkpoint.",
+            code=UNREACHABLE,
+        )
 
     def _live(self) -> None:
         with ExitStack() as stack:
@@ -80,15 +136,64 @@ class Cluster:
                     stack.enter_context(token_of_our_own())
                 stack.callback(ray.shutdown)
                 _connect(self._address, home)
+                self._ready.set()
+                while self._again.get():
+                    _bury()
+                    _connect(self._address, home)
+                    self._ready.set()
             except Exception as error:
                 self._error = error
-            finally:
                 self._ready.set()
-            self._leave.wait()
+                self._again.get()
+
+
+class OurNode:
+    """The node that `ray.init` started or joined, in Ray's private parts as of 2.60.
+
+    Nothing is known of it in a Ray that keeps these elsewhere.
+    """
+
+    def dead_process(self) -> str:
+        """Which of the processes that we started has ended, and how; empty if none has."""
+        node = ray._private.worker._global_node
+        for kind, processes in node.all_processes.items() if node else ():
+            for its in processes:
+                code = its.process.poll()
+                if kind in NEEDED and code is not None:
+                    return f"its {NEEDED[kind]} ended with {how(code)}"
+        return ""
+
+    def answer(self, seconds: float) -> str:
+        """Empty if the cluster counts this node as alive, else what it says. Takes 0.3 ms.
+
+        Raises NoAnswer if that takes more than so many seconds.
+        """
+        try:
+            worker = ray._private.worker.global_worker
+            ours = worker.core_worker.get_current_node_id()
+            (alive,) = worker.gcs_client.check_alive([ours], timeout=seconds)
+        except RayError as error:
+            raise NoAnswer(str(error)) from None
+        except AttributeError:
+            return ""
+        return "" if alive else "the node that this driver is on left it, or its raylet died"
+
+
+def _bury() -> None:
+    """Leave a cluster of ours that is dead in part; the rest of it is killed."""
+    _kill_ours()
+    ray.shutdown()
+
+
+def _kill_ours() -> None:
+    node = ray._private.worker._global_node
+    if node is not None:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _connect(address: str | None, home: Path | None) -> None:
-    with tempfile.TemporaryDirectory(prefix="sweep-") as empty:
+    # In a home of our own it goes with that, even if we are killed meanwhile.
+    with tempfile.TemporaryDirectory(prefix="sweep-", dir=home) as empty:
         _start_or_join(address, home, worker_environment(empty))
 
 
@@ -109,6 +214,7 @@ def _start_or_join(address: str | None, home: Path | None, environment: dict[str
     """Start a cluster whose files are in `home`, or join that at `address`."""
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what fails is in the journal
+    ray._private.worker._worker_logs_enabled = False  # nor has a raylet that died twenty lines
     if address is None:
         assert home is not None
         with _without_helpers(), _on_loopback():

@@ -33,12 +33,12 @@ TOKENS = (TOKEN, "RAY_AUTH_TOKEN_PATH")  # with either the user says which
 def ray_home() -> Iterator[Path]:
     """A folder that only this user can read, with a path short enough for sockets.
 
-    It is gone once it is left. Those of drivers that were killed go first: nobody locks them.
+    It is gone once it is left. So are those of drivers that were killed, which nobody locks; after
+    it, too: their Ray may still have written there when it was made.
     Raises SweepError if there is no place for one.
     """
     place = _place()
-    for left in place.glob(f"{PREFIX}*"):
-        _tidy(left)
+    _tidy_all(place)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
         with suppress(Locked), lock(folder / LOCK):  # held by who tidies at this very moment
@@ -47,6 +47,7 @@ def ray_home() -> Iterator[Path]:
                 yield folder / INSIDE
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+                _tidy_all(place)
             return
 
 
@@ -67,6 +68,11 @@ def _place() -> Path:
         hint=f"Set RAY_TMPDIR to a folder of at most {LONGEST} bytes that can be written to; "
         "--here trains without Ray.",
     )
+
+
+def _tidy_all(place: Path) -> None:
+    for left in place.glob(f"{PREFIX}*"):
+        _tidy(left)
 
 
 def _tidy(left: Path) -> None:

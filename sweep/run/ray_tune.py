@@ -6,29 +6,37 @@ all that is needed to go on, and Tune would tell Optuna that a stopped trial was
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from model.config import PATHS, Config
 from model.progress import Progress
 from sweep.errors import SweepError
+from sweep.format import clock_text
 from sweep.records import Trial
+from sweep.results.silence import silence_limit
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train
-from sweep.run.ray_cluster import Cluster
+from sweep.run.ray_cluster import Cluster, OurNode
+from sweep.run.ray_health import SECONDS_UNANSWERED, ClusterLost, Health
 from sweep.run.resource_meter import Meter
 from sweep.run.scratch import scratch
+from sweep.run.silence import Listener
 from sweep.run.worker_deaths import KernelKills, take_every_death_for_one, why
 from sweep.session import Session
 from sweep.space import TrialConfig
@@ -43,19 +51,40 @@ def run(
 ) -> None:
     """Run every trial of `session` on `cluster`, each in its own folder under `folder`.
 
-    Raises SweepError if the cluster cannot be reached or no trial fits in it, Interrupted on a
-    signal.
+    A cluster of our own that dies is replaced; trials then go on from their checkpoints.
+    Raises SweepError if the cluster cannot be reached, is lost or has no room for a trial,
+    Interrupted on a signal.
     """
-    cluster.wait(interrupt)
     take_every_death_for_one()
+    bridge = _Bridge(session, folder.absolute())
+    while True:
+        cluster.wait(interrupt)
+        health = Health(OurNode(), cluster.abandon)
+        bridge.check_health = health.check
+        with health.watched():
+            try:
+                _tune(bridge, train, interrupt)
+                return
+            except ClusterLost as error:
+                lost = str(error)
+            except RayError:
+                lost = health.dies_within(SECONDS_UNANSWERED)
+                if not lost:
+                    raise
+        cluster.replace(lost)
+        session.note("cluster", lost=lost, restart=cluster.restarts)
+        bridge.take_back()
+
+
+def _tune(bridge: _Bridge, train: Train, interrupt: Interrupt) -> None:
+    session = bridge.session
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(SECONDS_BETWEEN_SNAPSHOTS))
-    with scratch(folder.parent) as unread:
+    with scratch(bridge.folder.parent) as unread:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         resources, at_once = fit(session.space.trial, nodes)
         session.queue.budget.resources = resources
         session.queue.budget.slots = at_once
         session.note("ready", slots=at_once, resources=resources)
-        bridge = _Bridge(session, folder.absolute())
         tuner = tune.Tuner(
             tune.with_resources(_worker(train), resources),
             tune_config=tune.TuneConfig(
@@ -72,7 +101,7 @@ def run(
                 # The trainer keeps its own checkpoints; Tune's default would ask for one more.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=WORKERS_LOST),
-                stop=_Watch(interrupt, session),
+                stop=_Watch(bridge, interrupt),
             ),
         )
         tuner.fit()
@@ -108,16 +137,63 @@ def fit(trial: TrialConfig, nodes: list[dict[str, float]]) -> tuple[dict[str, fl
 
 
 class _Bridge:
-    """Shared by Asker and Judge: the session, and our trial for each of Tune's."""
+    """Shared by Asker, Judge and Watch: the session, and our trial for each of Tune's."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         self.session, self.folder = session, folder
         self.trials: dict[str, Trial] = {}
+        self.waiting: deque[Trial] = deque()  # that a cluster which died had begun
         self.lost: dict[str, str] = {}  # why a Tune trial last lost its worker
+        self.hung: dict[str, str] = {}  # by Tune trial, why its worker was killed by us
         self.spent_workers = 0  # workers that an exception has spent: they leave when next used
+        self.check_health: Callable[[], None] = lambda: None  # raises ClusterLost
+        self.controller: Any = None  # Tune's, once it has a trial
+        self.listener = Listener(self._silence_limit)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher and scheduler at the start; nothing reads it
+
+    def take_back(self) -> None:
+        """Tune is to begin anew: what it trained comes first."""
+        self.waiting.extend(self.trials.values())
+        self.trials.clear()
+        self.lost.clear()
+        self.hung.clear()
+        self.spent_workers, self.controller = 0, None
+        self.listener = Listener(self._silence_limit)
+
+    def next_trial(self) -> Trial | None:
+        """The trial to run next, or None."""
+        if not self.waiting:
+            return self.session.next_trial()
+        trial = self.waiting.popleft()
+        self.session.go_on(trial)
+        return trial
+
+    def kill_hung_workers(self) -> None:
+        """Kill the workers that say nothing for too long; Tune then gives their trials to others.
+
+        A process that is stopped does not listen either: Ray then sends it SIGKILL.
+        """
+        live = self.controller.get_live_trials() if self.controller else ()
+        training = {
+            self.trials[trial.trial_id].name: trial
+            for trial in live
+            if trial.status == tune.experiment.Trial.RUNNING and trial.trial_id in self.trials
+        }
+        for name, seconds in self.listener.beyond(training).items():
+            its = training[name]
+            worker = its.temporary_state.ray_actor
+            if worker is None:
+                continue
+            reason = f"its worker said nothing for {clock_text(seconds)} and was killed"
+            self.hung[its.trial_id] = reason
+            self.listener.heard(name)
+            ray.kill(worker)
+
+    def _silence_limit(self, name: str) -> float:
+        multiple = self.session.space.trial.silence
+        return silence_limit(self.session.journal.view, name, multiple)
 
 
 class _Asker(Searcher):  # type: ignore[misc]
@@ -131,7 +207,7 @@ class _Asker(Searcher):  # type: ignore[misc]
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self._bridge.session.next_trial()
+        trial = self._bridge.next_trial()
         if trial is None:
             # While trials run, one of them may fail and be replaced: not now is not never. With
             # none running, not now would make Tune wait for ten minutes.
@@ -176,6 +252,7 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
             self._allow_for_spent_worker(controller)
             stop = True
         else:
+            self._bridge.listener.heard(ours.name)
             progress, usage = result["progress"], dict(result["usage"])
             stop = self._bridge.session.observe(ours, progress, usage).stop
         if stop:
@@ -184,6 +261,7 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
         return str(self.STOP if stop else self.CONTINUE)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
+        self._bridge.controller = controller
         trial.max_failures += self._bridge.spent_workers
         if trial.trial_id in self._over:  # Tune has put it back among those to run
             with redirect_stdout(StringIO()):  # Tune says that it completed
@@ -200,7 +278,11 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
         ours, path = self._bridge.trials.get(trial.trial_id), Path(trial.error_file or "")
         if ours is None or not path.is_file():
             return
-        error = why(COLOURS.sub("", path.read_text()), self._kills.one_more)
+        self._bridge.check_health()  # with Ray itself dead, no worker is to blame
+        self._bridge.listener.heard(ours.name)
+        text = COLOURS.sub("", path.read_text())
+        hung = self._bridge.hung.pop(trial.trial_id, "")
+        error = f"{text}\n{hung}" if hung else why(text, self._kills.one_more)
         self._bridge.lost[trial.trial_id] = error
         if error and not self._bridge.session.lose_worker(ours, error):
             del self._bridge.trials[trial.trial_id]
@@ -208,25 +290,41 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
 
 
 class _Watch(tune.Stopper):  # type: ignore[misc]
-    """Raises Interrupted between steps, and has the next trial proposed. Tune asks it once a step.
+    """What is looked after between steps: signals, Ray itself, silent workers, the next proposal.
 
-    By then whoever was heard has gone on to train, so that nobody waits for the proposal. Not a
-    callback: as soon as there is one, Tune imports mlflow to count its users.
+    Tune asks it once a step. By then whoever was heard has gone on to train, so that nobody waits
+    for the proposal. Not a callback: as soon as there is one, Tune imports mlflow to count its
+    users.
     """
 
-    def __init__(self, interrupt: Interrupt, session: Session) -> None:
-        self._interrupt, self._session = interrupt, session
+    def __init__(self, bridge: _Bridge, interrupt: Interrupt) -> None:
+        self._bridge, self._interrupt = bridge, interrupt
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         self._interrupt.check()
-        self._session.ask_ahead()
+        self._bridge.check_health()
+        self._bridge.kill_hung_workers()
+        self._bridge.session.ask_ahead()
         return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _die_with_parent() -> None:
+    """Have the system kill this worker when its raylet dies, however that dies.
+
+    It would go on training in a folder that another worker is to have (PR_SET_PDEATHSIG in
+    prctl(2)). Where the system has no such thing, the lock on that folder keeps others out.
+    """
+    with suppress(OSError, AttributeError):
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:  # it died meanwhile
+            os._exit(1)
 
 
 def _worker(train: Train) -> type:
@@ -234,6 +332,7 @@ def _worker(train: Train) -> type:
 
     class Worker(tune.Trainable):  # type: ignore[misc]
         def setup(self, config: dict[str, Any]) -> None:
+            _die_with_parent()
             self._failed = self._leaving = False
             self._start(config)
 

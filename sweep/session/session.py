@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from model.progress import WHOLE, Progress
+from model.secrets import redacted
 from sweep.errors import SweepError
 from sweep.journal import Journal
 from sweep.records import End, Event, Outcome, Role, Trial, TrialEnding, Verdict
@@ -101,22 +102,12 @@ class Session:
         if trial is None:
             return None
         self._reported[trial.name] = self._ledgers[trial.role].reported(trial)
-        spared = self.queue.budget.spared(trial.settings)
-        gain = None
-        if self._search and trial.role is Role.SEARCH:
-            gain = self._search.expected_gain(trial)
-        self.note(
-            "trial",
-            trial=trial.name,
-            role=trial.role,
-            searched=dict(trial.searched),
-            settings=dict(trial.settings),
-            flops=flops(trial.settings),
-            devices=self.queue.budget.devices,
-            **({"spared": spared} if spared else {}),
-            **({} if gain is None else {"expected_gain": gain}),
-        )
+        self._note_begun(trial)
         return trial
+
+    def go_on(self, trial: Trial) -> None:
+        """Note that a trial which this session handed out begins anew, from its checkpoint."""
+        self._note_begun(trial)
 
     def hold(self) -> list[Trial]:
         """The trials that are out: begun and not over, trained by others whom nobody can watch.
@@ -200,6 +191,7 @@ class Session:
         if DISK_FULL.search(error):
             self.disk_full = True
             return
+        error = redacted(error)  # which goes into the ledger too
         ending, reason = ending_of(error, lost), reason_of(error)
         too_large = ending is TrialEnding.OUT_OF_MEMORY
         if too_large:
@@ -274,6 +266,23 @@ class Session:
     def note(self, event: str, **fields: Any) -> None:
         """Add an event to the journal and show it to the watcher."""
         self._watch(self.journal.append(event, **fields))
+
+    def _note_begun(self, trial: Trial) -> None:
+        spared = self.queue.budget.spared(trial.settings)
+        gain = None
+        if self._search and trial.role is Role.SEARCH:
+            gain = self._search.expected_gain(trial)
+        self.note(
+            "trial",
+            trial=trial.name,
+            role=trial.role,
+            searched=dict(trial.searched),
+            settings=dict(trial.settings),
+            flops=flops(trial.settings),
+            devices=self.queue.budget.devices,
+            **({"spared": spared} if spared else {}),
+            **({} if gain is None else {"expected_gain": gain}),
+        )
 
     def _note_loss(self, trial: Trial, reason: str) -> None:
         """Note that a checkpoint could not be used, once: a later driver hears of it again."""

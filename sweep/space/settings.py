@@ -47,6 +47,13 @@ class TrialConfig:
         low=-1,
     )
     max_concurrent: int = setting(0, "", "most trials at once; 0: as many as fit", low=0)
+    silence: float = setting(
+        20.0,
+        "x",
+        "of the expected time between evaluations, and 15 minutes at least, that a worker may say "
+        "nothing: then it is killed, and its trial goes on elsewhere; 0: for ever",
+        low=0,
+    )
     keep_log_probs: int = setting(
         16,
         "trials",
@@ -184,7 +191,9 @@ class BaselineConfig:
     sizes: tuple[float, ...] = setting(
         (1.0,), "x", "in these sizes (gpt.scale); the best counts at each budget, as in slowrun"
     )
-    seeds: int = setting(1, "", "runs of each; repeats measure the noise of intervals", low=1)
+    seeds: int = setting(
+        1, "", "runs of each; repeats measure the noise of intervals", low=1, high=100
+    )
     lr: float = setting(0.016, "", "its learning rate, tuned once on the embedded corpus", above=0)
     table: tuple[str, ...] = setting(
         (), "", "a baseline that is known: tokens:loss pairs, a CSV file of them, or slowrun"

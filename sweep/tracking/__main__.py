@@ -28,6 +28,7 @@ os.environ.update({**MLFLOW_ENVIRONMENT, **os.environ})  # read when mlflow is i
 if __name__ == "__main__":
     os.nice(10)  # before the slow import: training comes first
 
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,6 +36,7 @@ from model.files import is_locked, lock
 from model.secrets import redacted, without_password
 from sweep.errors import SweepError
 from sweep.folder import DRIVER_LOCK, TRACKING_LOG
+from sweep.tracking.database import make_whole
 from sweep.tracking.process import FOLLOW, STORE, lock_path
 from sweep.tracking.publisher import Publisher
 
@@ -69,6 +71,7 @@ class Follower:
             if self._publisher is None:
                 # Two processes that make one fresh database at once would break it.
                 with lock(self._folder.parent / STORE_LOCK, math.inf):
+                    make_whole(self._uri, lambda uri: MlflowClient(uri).search_experiments())
                     self._publisher = Publisher(self._folder, self._uri, self._artifacts)
                     self._publisher.publish()
             self._publisher.publish()

@@ -276,3 +276,37 @@ def test_what_killed_drivers_left_of_ray_goes_when_the_next_begins(tmp_path: Pat
         assert [*tmp_path.iterdir()] == [folder]
 
     assert not [*tmp_path.iterdir()]
+
+
+def test_no_file_and_no_word_of_a_sweep_has_a_secret(
+    sweep_run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one of the environment nor one that an error names."""
+    secrets = {
+        "HF_TOKEN": "hf_planted01",
+        "AWS_SECRET_ACCESS_KEY": "planted/02+",
+        "DB_PASS": "pla nted03",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:planted04@127.0.0.1:9")
+    in_addresses = ("planted04", "planted05", "planted06")
+    addresses = "s3://k:{1}@bucket/a https://host/a?X-Amz-Signature={2} http://me:{0}@h"
+    said = f"{[*secrets.values()]} {addresses.format(*in_addresses)}"
+
+    def train(config: Config, folder: Path) -> Iterator[Progress]:
+        for progress in fake_train(config, folder):
+            if folder.name == "0001":
+                raise OSError(said)
+            yield progress
+
+    monkeypatch.setattr("sweep.run.trunk_files.shared_trainer", train)
+    done = sweep_run()
+
+    assert done.exit_code == 0, done.exception
+    run = tmp_path / "runs" / "tiny"
+    assert "OSError: [" in read_view(run / JOURNAL).trials["0001"].reason
+    texts = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    texts |= {Path("output"): done.output.encode(), Path("messages"): done.stderr.encode()}
+    for word in (*secrets.values(), *in_addresses):
+        assert not [path for path, text in texts.items() if word.encode() in text]

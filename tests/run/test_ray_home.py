@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,33 @@ def test_folders_of_drivers_that_were_killed_go_and_those_of_others_stay(place: 
         assert not left.exists()
         assert used.exists()
         assert other.exists()
+
+
+def test_what_a_killed_drivers_ray_still_wrote_goes_in_the_end(place: Path) -> None:
+    """Its processes end a few seconds after it, when the next driver has tidied already."""
+    with ray_home():
+        late = place / f"{PREFIX}late" / "r" / "session"
+        late.mkdir(parents=True)
+
+    assert not [*place.iterdir()]
+
+
+def test_the_folder_of_workers_is_in_rays_own_and_goes_with_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a driver that was killed while Ray started an empty folder stayed."""
+    from sweep.run import ray_cluster
+
+    seen: list[Path] = []
+
+    def start(address: str | None, home: Path | None, environment: dict[str, Any]) -> None:
+        seen.append(Path(environment["working_dir"]))
+
+    monkeypatch.setattr(ray_cluster, "_start_or_join", start)
+
+    with ray_home() as home:
+        ray_cluster._connect(None, home)
+        assert seen[0].parent == home
 
 
 def test_a_path_too_long_for_sockets_is_passed_over(

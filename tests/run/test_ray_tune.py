@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 import pytest
-from fakes import SPACE, failing_train, fake_train
+from fakes import SPACE, dying_train, failing_train, fake_train
 from sweeps import make_space, session_in, sharing_space, wait_for_observations
 
 from sweep.errors import SweepError
 from sweep.folder import JOURNAL
 from sweep.journal import read_events
-from sweep.records import End, Ending, Outcome, Trial
+from sweep.records import End, Ending, Trial
 from sweep.run import local, trunk_files
 from sweep.run.interrupt import Interrupt
 from sweep.session.failures import reason_of
@@ -187,20 +187,82 @@ def test_the_next_trial_is_proposed_while_another_trains_towards_its_last_evalua
     assert 8750 in trials[2].user_attrs["open"].values()
 
 
-def test_a_trial_that_raises_fails_alone_and_the_next_gets_a_fresh_worker(
-    run_on_ray: Callable[..., Session],
+def test_exceptions_a_hung_worker_and_a_dead_raylet_end_no_trial_but_their_own(
+    ray_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = run_on_ray(
-        failing_train, "trial.max_concurrent=2", "budget.failures=99", "budget.trials=4"
+    from sweep.results import silence
+    from sweep.run import ray_tune
+
+    monkeypatch.setattr(silence, "LEAST", 1.0)
+    monkeypatch.setattr("sweep.run.silence.SECONDS_BETWEEN_CHECKS", 0.1)
+    space = make_space(
+        tmp_path,
+        SPACE,
+        *("trial.max_concurrent=1", "trial.silence=1e-3", "budget.trials=3"),
+        *("budget.failures=99", "baseline.multiples="),
+    )
+    sessions = []
+    for name in ("loop", "ray"):
+        (tmp_path / name).mkdir()
+        sessions.append(session_in(tmp_path / name, space, open_storage(None)))
+    loop, ray = sessions
+    restarts = ray_cluster.restarts
+    with Interrupt() as interrupt:
+        local.run(loop, failing_train, tmp_path / "loop" / "trials", interrupt)
+        ray_tune.run(ray, dying_train, tmp_path / "ray" / "trials", interrupt, ray_cluster)
+    for session in sessions:
+        session.close(End(Ending.TRIALS_SPENT))
+
+    assert summary(ray) == summary(loop)
+    assert {"complete", "failed"} <= {str(outcome) for _, outcome, *_ in summary(ray)}
+    events = [event for event, _ in read_events(tmp_path / "ray" / JOURNAL)]
+    assert [e["lost"] for e in events if e["event"] == "cluster"] == [
+        "its raylet ended with SIGKILL"
+    ]
+    (hung,) = [e["trial"] for e in events if "said nothing" in e.get("reason", "")]
+    assert hung == (tmp_path / "ray" / "trials" / "stopped").read_text()
+    assert ray_cluster.restarts == restarts + 1
+    seen = [(e["trial"], e["basis_points"]) for e in events if e["event"] == "observation"]
+    assert len(seen) == len(set(seen))
+
+
+def test_a_cluster_that_was_joined_is_not_replaced_and_one_of_ours_a_few_times() -> None:
+    from sweep.run.ray_cluster import RESTARTS, Cluster
+
+    with pytest.raises(SweepError, match=r"the Ray cluster at head:6379 is lost: it was drained"):
+        Cluster("head:6379").replace("it was drained")
+    ours = Cluster(None)
+    for _ in range(RESTARTS):
+        ours.replace("its raylet ended with SIGKILL")
+    with pytest.raises(SweepError, match=r"6th time.*\n.*the same command continues") as error:
+        ours.replace("its raylet ended with SIGKILL")
+    assert error.value.code == 5
+
+
+def test_a_process_whose_main_thread_hangs_in_a_dead_ray_of_its_own_gives_way_to_another(
+    tmp_path: Path,
+) -> None:
+    """The same command begins anew, and remembers how often it did."""
+    from sweep.run.ray_cluster import REPLACED, RESTARTS
+
+    script = tmp_path / "driver.py"
+    script.write_text("""
+import sys
+from sweep.run.ray_cluster import Cluster
+cluster = Cluster(None, sys.orig_argv)
+print(cluster.restarts, *sys.argv[1:], flush=True)
+cluster.abandon("its GCS ended with SIGKILL")
+""")
+    done = subprocess.run(
+        [sys.executable, script, "run", "a space.yaml"],
+        env=os.environ | {REPLACED: str(RESTARTS - 1)},
+        capture_output=True,
+        text=True,
     )
 
-    trials = session.journal.view.trials.values()
-    failed = [t for t in trials if t.outcome is Outcome.FAILED]
-    others = [t for t in trials if t.outcome in (Outcome.COMPLETE, Outcome.PRUNED)]
-    assert {t.reason for t in failed} == {"RuntimeError: no Muon today"}
-    assert all(t.searched["optim.name"] == "muon" for t in failed)
-    assert failed
-    assert len(others) == 4 + 2
+    assert done.returncode == 5
+    assert done.stdout.splitlines() == ["4 run a space.yaml", "5 run a space.yaml"]
+    assert "going on anew" in done.stderr
 
 
 def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
@@ -342,17 +404,20 @@ def start(folder: Path, corpus: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.usefixtures("store_at_hand")
-def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
+def test_a_sweep_survives_sigkill_ctrl_c_and_a_dead_gcs_without_repeating_anything(
     corpus: Path, tmp_path: Path
 ) -> None:
-    """One sweep, four drivers: three are ended in the middle, each in another way."""
+    """One sweep, three drivers: two are ended in the middle, one of them after its GCS."""
     journal = tmp_path / "runs" / "tiny" / JOURNAL
-    ends = [(signal.SIGKILL, -9, 6), (signal.SIGTERM, 143, 12), (signal.SIGINT, 130, 18)]
-    for number, code, after in ends:
+    outputs: list[str] = []
+    for number, code, after in [(signal.SIGKILL, -9, 6), (signal.SIGINT, 130, 18)]:
         driver = start(tmp_path, corpus)
+        if number == signal.SIGINT:
+            wait_for_observations(journal, 12, driver)
+            os.kill(child(driver, "gcs_server"), signal.SIGKILL)
         wait_for_observations(journal, after, driver)
         driver.send_signal(number)
-        output = driver.communicate()[0]
+        outputs.append(output := driver.communicate()[0])
         assert driver.returncode == code, output
         assert ("state saved. Continue: sweep run" in output) == (number != signal.SIGKILL)
 
@@ -366,7 +431,16 @@ def test_a_sweep_survives_sigkill_sigterm_and_ctrl_c_without_repeating_anything(
     assert len(seen) == len(set(seen))
     assert len(ended) == len(set(ended)) == 6 + 2
     assert "goes on from" in output
+    assert "its GCS ended with SIGKILL" in "".join(outputs)
     assert_mlflow_agrees(tmp_path / "runs", events)
+
+
+def child(driver: subprocess.Popen[str], program: str) -> int:
+    """The process that runs `program` for the driver."""
+    threads = Path(f"/proc/{driver.pid}/task").glob("*/children")
+    pids = [int(pid) for thread in threads for pid in thread.read_text().split()]
+    (its,) = [pid for pid in pids if program in Path(f"/proc/{pid}/cmdline").read_text()]
+    return its
 
 
 def assert_mlflow_agrees(runs: Path, events: list[dict[str, object]]) -> None:

@@ -206,7 +206,10 @@ def test_a_run_of_its_own_is_kept_and_reproduced(small: dict[str, object], tmp_p
     assert (tmp_path / "two" / "checkpoint.safetensors").exists()
 
 
-def test_what_cannot_be_trained_again_gets_one_message(run: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_trained_again_gets_one_message(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "empty"))
     moved = tmp_path / "moved"
     with pytest.raises(SweepError, match="cannot be trained here") as caught:
         reproduce(run, "--set", f"data.path={moved}")

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sweep.run import worker_deaths
+from model.config import Config
+from model.progress import Progress
+from model.training.ranks_failed import RanksFailed
+from sweep.records import TrialEnding
+from sweep.run import local, worker_deaths
 from sweep.run.worker_deaths import KernelKills, kills_for_memory, why
 from sweep.session.failures import ending_of, reason_of
 
@@ -50,6 +56,32 @@ def test_each_kill_of_the_kernel_explains_one_worker() -> None:
     kills = KernelKills(lambda: next(counts))
 
     assert [kills.one_more() for _ in range(4)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("kills", "ending"), [(1, TrialEnding.OUT_OF_MEMORY), (0, TrialEnding.FAILED)]
+)
+def test_a_rank_that_the_kernel_killed_ran_out_of_memory(
+    kills: int,
+    ending: TrialEnding,
+    small: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that nothing as large is begun again, as where the worker itself was killed."""
+    counts = iter([0, kills])
+    monkeypatch.setattr(worker_deaths, "kills_for_memory", lambda: next(counts))
+
+    def together(*arguments: object) -> Iterator[Progress]:
+        raise RanksFailed("rank 1 of 2 (process 7) ended by SIGKILL")
+        yield
+
+    monkeypatch.setattr(local, "_evaluations", together)
+
+    with pytest.raises(RanksFailed, match="rank 1 of 2") as caught:
+        list(local.shared_trainer(Config.from_settings(small), tmp_path, gpus=2))
+
+    assert ending_of("".join(traceback.format_exception(caught.value))) is ending
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,8 @@ search:
         ("baseline.multiples=1,half", "expected different whole numbers"),
         ("prune.peers=train.epoch", "did you mean train.epochs?"),
         ("data.val_tokens=1", "must be >= 2"),
+        ("gpt.head_width=847354356", "must be >= 2, <= 131072"),  # its divisors are tried
+        ("baseline.seeds=26952021", "must be >= 1, <= 100"),  # they are written down one by one
     ],
 )
 def test_overrides_are_checked_like_the_file(override: str, message: str, tmp_path: Path) -> None:
