@@ -53,12 +53,21 @@ baseline: {multiples: [1]}
 """
 KILLS_OF_A_SWEEP = 3  # at most; then it runs to its end
 SECONDS_TO_END = 600.0  # for a driver, before it counts as hanging
+SECONDS_TO_END_SLOWLY = 7200.0  # where SLOW
 SECONDS_TO_GO = 60.0  # for processes of an ended sweep
 # Who is hit. With True the driver is to go on by itself; with False the same command continues.
 HERE = {"driver": False, "group": False, "tree": False}
-ON_RAY = {**HERE, "worker": True, "stopped": True}
-ON_RAY |= {"agent": True, "raylet": True, "gcs": True}
-WORDS = {"worker": WORKER, "stopped": WORKER, "agent": AGENT, "raylet": RAYLET, "gcs": GCS}
+ON_RAY = {**HERE, "worker": True, "agent": True, "raylet": True, "gcs": True, "frozen": True}
+ON_RAY |= {"stopped": True}
+WORDS = {
+    "worker": (WORKER,),
+    "agent": (AGENT,),
+    "raylet": (RAYLET,),
+    "gcs": (GCS,),
+    "frozen": (RAYLET, GCS),
+    "stopped": (WORKER,),
+}
+SLOW = ("stopped",)  # a worker may be silent for trial.silence, a quarter of an hour at least
 NOWHERE = "http://127.0.0.1:9"  # no MLflow: the publisher finds that out at once
 
 
@@ -172,11 +181,12 @@ def one_round(
             if not goes_on:
                 driver.wait()
                 driver, starts = place.start(where), starts + 1
-        code = _wait(place, driver)
+        patience = SECONDS_TO_END_SLOWLY if kind in SLOW else SECONDS_TO_END
+        code = _wait(place, driver, patience)
         if goes_on and code not in (0, None):
             # It may give up, if it says so: then the same command continues.
             driver, starts = place.start(where), starts + 1
-            code = _wait(place, driver)
+            code = _wait(place, driver, patience)
         wrong += ["it hangs"] if code is None else []
         wrong += [f"it ends with {code}: {place.said()}"] if code else []
         left = place.family.wait_until_gone(SECONDS_TO_GO)
@@ -235,16 +245,19 @@ def _hit(family: Family, driver: subprocess.Popen[bytes], kind: str, draw: rando
     elif kind == "tree":
         family.kill()
     else:
-        there = victims(family, WORDS[kind])
+        there = [process for word in WORDS[kind] for process in victims(family, word)]
         if not there:
             return False
-        send(draw.choice(there), signal.SIGSTOP if kind == "stopped" else signal.SIGKILL)
+        stops = kind in ("frozen", "stopped")
+        send(draw.choice(there), signal.SIGSTOP if stops else signal.SIGKILL)
     return True
 
 
-def _wait(place: Place, driver: subprocess.Popen[bytes]) -> int | None:
-    """Its exit code; None if it hangs."""
-    until = time.monotonic() + SECONDS_TO_END
+def _wait(
+    place: Place, driver: subprocess.Popen[bytes], patience: float = SECONDS_TO_END
+) -> int | None:
+    """Its exit code; None if it takes more than so many seconds."""
+    until = time.monotonic() + patience
     while (code := driver.poll()) is None and time.monotonic() < until:
         place.family.look()
         time.sleep(SECONDS_BETWEEN_LOOKS)
