@@ -23,6 +23,7 @@ from sweep.folder import (
     TRACKING_LOG,
     TRIALS,
     TRUNKS,
+    size,
 )
 from sweep.journal import read_view
 from sweep.records import Role
@@ -92,29 +93,34 @@ def contents(folder: Path, keep: KeepConfig, trial: TrialConfig) -> Contents:
     """Look through `folder`. Raises SweepError if the journal cannot be read."""
     view = read_view(folder / JOURNAL)
     bytes_of = {
-        name: size
+        name: taken
         for name, its in view.trials.items()
-        if its.outcome is not None and (size := kept.weight(folder, name))
+        if its.outcome is not None and (taken := kept.weight(folder, name))
     }
     weights = kept.sort_out(folder, view, keep, bytes_of)
-    goes = [
-        Item(path, WEIGHTS, path.stat().st_size, f"{its.outcome}, val loss {its.val_loss:.4f}")
-        for its in weights.goes
-        for path in kept.checkpoints(folder / TRIALS / its.name)
-    ]
+    goes: list[Item] = []
+    for its in weights.goes:
+        for path in kept.checkpoints(folder / TRIALS / its.name):
+            goes += _file(path, WEIGHTS, f"{its.outcome}, val loss {its.val_loss:.4f}")
     goes += _left_by_kills(folder, view, {its.name for its in weights.goes})
     for its in useless(view, trial.keep_log_probs):
         path = folder / TRIALS / its.name / log_probs.NAME
-        if path.exists():
-            why = f"not among the best {trial.keep_log_probs}"
-            goes.append(Item(path, TEXT, path.stat().st_size, why))
-    goes += _stray(folder, view)
+        goes += _file(path, TEXT, f"not among the best {trial.keep_log_probs}")
+    strays = _strays(folder, view)
+    goes += [
+        Item(path, STRAY, size(path), "neither journal nor ledger knows such a trial")
+        for path in strays
+        if not kept.checkpoints(path)
+    ]
     if trunks := _useless_trunks(folder, view):
         goes.append(trunks)
     stays = {name: (bytes_of[name], why) for name, why in weights.stays.items()}
+    for path in strays:
+        if taken := kept.weight(folder, path.name):
+            stays[path.name] = taken, "no trial known here: sweep doctor moves it aside"
     for its in view.running():
-        if size := kept.weight(folder, its.name):
-            stays[its.name] = size, "unfinished"
+        if taken := kept.weight(folder, its.name):
+            stays[its.name] = taken, "unfinished"
     return Contents(_kinds(folder), tuple(goes), stays, weights.over)
 
 
@@ -123,9 +129,9 @@ def _kinds(folder: Path) -> dict[str, tuple[int, int]]:
     for path in folder.rglob("*"):
         with suppress(OSError):
             if path.is_file() and not path.is_symlink():
-                kind, size = _kind(path.relative_to(folder)), path.stat().st_size
+                kind, taken = _kind(path.relative_to(folder)), path.stat().st_size
                 files, total = kinds.get(kind, (0, 0))
-                kinds[kind] = files + 1, total + size
+                kinds[kind] = files + 1, total + taken
     return dict(sorted(kinds.items(), key=lambda item: -item[1][1]))
 
 
@@ -136,35 +142,41 @@ def _kind(path: Path) -> str:
     return next((kind for kind, names in KINDS.items() if path.parts[0] in names), "the rest")
 
 
+def _file(path: Path, kind: str, why: str) -> Iterator[Item]:
+    """It, unless it is gone: a driver may be at work while this only looks."""
+    with suppress(FileNotFoundError):
+        yield Item(path, kind, path.stat().st_size, why)
+
+
 def _left_by_kills(folder: Path, view: View, gone: set[str]) -> Iterator[Item]:
     """What drivers would have removed, had nobody killed them."""
     for path in sorted(folder.rglob(f"*{PART}")):
-        yield Item(path, "unfinished files", path.stat().st_size, "a killed process was writing it")
+        yield from _file(path, "unfinished files", "a killed process was writing it")
     for its in view.trials.values():
         if its.outcome is None or its.name in gone:
             continue
         for path in kept.checkpoints(folder / TRIALS / its.name):
             if path.name == BEFORE:
-                yield Item(path, BEFORE_THEM, path.stat().st_size, "its trial has ended")
-            elif size := releasable(path.parent):
+                yield from _file(path, BEFORE_THEM, "its trial has ended")
+            elif state := releasable(path.parent):
                 why = "its trial has ended and never goes on"
-                yield Item(path, "state of optimizers", size, why, released=True)
+                yield Item(path, "state of optimizers", state, why, released=True)
 
 
-def _stray(folder: Path, view: View) -> Iterator[Item]:
-    """Folders of trials that neither the journal nor the ledger knows."""
+def _strays(folder: Path, view: View) -> list[Path]:
+    """Folders of trials that neither the journal nor the ledger knows.
+
+    None where the ledger is lost or damaged: it may be all that knew them, as sweep doctor says.
+    """
     below = folder / TRIALS
     strange = [p for p in sorted(below.glob("*")) if p.is_dir() and p.name not in view.trials]
     if not strange:
-        return
+        return []
     try:
         ledger = read_ledger(folder / LEDGER)
     except SweepError:
-        return  # sweep doctor says what is wrong with it
-    for path in strange:
-        if path.name not in ledger:
-            size = sum(its.stat().st_size for its in path.rglob("*") if its.is_file())
-            yield Item(path, STRAY, size, "neither journal nor ledger knows such a trial")
+        return []
+    return [path for path in strange if path.name not in ledger] if ledger else []
 
 
 def _useless_trunks(folder: Path, view: View) -> Item | None:
@@ -173,8 +185,9 @@ def _useless_trunks(folder: Path, view: View) -> Item | None:
     searching = view.end is None or not view.end.ending.well
     if not path.exists() or view.role is not Role.SEARCH or searching or view.running():
         return None
-    size = sum(its.stat().st_size for its in path.rglob("*") if its.is_file())
-    return Item(path, "trunks", size, "the search is over; a longer one trains those steps again")
+    return Item(
+        path, "trunks", size(path), "the search is over; a longer one trains those steps again"
+    )
 
 
 def remove(holds: Contents, folder: Path) -> None:

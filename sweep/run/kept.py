@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.training.release import BEFORE, CHECKPOINT
 from sweep.errors import SweepError
-from sweep.folder import ENSEMBLE, JOURNAL, TEACHERS, TRIALS
+from sweep.folder import ENSEMBLE, JOURNAL, RESOLVED, TEACHERS, TRIALS
 from sweep.format import ordinal
 from sweep.journal import read_events
 from sweep.records import Outcome, Role
@@ -134,14 +134,28 @@ def _members(path: Path) -> list[str]:
 
 
 def _named_elsewhere(folder: Path) -> dict[str, str]:
-    """Trials that another run in the folder beside this one learns from or begins from."""
-    below, why = (folder / TRIALS).absolute(), {}
-    for journal in sorted(folder.absolute().parent.glob(f"*/{JOURNAL}")):
+    """Trials that a run in the folder beside this one, or below that, learns or begins from.
+
+    What such a run names may be a path from wherever it was started, or lead through a link. So
+    whatever ends like the path of a trial here counts for one.
+    """
+    runs, below = folder.absolute().parent, (folder / TRIALS).resolve()
+    named = re.compile(
+        rf"(?:(?<![\w.+-]){re.escape(folder.absolute().name)}/|(?<![\w./+-])(?:\./)?)"
+        rf"{TRIALS}/([\w.+-]+)"
+    )
+    why: dict[str, str] = {}
+    for journal in sorted([*runs.glob(f"*/{JOURNAL}"), *runs.glob(f"*/*/{JOURNAL}")]):
+        who = f"named by {journal.parent.relative_to(runs)}"
+        with suppress(OSError):  # `sweep train` has none
+            text = (journal.parent / RESOLVED).read_text(encoding="utf-8", errors="replace")
+            why |= dict.fromkeys(named.findall(text), who)
         with suppress(SweepError):  # a damaged one says so where it is read
             event, _ = next(read_events(journal), ({}, 0))
             fixed = event.get("fixed", {})
             for word in {str(fixed[name]) for name in NAMING if fixed.get(name)}:
-                path = Path(os.path.abspath(word))
+                why |= dict.fromkeys(named.findall(word), who)
+                path = Path(word).resolve()
                 if below in path.parents:
-                    why[path.relative_to(below).parts[0]] = f"named by {journal.parent.name}"
+                    why[path.relative_to(below).parts[0]] = who
     return why

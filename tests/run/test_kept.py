@@ -13,12 +13,13 @@ from sweeps import finished
 
 from model.training.release import BEFORE, CHECKPOINT
 from sweep.cli.main import cli
-from sweep.folder import ENSEMBLE, JOURNAL, RESOLVED, TEACHERS, TRIALS, TRUNKS, locked
-from sweep.journal import Journal, read_view
+from sweep.folder import ENSEMBLE, JOURNAL, LEDGER, RESOLVED, TEACHERS, TRIALS, TRUNKS, locked
+from sweep.journal import Journal, read_events, read_view
 from sweep.records import FinalistRun, Role
 from sweep.results import report
 from sweep.run import contents, kept
 from sweep.run.checkpoints import Checkpoints
+from sweep.session import rebuild
 from sweep.session.session import Session
 from sweep.space.settings import KeepConfig, TrialConfig
 from sweep.space.space import Space
@@ -62,6 +63,11 @@ def names(folder: Path) -> set[str]:
 
 def loser(folder: Path, place: int = -1) -> str:
     return view_of(folder).ranked()[place].name
+
+
+def write_ledger(folder: Path, space: Space) -> None:
+    events = [event for event, _ in read_events(folder / JOURNAL)]
+    rebuild(folder / LEDGER, space, view_of(folder), events)
 
 
 def sweep_gc(*words: object) -> str:
@@ -150,6 +156,30 @@ def test_what_another_run_learns_from_stays(folder: Path) -> None:
     assert stays(folder)[loser(folder)] == "named by other"
 
 
+def test_what_is_named_through_a_link_or_from_elsewhere_stays_too(folder: Path) -> None:
+    named, linked, searched, trained = (loser(folder, place) for place in (-1, -2, -3, -4))
+    (folder.parent.parent / "link").symlink_to(folder)
+    words = {
+        "relative": ("gpt.init", f"runs/fake/trials/{named}/{CHECKPOINT}"),
+        "through": ("train.teacher", str(folder.parent.parent / "link" / TRIALS / linked)),
+        "train/0123abc": ("gpt.init", f"../fake/trials/{trained}"),
+    }
+    for where, (setting, word) in words.items():
+        (folder.parent / where).mkdir(parents=True)
+        journal = Journal(folder.parent / where / JOURNAL)
+        journal.append("sweep", name="other", fixed={setting: word})
+        journal.close()
+    search = {"train.teacher": ["", f"fake/trials/{searched}"]}
+    (folder.parent / "relative" / RESOLVED).write_text(json.dumps({"search": search}))
+
+    why = stays(folder)
+
+    assert why[named] == why[searched] == "named by relative"
+    assert why[linked] == "named by through"
+    assert why[trained] == "named by train/0123abc"
+    assert loser(folder, -5) not in why
+
+
 def test_while_a_sweep_runs_weights_go_once_better_trials_ended(folder: Path) -> None:
     view = view_of(folder)
     room = Checkpoints(folder, view, KeepConfig(best=2))
@@ -191,12 +221,13 @@ def test_gc_removes_what_it_told_and_results_stay(folder: Path) -> None:
     assert "nothing went" in sweep_gc(folder, "--best", "1")
 
 
-def test_gc_alone_takes_what_kills_left_and_no_weights(folder: Path) -> None:
+def test_gc_alone_takes_what_kills_left_and_no_weights(folder: Path, space: Space) -> None:
     trial = folder / TRIALS / loser(folder)
     (trial / BEFORE).write_bytes(b"0" * 500)
     (trial / f"{CHECKPOINT}.part").write_bytes(b"0" * 100)
-    (folder / TRIALS / "0777" / "member-1").mkdir(parents=True)
-    (folder / TRIALS / "0777" / "member-1" / CHECKPOINT).write_bytes(b"0" * 50)
+    (folder / TRIALS / "0777").mkdir()
+    (folder / TRIALS / "0777" / "error.txt").write_bytes(b"0" * 50)
+    write_ledger(folder, space)
 
     done = json.loads(sweep_gc(folder, "--json"))
 
@@ -207,6 +238,51 @@ def test_gc_alone_takes_what_kills_left_and_no_weights(folder: Path) -> None:
     }
     assert done["freed"] == 650
     assert names(folder) == view_of(folder).trials.keys()
+
+
+def test_gc_takes_no_weights_of_trials_that_nobody_knows_any_more(
+    folder: Path, space: Space
+) -> None:
+    """Where journal and ledger are older copies, such a folder is all that is left of a trial."""
+    (folder / TRIALS / "0777" / "member-1").mkdir(parents=True)
+    (folder / TRIALS / "0777" / "member-1" / CHECKPOINT).write_bytes(b"0" * 50)
+    write_ledger(folder, space)
+
+    done = json.loads(sweep_gc(folder, "--json"))
+
+    assert done["goes"] == []
+    why = {its["trial"]: its["why"] for its in done["stays"]}
+    assert why["0777"] == "no trial known here: sweep doctor moves it aside"
+
+
+def test_gc_takes_no_folder_of_a_trial_where_journal_and_ledger_are_lost(folder: Path) -> None:
+    before = {path.name for path in (folder / TRIALS).iterdir()}
+    (folder / JOURNAL).write_text("")
+
+    done = json.loads(sweep_gc(folder, "--json"))
+
+    assert done["goes"] == []
+    assert {path.name for path in (folder / TRIALS).iterdir()} == before
+
+
+def test_a_look_outlives_files_that_a_driver_removes_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = folder / TRIALS / loser(folder) / CHECKPOINT
+    real, looks = kept.checkpoints, list[Path]()
+
+    def checkpoints(trial: Path) -> list[Path]:
+        paths = real(trial)
+        looks.append(trial)
+        if trial == gone.parent and looks.count(trial) == 2:
+            gone.unlink()
+        return paths
+
+    monkeypatch.setattr(kept, "checkpoints", checkpoints)
+
+    holds = contents.contents(folder, ONE, TrialConfig())
+
+    assert gone not in {item.path for item in holds.goes}
 
 
 def test_gc_killed_in_the_middle_goes_on_with_the_same_command(
