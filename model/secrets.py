@@ -31,20 +31,28 @@ def has_secret(text: str) -> bool:
 
 def redacted(text: str) -> str:
     """`text` with *** for passwords and keys in addresses, and for secrets of the environment."""
-    for value in _values():
-        text = text.replace(value, HIDDEN)
-    return PARAMETER.sub(rf"\1{HIDDEN}", without_password(text)) if "://" in text else text
+    return _without(text, _values())
 
 
 def without_secrets(data: Any) -> Any:
-    """`data` with every text in it redacted."""
+    """`data` with every text in it redacted; texts that are keys stay."""
+    return _each(data, _values())
+
+
+def _each(data: Any, values: list[str]) -> Any:
     if isinstance(data, str):
-        return redacted(data)
+        return _without(data, values)
     if isinstance(data, dict):
-        return {key: without_secrets(value) for key, value in data.items()}
+        return {key: _each(value, values) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [without_secrets(value) for value in data]
+        return [_each(value, values) for value in data]
     return data
+
+
+def _without(text: str, values: list[str]) -> str:
+    for value in values:
+        text = text.replace(value, HIDDEN)
+    return PARAMETER.sub(rf"\1{HIDDEN}", without_password(text)) if "://" in text else text
 
 
 def may_hold_secrets(line: str) -> bool:
