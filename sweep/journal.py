@@ -25,6 +25,7 @@ from sweep.view import View
 MEASURED = ("train_loss", "val_loss", "val_loss_error", "bits_per_byte", "raw_loss", "gap", "lr")
 TAIL = 4096  # bytes before a reader's place by which it knows that the journal is the same
 TRIAL = re.compile(r"\w[\w.+-]*")
+OURS = ("event", "trial", "role", "outcome", "ending")  # whose values are words of ours
 _NUMBER = (int, float)
 # What an event of a kind must have, and of which type, for anybody to read it.
 NEEDED: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
@@ -73,7 +74,7 @@ class Journal:
         if self._file is not None:
             line = json.dumps(without_infinity(record), allow_nan=False)
             if may_hold_secrets(line):
-                record = without_secrets(record)
+                record = told(record)
                 line = json.dumps(without_infinity(record), allow_nan=False)
             self._file.write(line.encode() + b"\n")
             self._file.flush()
@@ -89,6 +90,12 @@ class Journal:
         """Give the file back; what was appended stays."""
         if self._file is not None:
             self._file.close()
+
+
+def told(event: Event) -> Event:
+    """`event` without secrets. Words of ours stay, should a variable have one for its value."""
+    clean: Event = without_secrets(event)
+    return clean | {key: event[key] for key in OURS if key in event}
 
 
 def read_events(path: Path, offset: int = 0) -> Iterator[tuple[Event, int]]:

@@ -64,3 +64,22 @@ def test_neither_journal_nor_message_has_a_secret_that_an_error_named(
         assert secret not in journal.view.trials["0000"].reason
         assert secret not in str(SweepError(why, [why], hint=why))
     assert read_view(tmp_path / JOURNAL).header["fixed"] == {"data.path": "hf://a/b"}
+
+
+def test_a_variable_whose_value_is_a_word_of_ours_breaks_no_journal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CACHE_KEY", "complete")
+    monkeypatch.setenv("STAGE_KEY", "baseline")
+    journal = Journal(tmp_path / JOURNAL)
+    journal.append("sweep", name="s", fixed={})
+    searched = {"multiple": 1.0}
+    journal.append("trial", trial="baseline-1x", role="baseline", searched=searched, settings={})
+    last = {"train_loss": 3.0, "val_loss": 3.0, "val_loss_error": 0.1, "step": 9, "seconds": 1.0}
+    journal.append("observation", trial="baseline-1x", basis_points=10_000, **last)
+    journal.append("outcome", trial="baseline-1x", outcome="complete", reason="complete")
+    journal.close()
+
+    trial = read_view(tmp_path / JOURNAL).trials["baseline-1x"]
+
+    assert (trial.role, trial.outcome, trial.reason) == ("baseline", "complete", "***")

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from model.config import Value
-from model.secrets import without_secrets
 from sweep import journal
 from sweep.folder import EXTERNAL, JOURNAL
 from sweep.records import Event, FinalistRun, Outcome, Role
@@ -84,7 +83,9 @@ class Publisher:
             self._begin_anew()  # a crash took lines, or somebody deleted runs, or the cursor
         for event, offset in journal.read_events(path, self._read):
             if event["event"] in TOLD:
-                event = without_secrets(event)  # which an earlier version may have noted
+                event = journal.told(
+                    event
+                )  # without secrets, which an earlier version may have noted
             journal.fold(self._view, event, path, self._read)
             self._read = offset
             self._take(event, send=offset > self.cursor.offset)
