@@ -14,7 +14,7 @@ from typing import Any
 from model.config import Config
 from model.files import cache_folder
 from sweep.errors import SweepError
-from sweep.run.interrupt import Interrupt
+from sweep.run.interrupt import Interrupt, Interrupted
 from sweep.run.node_state import Node, NodeState, Wanted, problems, read_state
 from sweep.space import Space, TrialConfig
 
@@ -58,7 +58,7 @@ def check_cluster(
     runs      where run folders are to be; it is made, and a file in it for as long as this takes
     space     whose data the nodes should have and whose trials should fit; None: anyone's
     seconds   after which a node that has not answered is a problem
-    Raises SweepError if the cluster cannot be joined.
+    Raises SweepError if the cluster cannot be joined, or on a signal.
     """
     import ray
 
@@ -67,9 +67,14 @@ def check_cluster(
 
     with _probe(runs) as probe, Interrupt() as interrupt, Cluster(address) as cluster:
         wanted = _wanted(runs, probe, space)
-        cluster.wait(interrupt)
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        nodes = _ask(alive, wanted, seconds, interrupt)
+        try:
+            cluster.wait(interrupt)
+            alive = [node for node in ray.nodes() if node["Alive"]]
+            nodes = _ask(alive, wanted, seconds, interrupt)
+        except Interrupted:
+            raise SweepError(
+                "stopped before every node had answered", code=interrupt.exit_code
+            ) from None
         driver = read_state(wanted)
     wrong = problems(nodes, driver)
     try:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from sweep.errors import SweepError
+from sweep.run.cluster_check import check_cluster
+from sweep.run.interrupt import Interrupt
 from sweep.run.node_state import Node, NodeState, Wanted, problems, read_state
 
 SOUND = NodeState(
@@ -77,3 +83,32 @@ def test_a_node_sees_what_the_driver_wrote_and_which_data_are_there(tmp_path: Pa
     assert after.packages["torch"].startswith("2.")
     assert after.room["cache"] > 0  # of a folder that is not there yet
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("probe")] == ["probe"]
+
+
+def test_ctrl_c_ends_a_check_with_one_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Starting:
+        """A cluster that is not there yet when the signal comes."""
+
+        def __init__(self, address: str) -> None: ...
+
+        def __enter__(self) -> Starting:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+        def wait(self, interrupt: Interrupt) -> None:
+            signal.raise_signal(signal.SIGINT)
+            interrupt.check()
+
+    for where, name in (("ray_cluster", "Cluster"), ("ray_tune", "fit"), ("", "")):
+        module = ModuleType(where)
+        setattr(module, name, Starting)
+        monkeypatch.setitem(sys.modules, f"sweep.run.{where}" if where else "ray", module)
+
+    with pytest.raises(SweepError, match="stopped before every node") as stopped:
+        check_cluster("auto", tmp_path)
+
+    assert stopped.value.code == 130
+    assert list(tmp_path.iterdir()) == []
