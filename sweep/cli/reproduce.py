@@ -18,7 +18,7 @@ from sweep.errors import SweepError
 from sweep.space import read_overrides
 
 if TYPE_CHECKING:
-    from sweep.run.reproduction import Prepared, Verdict
+    from sweep.run.reproduction import Prepared, Reproduction
 
 HEADING = f"{'done':>8}  {'val loss then':>13}  {'now':>8}  {'apart':>9}"
 
@@ -129,7 +129,7 @@ def _agreements(prepared: Prepared) -> str:
     return "\n".join([*lines, f"expected: {expected}"])
 
 
-def _train(prepared: Prepared, keep: Path | None, noise: float | None, quiet: bool) -> Verdict:
+def _train(prepared: Prepared, keep: Path | None, noise: float | None, quiet: bool) -> Reproduction:
     """Train it, with a line for each evaluation and then what came of it; to stderr if `quiet`."""
     from sweep.run import reproduction
 
@@ -161,7 +161,7 @@ def _train(prepared: Prepared, keep: Path | None, noise: float | None, quiet: bo
     return outcome
 
 
-def _differences(outcome: Verdict) -> str:
+def _differences(outcome: Reproduction) -> str:
     """The numbers that differ, as a table with all their digits."""
     from sweep.format import table
 

@@ -101,10 +101,9 @@ class Cluster:
         is written again, as after any crash.
         """
         error = self._end_of(lost)
+        goes = "is going on anew" if self._command else "continues"
         sys.stderr.write(
-            f"Error: {error}\n"
-            if error
-            else f"Ray is lost: {lost}; the same command is going on anew\n"
+            f"Error: {error}\n" if error else f"Ray is lost: {lost}; the same command {goes}\n"
         )
         sys.stderr.flush()
         if self._interrupt and self._interrupt.signal is not None:

@@ -16,7 +16,7 @@ from sweep.format import finite_or_none
 from sweep.records import OUTSIDE, Event, Role
 from sweep.results.efficiency_report import noise_of
 from sweep.results.ranking import ranking, repeats_of
-from sweep.results.significance import t_quantile
+from sweep.results.significance import SIGNIFICANCE, t_quantile
 from sweep.run.agreement import Agreement, agreements, same_kind
 from sweep.run.manifest import read_resolved
 from sweep.run.single import SingleRun
@@ -35,7 +35,6 @@ COMPARED = (
     "probabilities_loss",
     "diverged_step",
 )
-LEVEL = 0.05  # of the test whether two losses differ by more than their seeds would make them
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Reproduction:
     """What came of training it again."""
 
     reproduced: bool
@@ -153,12 +152,12 @@ def verdict(
     prepared: Prepared,
     pairs: Sequence[tuple[Event | None, Progress]],
     noise: float | None = None,
-) -> Verdict:
+) -> Reproduction:
     """What the evaluations come to.
 
     noise   standard deviation between seeds, nats per token; None: as the sweep measured it
     """
-    found = [d for then, again in pairs if then is not None for d in differences(then, again)]
+    its = [d for then, again in pairs if then is not None for d in differences(then, again)]
     trial, last = prepared.trial, pairs[-1][1]
     apart = finite_or_none(last.val_loss - trial.val_loss)
     reach = reach_of(prepared.view, trial, noise)
@@ -168,9 +167,9 @@ def verdict(
         text = "it ended before it came as far as it had: " + (
             f"diverged at step {last.diverged_step}" if last.diverged else "without a reason"
         )
-        return Verdict(False, found, apart, reach, text)
-    if not found:
-        return Verdict(True, found, apart, reach, f"bit for bit: {_evaluations(pairs)}")
+        return Reproduction(False, its, apart, reach, text)
+    if not its:
+        return Reproduction(True, its, apart, reach, f"bit for bit: {_evaluations(pairs)}")
     if diverged[0] and diverged[1]:
         near, text = True, "it diverged again, if not at the same bits"
     elif apart is None or diverged[0] != diverged[1]:
@@ -187,8 +186,8 @@ def verdict(
         text += "seeds alone make two runs differ by, in 95 of 100"
     if prepared.same_kind:
         text = f"not bit for bit, though all that it depends on agrees: {text}"
-        return Verdict(False, found, apart, reach, text)
-    return Verdict(near, found, apart, reach, text)
+        return Reproduction(False, its, apart, reach, text)
+    return Reproduction(near, its, apart, reach, text)
 
 
 def differences(then: Event, again: Progress) -> list[Difference]:
@@ -217,10 +216,10 @@ def reach_of(view: View, trial: TrialView, noise: float | None = None) -> float 
             deviation, freedom = its.sd, its.freedom or freedom
     if deviation is None:
         return None
-    return t_quantile(1 - LEVEL / 2, freedom) * math.sqrt(2) * deviation
+    return t_quantile(1 - SIGNIFICANCE / 2, freedom) * math.sqrt(2) * deviation
 
 
-def as_data(prepared: Prepared, outcome: Verdict | None) -> dict[str, Any]:
+def as_data(prepared: Prepared, outcome: Reproduction | None) -> dict[str, Any]:
     """For --json; `outcome` is None where nothing was trained."""
     checked: dict[str, Any] = {
         "trial": prepared.trial.name,
