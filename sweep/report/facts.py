@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ from sweep.search import Landscape, landscape
 from sweep.space import Space
 from sweep.space.language import saved_space
 from sweep.view import TrialView, View
+
+SHOWN = 600  # trials that charts and tables show of many: a page of 10,000 is slow to open
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,42 @@ class Facts:
     def tied(self) -> list[str]:
         """Trials that cannot be told from the best of the ranking."""
         return tied(self.behind)
+
+    @cached_property
+    def tied_names(self) -> frozenset[str]:
+        """The same, to look a trial up."""
+        return frozenset(self.tied)
+
+    @cached_property
+    def shown(self) -> list[TrialView]:
+        """The search trials in charts and tables, in the order they began.
+
+        All of them; of more than SHOWN the best half, each that was the best when it ended, and an
+        even choice of the others.
+        """
+        searches = self.view.searches()
+        if len(searches) <= SHOWN:
+            return searches
+        best = self.complete[: SHOWN // 2]
+        chosen = {trial.name for trial in [self.best, *best, *self._records()]}
+        others = [trial for trial in searches if trial.name not in chosen]
+        more = max(0, SHOWN - len(chosen))
+        chosen |= {others[n * len(others) // more].name for n in range(more)}
+        return [trial for trial in searches if trial.name in chosen]
+
+    @cached_property
+    def shown_names(self) -> frozenset[str]:
+        """The same, to look a trial up."""
+        return frozenset(trial.name for trial in self.shown)
+
+    def _records(self) -> list[TrialView]:
+        """Complete trials whose loss was below all that had ended before."""
+        records, lowest = list[TrialView](), math.inf
+        for trial in sorted(self.complete, key=lambda trial: trial.ended or 0):
+            if trial.val_loss < lowest:
+                lowest = trial.val_loss
+                records.append(trial)
+        return records
 
     @cached_property
     def noise(self) -> tuple[float, str]:

@@ -35,7 +35,7 @@ def page(reading: Reading) -> str:
     under = f"{len(view.searches())} trials, {len(facts.complete)} complete{ended}"
     charts = [*progress(facts), compute(facts)]
     sections = [
-        f'<div class="answer">{_answer(reading.answer)}</div>',
+        _fewer(reading) + f'<div class="answer">{_answer(reading.answer)}</div>',
         _section("The best", _best(reading)),
         _section("Next run", _next(reading)),
         _section("How the search went", _legend() + _grid(charts) + _grid([*curves(facts)])),
@@ -46,7 +46,7 @@ def page(reading: Reading) -> str:
         _section("Every trial", tables.every_trial(facts)),
         _section("Where it comes from", _provenance(reading)),
     ]
-    told = json.dumps({t.name: tooltip(t) for t in view.searches()}).replace("<", "\\u003c")
+    told = json.dumps({t.name: tooltip(t) for t in facts.shown}).replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -63,6 +63,19 @@ def _file(name: str) -> str:
 
 def _section(title: str, inside: str) -> str:
     return f"<section><h2>{title}</h2>{inside}</section>" if inside else ""
+
+
+def _fewer(reading: Reading) -> str:
+    """What is left out where there are too many trials to be seen; else empty."""
+    facts = reading.facts
+    searches = len(facts.view.searches())
+    if len(facts.shown) == searches:
+        return ""
+    return (
+        f"<p>Charts and tables show {len(facts.shown):,} of {searches:,} trials: the best, each "
+        "that was the best when it ended, and an even choice of the others. Sentences and counts "
+        f"are of all; sweep status {escape(str(facts.folder))} --json has every one.</p>"
+    )
 
 
 def _grid(charts: list[str]) -> str:

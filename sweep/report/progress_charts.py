@@ -33,7 +33,7 @@ def kind_of(facts: Facts, trial: TrialView) -> str:
     if trial.name == facts.best.name:
         return "best"
     if trial.outcome is Outcome.COMPLETE:
-        return "tied" if trial.name in facts.tied else "complete"
+        return "tied" if trial.name in facts.tied_names else "complete"
     if trial.ending is TrialEnding.DIVERGED:
         return "diverged"
     return "failed" if trial.outcome is Outcome.FAILED else "pruned"
@@ -51,7 +51,8 @@ def progress(facts: Facts) -> Iterator[str]:
         loss = trial.val_loss
         kind = kind_of(facts, trial)
         if kind not in ("pruned", "diverged", "failed"):
-            marks.append(placed(kind, x, y, at, loss, trial.name))
+            if trial.name in facts.shown_names:
+                marks.append(placed(kind, x, y, at, loss, trial.name))
             if loss < best:
                 best = loss
                 path.append((x.at(at), y.at(loss)))
@@ -181,7 +182,11 @@ def compute(facts: Facts) -> str:
         if trial.outcome is Outcome.COMPLETE and trial.val_loss < best:
             best = trial.val_loss
             front.append((x.at(flops), y.at(best)))
-    marks = [placed(kind_of(facts, t), x, y, flops, t.val_loss, t.name) for flops, t in finite]
+    marks = [
+        placed(kind_of(facts, trial), x, y, flops, trial.val_loss, trial.name)
+        for flops, trial in finite
+        if trial.name in facts.shown_names
+    ]
     inside = clipped(line(front, "front"), x, y) + "".join(reversed(marks))
     return figure(
         "Loss by compute",
@@ -217,8 +222,9 @@ def data(facts: Facts) -> str:
         mark("baseline", x.at(t), y.at(loss), tip=_at(t, loss), shape="pruned") for t, loss in runs
     ]
     for name, (tokens, loss) in reversed(figures.points.items()):
-        trial = facts.view.trials[name]
-        parts.append(placed(kind_of(facts, trial), x, y, tokens, loss, name))
+        if name in facts.shown_names:
+            kind = kind_of(facts, facts.view.trials[name])
+            parts.append(placed(kind, x, y, tokens, loss, name))
     if best is not None:
         worth = next((w for w in figures.trials if w.name == facts.best.name), None)
         if worth is not None:

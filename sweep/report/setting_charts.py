@@ -43,7 +43,7 @@ def panels(facts: Facts, slices: Sequence[Slice]) -> Iterator[str]:
         return
     by_parameter = {cut.hp.parameter: cut for cut in slices}
     for hp in facts.space.hyperparameters:
-        trials = [trial for trial in facts.view.searches() if is_of(hp, trial)]
+        trials = [trial for trial in facts.shown if is_of(hp, trial)]
         if trials:
             yield _panel(facts, hp, trials, by_parameter.get(hp.parameter))
 
@@ -169,7 +169,7 @@ def parallel(facts: Facts) -> str:
     if facts.space is None:
         return ""
     hps = [hp for hp in facts.space.hyperparameters if hp.setting not in SEEDS]
-    trials = [t for t in facts.view.searches() if math.isfinite(t.val_loss)]
+    trials = [t for t in facts.shown if math.isfinite(t.val_loss)]
     height, top, bottom = 330.0, 40.0, 290.0
     gap = (WIDE - 2 * SIDE + 40) / max(1, len(hps))
     axes = [_upright(hp, top, bottom) for hp in hps]

@@ -80,11 +80,21 @@ def lost(facts: Facts) -> str:
         counts[str(trial.ending)] = counts.get(str(trial.ending), 0) + 1
     said = ", ".join(f"{number} {ending}" for ending, number in counts.items())
     names = searched_names(facts)
-    rows = [(trial.name, _lost_row(trial, names)) for trial in facts.lost]
+    rows = [
+        (trial.name, _lost_row(trial, names))
+        for trial in facts.lost
+        if trial.name in facts.shown_names
+    ]
     shown = table(["trial", "ended", "why", "at", "val loss then", *names], rows)
     if len(rows) > OPEN:
-        shown = f"<details><summary>Show all {len(rows)}</summary>{shown}</details>"
+        shown = _folded(rows, len(facts.lost), shown)
     return f"<p>{escape(said)}.</p>{shown}"
+
+
+def _folded(rows: Sequence[object], of: int, shown: str) -> str:
+    """A long table that opens when it is asked for."""
+    count = f"all {of}" if len(rows) == of else f"{len(rows)} of {of}"
+    return f"<details><summary>Show {count}</summary>{shown}</details>"
 
 
 def _lost_row(trial: TrialView, names: Sequence[str]) -> Row:
@@ -95,17 +105,17 @@ def _lost_row(trial: TrialView, names: Sequence[str]) -> Row:
 
 
 def every_trial(facts: Facts) -> str:
-    """All search trials, in the order they began."""
+    """All search trials that are shown, in the order they began."""
     names = searched_names(facts)
     rows = []
-    for trial in facts.view.searches():
+    for trial in facts.shown:
         loss = _four(trial.val_loss)
         state = str(trial.ending or "running")
         worth = efficiency_of(facts.view, trial) if trial.outcome is Outcome.COMPLETE else None
         cells = [trial.name, state, loss, str(worth or "-"), time_text(trial.seconds)]
         rows.append((trial.name, [*cells, *(_setting(trial, name) for name in names)]))
     head = ["trial", "ended", "val loss", "data", "time", *names]
-    return f"<details><summary>Show all {len(rows)}</summary>{table(head, rows)}</details>"
+    return _folded(rows, len(facts.view.searches()), table(head, rows))
 
 
 def pairs(rows: Mapping[str, str]) -> str:

@@ -34,7 +34,11 @@ def multiplier(loss: float, baseline: BaselineCurve, train_tokens: int) -> Multi
     Outside the measured points the nearest one is given with its side, never an extrapolation: a
     multiplier read off a line nobody measured is the first number that would be quoted.
     """
-    points = falling(baseline)
+    return read_off(loss, falling(baseline), train_tokens)
+
+
+def read_off(loss: float, points: BaselineCurve, train_tokens: int) -> Multiplier:
+    """The same, of `falling` points: for many losses."""
     (least_tokens, highest), (most_tokens, lowest) = points[0], points[-1]
     if not loss <= highest:  # a loss that is not a number lands here too
         return Multiplier(least_tokens / train_tokens, "<")

@@ -23,7 +23,7 @@ from sweep.results.bootstrap import (
 )
 from sweep.results.confirmation import losses_of
 from sweep.results.confirmation_report import confirmed
-from sweep.results.efficiency import Multiplier, multiplier
+from sweep.results.efficiency import BaselineCurve, Multiplier, falling, read_off
 from sweep.results.power_law import PowerLaw, misfit
 from sweep.results.ranking import ranking
 from sweep.results.significance import BySeed
@@ -86,7 +86,11 @@ def figures_of(view: View) -> Figures:
     searched = {trial.name: _worth([trial], view, baseline) for trial in view.ranked()}
     fresh = _confirmed_worth(view)
     best: dict[int, Worth] = {}  # by unique tokens
-    recipes = [_worth(recipe.trials, view, baseline) for recipe in ranking(view)]
+    recipes = [
+        searched[recipe.name] if len(recipe.trials) == 1 else _worth(recipe.trials, view, baseline)
+        for recipe in ranking(view)
+    ]
+    points = falling(view.baseline)
     for of_recipe in [*fresh.values(), *recipes]:  # what did not flatter itself, then lowest first
         best.setdefault(of_recipe.tokens, of_recipe)
     devices, hour = devices_of(view)
@@ -98,7 +102,7 @@ def figures_of(view: View) -> Figures:
         noise=noise,
         trials=list((fresh | {n: w for n, w in searched.items() if n not in fresh}).values()),
         recipes=[best[tokens] for tokens in sorted(best)],
-        epochs={t.name: _by_epoch(t, view) for t in view.searches()},
+        epochs={t.name: _by_epoch(t, view, points) for t in view.searches()},
         hours={t.name: _hours(t) * devices for t in view.searches()},
         spent=spent,
         hour=hour,
@@ -194,11 +198,12 @@ def _worth(runs: Sequence[TrialView], view: View, baseline: Baseline) -> Worth:
     return Worth(runs[0].name, tokens, loss, len(runs), lines, law)
 
 
-def _by_epoch(trial: TrialView, view: View) -> list[tuple[float, Multiplier]]:
-    assert view.baseline
+def _by_epoch(
+    trial: TrialView, view: View, points: BaselineCurve
+) -> list[tuple[float, Multiplier]]:
     tokens = view.train_tokens(trial)
     losses = [(event["epoch"], float(event["val_loss"])) for event in trial.observations]
-    return [(epoch, multiplier(loss, view.baseline, tokens)) for epoch, loss in losses]
+    return [(epoch, read_off(loss, points, tokens)) for epoch, loss in losses]
 
 
 def _hours(trial: TrialView) -> float:

@@ -99,13 +99,13 @@ def settling_text(view: View) -> str:
 def lateness(view: View) -> str:
     """That the best trial was among the last, and nothing earlier is tied with it; else empty."""
     ranked = ranking(view)
-    names = [trial.name for trial in view.searches()]
+    places = {trial.name: place for place, trial in enumerate(view.searches(), 1)}
     if len(ranked) < FEW:
         return ""
     best = ranked[0].name
-    place = names.index(best) + 1
-    same = [names.index(name) + 1 for name in tied(gaps(view))]
-    if min([place, *same]) <= EARLY * len(names):
+    place = places[best]
+    same = [places[name] for name in tied(gaps(view))]
+    if min([place, *same]) <= EARLY * len(places):
         return ""
-    which = "the very last" if place == len(names) else f"the {ordinal(place)}"
-    return f"Its best, {best}, was {which} of {len(names)} trials: more trials may find better."
+    which = "the very last" if place == len(places) else f"the {ordinal(place)}"
+    return f"Its best, {best}, was {which} of {len(places)} trials: more trials may find better."

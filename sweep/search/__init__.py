@@ -3,7 +3,7 @@
 from sweep.search.acquisition import Suggestion, propose
 from sweep.search.coordinate_descent import Certificate, Finished, certificate, next_point
 from sweep.search.earlier import EarlierSweep, EarlierTrial, lessons
-from sweep.search.forecast import Ends, Forecast, Snapshot, cycles_of
+from sweep.search.forecast import Ends, Forecast, Snapshot, cycles_of, foreseen
 from sweep.search.landscape import Landscape, landscape
 from sweep.search.published import first_points
 from sweep.search.seen import Seen
@@ -24,6 +24,7 @@ __all__ = [
     "certificate",
     "cycles_of",
     "first_points",
+    "foreseen",
     "landscape",
     "lessons",
     "next_point",

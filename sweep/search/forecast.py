@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ KEPT = 64  # finished trials that a forecast rests on: the best of them, and som
 BEST = 40  # of those
 GROWTH = 1.25  # relevances are learned anew when there are so many times more finished trials
 ANEW = 16  # up to here they always are
+FORESEEN = 256  # unfinished trials that a surface goes through at most
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,15 @@ class Snapshot:
 class Forecast:
     loss: float  # expected final loss, nats per token
     error: float  # standard deviation of the observed final loss about it, nats per token
+
+
+def foreseen(unfinished: Sequence[T]) -> list[T]:
+    """FORESEEN of the unfinished trials at most, chosen evenly.
+
+    A surface goes through each forecast: its cost grows with the cube of their number.
+    """
+    most = min(FORESEEN, len(unfinished))
+    return [unfinished[n * len(unfinished) // most] for n in range(most)]
 
 
 def cycles_of(settings: Mapping[str, Value]) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 from sweep.search.acquisition import propose
 from sweep.search.coordinates import flops_of
 from sweep.search.kernel import Array
-from sweep.search.surface import Surface, seen_in, surface_of
+from sweep.search.surface import Surface, seen_in, surface_through
 from sweep.search.surrogate import hardened
 from sweep.space import Point, Space
 from sweep.view import View
@@ -77,9 +77,10 @@ def landscape(space: Space, view: View) -> Landscape | None:
     """The landscape of the search in `view`; None before enough of its trials have finished."""
     if len(view.ranked()) < LEAST:
         return None
-    surface = surface_of(space, view)
+    seen = seen_in(space, view)
+    surface = surface_through(space, seen)
     if surface is None or not surface.pool.points:
         return None
     greedy = replace(space, sampler=replace(space.sampler, explore=0.0))
-    suggestion = propose(greedy, seen_in(space, view), np.random.default_rng(0))
+    suggestion = propose(greedy, seen, np.random.default_rng(0))
     return Landscape(surface, suggestion.gain if suggestion else math.nan)

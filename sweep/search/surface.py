@@ -10,7 +10,7 @@ import numpy as np
 
 from sweep.records import Outcome
 from sweep.search.coordinates import Pool, flops_of, pool_of
-from sweep.search.forecast import Ends, Snapshot
+from sweep.search.forecast import Ends, Snapshot, foreseen
 from sweep.search.kernel import Array
 from sweep.search.seen import Seen, learn
 from sweep.search.surrogate import TALL, Surrogate, hardened
@@ -54,25 +54,28 @@ def surface_of(space: Space, view: View) -> Surface | None:
 
     Trials that run or were stopped count with the loss expected of them, as for the next proposal.
     """
-    seen = seen_in(space, view)
-    losses = [
-        s.loss
-        for s in seen
-        if s.loss is not None and math.isfinite(s.loss) and flops_of(space, s.point) > 0
-    ]
-    if not any(s.loss is not None and not s.error for s in seen) or not losses:
+    return surface_through(space, seen_in(space, view))
+
+
+def surface_through(space: Space, seen: Sequence[Seen]) -> Surface | None:
+    """The surface through these trials; None before any has finished."""
+    told = [(s.loss, s.point) for s in seen if s.loss is not None and math.isfinite(s.loss)]
+    rising = sorted(told, key=lambda pair: pair[0])  # whether all can be trained takes a while
+    lowest = next((loss for loss, point in rising if flops_of(space, point) > 0), None)
+    if not any(s.loss is not None and not s.error for s in seen) or lowest is None:
         return None
     pool = pool_of(space)
-    return Surface(space, pool, learn(space, pool, seen), min(losses))
+    return Surface(space, pool, learn(space, pool, seen), lowest)
 
 
 def seen_in(space: Space, view: View) -> list[Seen]:
     """The trials of a search as the surface needs them; failed ones taught nothing.
 
-    Left out is what has no place in `space`.
+    Left out is what has no place in `space`. Of many unfinished trials some stand for all.
     """
     trials = [trial for trial in view.searches() if trial.outcome is not Outcome.FAILED]
     complete = [t for t in trials if t.outcome is Outcome.COMPLETE and math.isfinite(t.val_loss)]
+    chosen = {t.name for t in foreseen([t for t in trials if t.outcome is not Outcome.COMPLETE])}
     seen, ends = [], dict[int, Ends]()
     for trial in trials:
         try:
@@ -82,7 +85,7 @@ def seen_in(space: Space, view: View) -> list[Seen]:
         loss, error = None, 0.0
         if trial.outcome is Outcome.COMPLETE:
             loss = trial.val_loss
-        elif (expected := _expected(trial, complete, ends)) is not None:
+        elif trial.name in chosen and (expected := _expected(trial, complete, ends)) is not None:
             loss, error = expected
         seen.append(Seen(point, loss, trial.outcome is None, error, trial.done))
     return seen

@@ -33,6 +33,7 @@ from sweep.search import (
     Suggestion,
     certificate,
     first_points,
+    foreseen,
     next_point,
     propose,
 )
@@ -51,7 +52,6 @@ from sweep.space.points import drawn, key, share_of, spread
 TO_BLAME = (TrialEnding.FAILED, TrialEnding.LOST)
 TO_CHOOSE = 32  # points of which the one least like failed trials is taken
 TELLING = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-FORESEEN = 256  # unfinished trials that the surface goes through at most
 Earlier = tuple[EarlierSweep, ...]
 Plan = Callable[[Study, FrozenTrial], Suggestion | Point | None]
 
@@ -268,14 +268,9 @@ def _seen(
 
 
 def _foreseen(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Of the trials that have not finished, the numbers of FORESEEN at most, chosen evenly.
-
-    The surface goes through each forecast: its cost grows with the cube of their number.
-    """
+    """The numbers of the unfinished trials that a forecast is made of."""
     unforeseen = (TrialState.COMPLETE, TrialState.FAIL)  # of what failed nothing is expected
-    open_ = [t.number for t in trials if t.state not in unforeseen]
-    most = min(FORESEEN, len(open_))
-    return {open_[n * len(open_) // most] for n in range(most)}
+    return set(foreseen([t.number for t in trials if t.state not in unforeseen]))
 
 
 def _unlike_failed(space: Space, study: Study, trial: FrozenTrial) -> Point:

@@ -20,6 +20,7 @@ from sweep.folder import ENVIRONMENT, EXTERNAL, JOURNAL
 from sweep.journal import read_view
 from sweep.report import markdown, page, reading_of
 from sweep.report.reading import Reading
+from sweep.search.surface import seen_in
 
 SPACE = """
 name: shown
@@ -270,3 +271,34 @@ def test_nothing_that_a_run_says_is_html_or_markdown_of_the_report(tmp_path: Pat
     said = re.sub(r"^(`{3,}).*?^\1$", "", markdown(reading), flags=re.MULTILINE | re.DOTALL)
     for raw in ("<script", "<img", "<b>", "!["):
         assert raw not in said
+
+
+def test_a_page_of_many_trials_shows_some_of_them_and_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = read(write_run(tmp_path / "many", SPACE, trials(80)))
+    every = page(reading)
+    assert "Charts and tables show" not in every
+    monkeypatch.setattr("sweep.report.facts.SHOWN", 20)
+    reading = Reading(**{**vars(reading), "facts": replace(reading.facts)})  # nothing worked out
+    facts, shown = reading.facts, page(reading)
+    tags = Tags()
+    tags.feed(shown)
+    assert len(tags.marks - {""}) == len(facts.shown) == 20
+    assert {trial.name for trial in facts.complete[:10]} <= tags.marks
+    assert "Charts and tables show 20 of 80 trials" in shown
+    assert f"80 trials, {len(facts.complete)} complete" in shown
+    assert len(shown) < 0.6 * len(every)
+
+
+def test_a_surface_forecasts_some_of_many_trials_that_were_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = read(write_run(tmp_path / "stopped", SPACE, trials(80))).facts
+    assert facts.space is not None
+    forecasts = [its for its in seen_in(facts.space, facts.view) if its.error]
+    assert len(forecasts) == 11  # every stopped one
+    monkeypatch.setattr("sweep.search.forecast.FORESEEN", 5)
+    some = [its for its in seen_in(facts.space, facts.view) if its.error]
+    assert len(some) == 5
+    assert all(its in forecasts for its in some)
