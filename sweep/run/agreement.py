@@ -60,7 +60,7 @@ def agreements(
             "data", _text(trial.settings.get("data.digest") or view.header["data"]), data, True
         ),
         Agreement("trainer", _trainer(folder, then), digest_of_trainer(), True),
-        Agreement("commit", _text(then.get("commit")), str(now["commit"]), False),
+        Agreement("commit", _commit(then), _commit(now) or "", False),
         Agreement("python", _version(then.get("python")), _version(now["python"]) or "", False),
     ]
     packages = then.get("packages") or {}
@@ -134,6 +134,10 @@ def _expected(folder: Path, space: Space, view: View, trial: TrialView) -> Mappi
         # The run folder may have moved since.
         return {**recipe, **{name: trial.settings.get(name, "") for name in PATHS}}
     return {**space.fixed, **place(space.hyperparameters, trial.settings)}
+
+
+def _commit(environment: Mapping[str, Any]) -> str | None:
+    return str(environment["commit"] or "no repository") if "commit" in environment else None
 
 
 def _text(value: object) -> str | None:

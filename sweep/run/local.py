@@ -13,11 +13,12 @@ from pathlib import Path
 from model.config import Config, SharedTrunks
 from model.progress import Progress
 from model.training.ranks_failed import RanksFailed
+from sweep.records import TrialEnding
 from sweep.run.interrupt import Interrupt
 from sweep.run.placed import placed
 from sweep.run.resource_meter import Meter
 from sweep.run.worker_deaths import KernelKills
-from sweep.session import Session
+from sweep.session import Session, ending_of
 from sweep.space import TrialConfig
 
 Train = Callable[..., Iterator[Progress]]  # of Config and Path; on several GPUs also of `gpus`
@@ -65,7 +66,7 @@ def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> N
     """Run every trial of `session`, each in its own folder under `folder`."""
     session.note("ready", slots=1, resources=session.queue.budget.resources)
     while (trial := session.next_trial()) is not None:
-        evaluations, meter = None, Meter()
+        evaluations, meter, error = None, Meter(), ""
         while True:
             try:
                 config = Config.from_settings(trial.settings)
@@ -73,12 +74,13 @@ def run(session: Session, train: Train, folder: Path, interrupt: Interrupt) -> N
                 with interrupt.allowed():
                     progress = next(evaluations)
             except Exception:
-                session.fail(trial, traceback.format_exc())
+                session.fail(trial, error := traceback.format_exc())
                 evaluations = None
                 break
             if session.observe(trial, progress, meter.read()).stop:
                 break
-        if evaluations is None:  # not while the exception is handled: it holds all of the trial
+        # Not while the exception is handled: it holds all of the trial.
+        if ending_of(error) is TrialEnding.OUT_OF_MEMORY:
             _give_memory_back()
         interrupt.check()
 

@@ -2,7 +2,7 @@
 
 from sweep.session import warm_start
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.failures import kind_of, shortened
+from sweep.session.failures import ending_of, kind_of, shortened
 from sweep.session.ledger_file import (
     LedgerTrial,
     disagreements,
@@ -23,6 +23,7 @@ __all__ = [
     "Searching",
     "Session",
     "disagreements",
+    "ending_of",
     "kind_of",
     "open_storage",
     "read_ledger",

@@ -19,7 +19,7 @@ NETWORK = ("fineweb", "pip ", "optuna-dashboard", "python3", " gpt2 ")
 # What `sweep train` does with settings is for other tests, and so is what trains on or goes on from
 # runs of its own, or asks a cluster: test_shrink, test_laws, test_outside, test_ray_cluster.
 ELSEWHERE = ("sweep train", "sweep laws", "sweep ask", "sweep tell", "sweep shrink")
-ELSEWHERE += ("sweep cluster",)
+ELSEWHERE += ("sweep cluster", "torchrun")
 # Of the table of commands, those that need no more than a finished sweep.
 READING = ("status", "best", "list", "efficiency", "report", "ensemble", "compare")
 READING += ("settings", "presets", "schema")
@@ -32,7 +32,7 @@ def commands() -> list[tuple[str, str]]:
         (page.name, line.partition("  #")[0].strip())
         for page in pages
         for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     shown = [(page, line) for page, line in lines if not any(word in line for word in NETWORK)]
     checked = [(page, re.sub("^sweep run", "sweep check", line)) for page, line in shown]

@@ -148,7 +148,7 @@ def test_weights_of_other_tokens_are_refused_before_anything_is_written(
         f"  {name}: {value}\n" for name, value in settings.items() if "batch" not in name
     )
     with pytest.raises(SweepError, match="know 257 tokens, this text has"):
-        _with_data(_with_weights(read_space(space(tmp_path, weights, more))))
+        _with_data(_with_weights(read_space(space(tmp_path, weights, more))), tmp_path / "run")
 
 
 def space(tmp_path: Path, init: Path, more: str = "") -> Path:

@@ -50,12 +50,17 @@ def test_the_same_corpus_gives_the_same_digest_anywhere(corpus: Path, tmp_path: 
     assert np.array_equal(a.train, b.train)
 
 
-def test_a_changed_document_changes_the_digest_and_is_refused(corpus: Path) -> None:
+def test_a_changed_document_is_refused_where_the_tokens_asked_for_are_gone(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = open_table(DataConfig(path=str(corpus), **SMALL))
     (corpus / "00.txt").write_text("entirely different")
+    asked = DataConfig(path=str(corpus), digest=before.digest, **SMALL)
 
+    assert open_table(asked).digest == before.digest
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "empty"))
     with pytest.raises(ConfigError, match=f"expected {before.digest}"):
-        open_table(DataConfig(path=str(corpus), digest=before.digest, **SMALL))
+        open_table(asked)
 
 
 def test_no_document_is_in_two_splits(tmp_path: Path) -> None:

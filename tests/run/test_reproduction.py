@@ -194,7 +194,10 @@ def test_a_trial_that_began_from_a_trunk_is_the_same_without_it(
     assert (its["exact"], its["reproduced"]) == (True, True), done.output
 
 
-def test_a_run_of_its_own_is_kept_and_reproduced(small: dict[str, object], tmp_path: Path) -> None:
+def test_a_run_of_its_own_is_kept_and_reproduced_also_without_git(
+    small: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
     words = [f"--set={name}={value}" for name, value in small.items()]
     CliRunner().invoke(cli, ["train", *words, "--out", str(tmp_path / "one")])
 

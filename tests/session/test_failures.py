@@ -252,7 +252,7 @@ def test_a_size_that_has_trained_before_ran_out_for_another_reason(tmp_path: Pat
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep nothing")
-def test_what_a_failed_trial_held_is_free_for_the_next_one(tmp_path: Path) -> None:
+def test_what_a_trial_held_that_ran_out_of_memory_is_free_for_the_next_one(tmp_path: Path) -> None:
     """The C library keeps small pieces for itself as long as one of the last is in use."""
     kept: list[bytes] = []
     levels: list[int] = []
@@ -263,7 +263,7 @@ def test_what_a_failed_trial_held_is_free_for_the_next_one(tmp_path: Path) -> No
             hoard = [b"." * 60_000 for _ in range(2000)]
             kept.extend(b"." * 60_000 for _ in range(20))
             levels.append(resident())
-            raise RuntimeError(f"{len(hoard)} pieces")
+            raise MemoryError(f"{len(hoard)} pieces")
         yield from fake_train(config, folder)
 
     def resident() -> int:
