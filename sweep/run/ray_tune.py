@@ -29,7 +29,7 @@ from model.progress import Progress
 from sweep.errors import SweepError
 from sweep.format import clock_text
 from sweep.records import Trial
-from sweep.results.silence import silence_limit
+from sweep.results import silence
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train
 from sweep.run.ray_cluster import Cluster, OurNode
@@ -148,7 +148,7 @@ class _Bridge:
         self.spent_workers = 0  # workers that an exception has spent: they leave when next used
         self.check_health: Callable[[], None] = lambda: None  # raises ClusterLost
         self.controller: Any = None  # Tune's, once it has a trial
-        self.listener = Listener(self._silence_limit)
+        self.listener = Listener(self._silence_limit, silence.LEAST)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher and scheduler at the start; nothing reads it
@@ -160,7 +160,7 @@ class _Bridge:
         self.lost.clear()
         self.hung.clear()
         self.spent_workers, self.controller = 0, None
-        self.listener = Listener(self._silence_limit)
+        self.listener = Listener(self._silence_limit, silence.LEAST)
 
     def next_trial(self) -> Trial | None:
         """The trial to run next, or None."""
@@ -193,7 +193,7 @@ class _Bridge:
 
     def _silence_limit(self, name: str) -> float:
         multiple = self.session.space.trial.silence
-        return silence_limit(self.session.journal.view, name, multiple)
+        return silence.silence_limit(self.session.journal.view, name, multiple)
 
 
 class _Asker(Searcher):  # type: ignore[misc]

@@ -13,10 +13,17 @@ class Listener:
     """Tells which trials have been silent for more than their limit."""
 
     def __init__(
-        self, limit: Callable[[str], float], clock: Callable[[], float] = time.monotonic
+        self,
+        limit: Callable[[str], float],
+        least: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """limit: seconds that a trial of this name may say nothing."""
-        self._limit, self._clock = limit, clock
+        """How long a trial may say nothing.
+
+        limit  seconds for the trial of this name; it looks at all trials there are
+        least  seconds that any limit has, before which none is asked for
+        """
+        self._limit, self._least, self._clock = limit, least, clock
         self._before = self._checked = clock()
         self._silent: dict[str, float] = {}
 
@@ -33,4 +40,5 @@ class Listener:
         if now - self._checked < SECONDS_BETWEEN_CHECKS:
             return {}
         self._checked = now
-        return {name: its for name, its in self._silent.items() if its > self._limit(name)}
+        long = {name: its for name, its in self._silent.items() if its > self._least}
+        return {name: its for name, its in long.items() if its > self._limit(name)}

@@ -31,7 +31,7 @@ def silent(listener: Listener, clock: Clock, names: list[str], seconds: float) -
 
 def test_a_trial_that_is_heard_is_not_silent():
     clock = Clock()
-    listener = Listener(lambda name: 10.0, clock)
+    listener = Listener(lambda name: 10.0, clock=clock)
 
     assert not silent(listener, clock, ["0000", "0001"], 9)
     listener.heard("0000")
@@ -41,7 +41,7 @@ def test_a_trial_that_is_heard_is_not_silent():
 
 def test_a_trial_that_waits_for_a_worker_is_not_silent():
     clock = Clock()
-    listener = Listener(lambda name: 10.0, clock)
+    listener = Listener(lambda name: 10.0, clock=clock)
 
     silent(listener, clock, ["0000"], 9)
     silent(listener, clock, [], 5)
@@ -51,12 +51,28 @@ def test_a_trial_that_waits_for_a_worker_is_not_silent():
 
 def test_a_driver_that_was_stopped_for_an_hour_blames_nobody():
     clock = Clock()
-    listener = Listener(lambda name: 2 * SECONDS_A_STEP, clock)
+    listener = Listener(lambda name: 2 * SECONDS_A_STEP, clock=clock)
     listener.beyond(["0000"])
 
     clock.now += HOUR
 
     assert not listener.beyond(["0000"])
+
+
+def test_a_limit_is_asked_for_only_when_a_trial_is_silent_for_long():
+    """A limit looks at every trial of the sweep, and there are as many as there are workers."""
+    clock, asked = Clock(), list[str]()
+
+    def ask(name: str) -> float:
+        asked.append(name)
+        return 20.0
+
+    listener = Listener(ask, 10.0, clock)
+
+    assert not silent(listener, clock, ["0000", "0001"], 10)
+    assert asked == []
+    assert list(silent(listener, clock, ["0001"], 12)) == ["0001"]
+    assert {*asked} == {"0001"}
 
 
 def view(*seconds: float, flops: float = 1e12, others: tuple[float, ...] = ()) -> View:
