@@ -13,6 +13,8 @@ from model.training import log_probs
 from sweep.records import Event
 from sweep.view import TrialView, View
 
+TO_MIX = ("epochs", "cycles")  # each of which ends with predictions of its own
+
 
 class LogProbs:
     """The files under `folder`, a folder with one for each trial.
@@ -43,11 +45,11 @@ class LogProbs:
 def useless(view: View, most: int) -> list[TrialView]:
     """Complete search trials beyond the best `most` that are no finalists.
 
-    Those that were asked for at each epoch stay: someone will mix them.
+    Those that were asked for at each epoch or cycle stay: someone will mix them.
     """
     finalists = (view.confirm or {}).get("finalists") or ()
     return [
         trial
         for trial in view.ranked()[most:]
-        if trial.name not in finalists and trial.settings.get("train.log_probs") != "epochs"
+        if trial.name not in finalists and trial.settings.get("train.log_probs") not in TO_MIX
     ]

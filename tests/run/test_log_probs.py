@@ -60,9 +60,10 @@ def test_those_of_baseline_runs_finalists_and_running_trials_are_kept(tmp_path: 
     assert kept(tmp_path) == ["0000", "0001", "0001-s1", "0003", "baseline-1x"]
 
 
-def test_those_of_every_epoch_were_asked_for_and_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("each", ["epochs", "cycles"])
+def test_those_of_every_epoch_or_cycle_were_asked_for_and_stay(tmp_path: Path, each: str) -> None:
     view = View()
-    ended(tmp_path, view, "0000", 1.0, **{"train.log_probs": "epochs"})
+    ended(tmp_path, view, "0000", 1.0, **{"train.log_probs": each})
 
     LogProbs(tmp_path, view, most=0).make_room()
 
