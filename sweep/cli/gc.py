@@ -55,11 +55,11 @@ def gc(
     from contextlib import nullcontext
 
     from sweep.folder import locked, run_folder
-    from sweep.run import contents
+    from sweep.run import contents, trial_and_keep
 
     folder = run_folder(folder, runs)
     with nullcontext() if dry_run else locked(folder):
-        keep, trial = contents.settings(folder)
+        trial, keep = trial_and_keep(folder)
         if best is not None:
             keep = replace(keep, best=best)
         if max_gb is not None:

@@ -4,6 +4,7 @@ from sweep.run import contents, removal, reproduction
 from sweep.run.cluster_check import ClusterCheck, check_cluster
 from sweep.run.confirmation import Request, confirm, has_test_split
 from sweep.run.driver import Options, run
+from sweep.run.manifest import trial_and_keep
 from sweep.run.members import train_members
 from sweep.run.outside import Report, ask, tell
 from sweep.run.single import SingleRun
@@ -28,4 +29,5 @@ __all__ = [
     "run",
     "tell",
     "train_members",
+    "trial_and_keep",
 ]

@@ -22,10 +22,10 @@ from sweep.results.students import Students
 from sweep.run.driver import Job, OpenSession, Options, drive
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train, shared_trainer
-from sweep.run.manifest import digest_of_trainer, read_resolved
+from sweep.run.manifest import digest_of_trainer, read_resolved, trial_and_keep
 from sweep.run.teachers import recipes
 from sweep.session import Session
-from sweep.space import BudgetConfig, KeepConfig, Space, TrialConfig
+from sweep.space import BudgetConfig, Space
 from sweep.view import View
 
 # Loss of the finished run in a folder on the test split, and its standard error over the text.
@@ -171,13 +171,7 @@ def searched_space(folder: Path, budget: BudgetConfig) -> Space:
             hint="Use the version of sweep that ran the search, or search anew.",
             code=REFUSED_TO_CONTINUE,
         )
-    try:
-        trial = TrialConfig(**resolved["trial"])
-        keep = KeepConfig(**resolved.get("keep", {}))  # folders of before 2026-11 have none
-    except (TypeError, ConfigError) as error:
-        raise SweepError(
-            f"{folder / RESOLVED} is damaged: trial or keep: {error}", hint="Put a copy of it back."
-        ) from None
+    trial, keep = trial_and_keep(folder)
     return Space(resolved["name"], (), resolved["fixed"], budget=budget, trial=trial, keep=keep)
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.config import ConfigError
 from model.training import log_probs
 from model.training.release import BEFORE, CHECKPOINT, releasable, release
 from sweep.errors import SweepError
@@ -19,7 +18,6 @@ from sweep.folder import (
     JOURNAL,
     LEDGER,
     REPAIRS,
-    RESOLVED,
     TRACKING_LOG,
     TRIALS,
     TRUNKS,
@@ -29,7 +27,6 @@ from sweep.journal import read_view
 from sweep.records import Role
 from sweep.run import kept
 from sweep.run.log_probs import useless
-from sweep.run.manifest import read_resolved
 from sweep.run.removal import require_inside
 from sweep.session import read_ledger
 from sweep.space import KeepConfig, TrialConfig
@@ -76,17 +73,6 @@ class Contents:
     @property
     def freed(self) -> int:
         return sum(item.bytes for item in self.goes)
-
-
-def settings(folder: Path) -> tuple[KeepConfig, TrialConfig]:
-    """What the folder's own space says of room. Raises SweepError if it cannot be read."""
-    resolved = read_resolved(folder / RESOLVED)
-    try:
-        return KeepConfig(**resolved.get("keep", {})), TrialConfig(**resolved["trial"])
-    except (TypeError, ConfigError) as error:
-        raise SweepError(
-            f"{folder / RESOLVED} is damaged: trial or keep: {error}", hint="Put a copy of it back."
-        ) from None
 
 
 def contents(folder: Path, keep: KeepConfig, trial: TrialConfig) -> Contents:

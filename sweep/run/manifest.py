@@ -17,12 +17,13 @@ from typing import Any
 import yaml
 
 import model
+from model.config import ConfigError
 from model.files import write_text
 from sweep.errors import REFUSED_TO_CONTINUE, SweepError
 from sweep.folder import ENVIRONMENT, JOURNAL, RESOLVED, SPACE
 from sweep.imports import imported_files
 from sweep.journal import read_view
-from sweep.space import RENAMED, Space
+from sweep.space import RENAMED, KeepConfig, Space, TrialConfig
 from sweep.space.compatibility import problems
 from sweep.space.language import read_plain
 from sweep.view import View
@@ -71,6 +72,18 @@ def read_resolved(path: Path) -> dict[str, Any]:
             code=REFUSED_TO_CONTINUE,
         )
     return before
+
+
+def trial_and_keep(folder: Path) -> tuple[TrialConfig, KeepConfig]:
+    """What the folder's own space says of trials and of room. Raises SweepError if it does not."""
+    resolved = read_resolved(folder / RESOLVED)
+    try:
+        keep = KeepConfig(**resolved.get("keep", {}))  # folders of before 2026-11 have none
+        return TrialConfig(**resolved["trial"]), keep
+    except (TypeError, ConfigError) as error:
+        raise SweepError(
+            f"{folder / RESOLVED} is damaged: trial or keep: {error}", hint="Put a copy of it back."
+        ) from None
 
 
 def digest_of_trainer(home: Path | None = None) -> str:
