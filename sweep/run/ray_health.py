@@ -14,6 +14,7 @@ from typing import Protocol
 
 SECONDS_BETWEEN_CHECKS = 0.5
 SECONDS_TO_ANSWER = 5.0
+SECONDS_A_LOOK = 6.0  # at most; whoever was stopped for an hour has asked nobody meanwhile
 SECONDS_UNANSWERED = 15.0  # after which a cluster counts as lost; Ray itself gives up after 60
 SECONDS_TO_NOTICE = 10.0  # for a main thread that may wait in a call of Ray that never returns
 
@@ -26,7 +27,7 @@ class NoAnswer(Exception):
     """Ray's processes said nothing in time."""
 
 
-class Node(Protocol):
+class AttachedNode(Protocol):
     """The node of a cluster that our process is attached to."""
 
     def dead_process(self) -> str:
@@ -54,7 +55,7 @@ class Health:
 
     def __init__(
         self,
-        node: Node,
+        node: AttachedNode,
         abandon: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[Event, float], bool] = Event.wait,
@@ -90,16 +91,17 @@ class Health:
 
     def watch(self) -> None:
         """Return when nobody watches any more, or after the cluster was lost and that noticed."""
-        answered = self._clock()
+        silent, before = 0.0, self._clock()
         while not self._wait(self._over, SECONDS_BETWEEN_CHECKS):
             lost = self._node.dead_process()
             if not lost:
                 try:
-                    lost, answered = self._node.answer(SECONDS_TO_ANSWER), self._clock()
+                    lost, silent = self._node.answer(SECONDS_TO_ANSWER), 0.0
                 except NoAnswer:
-                    silent = self._clock() - answered
+                    silent += min(self._clock() - before, SECONDS_A_LOOK)
                     lost = f"its GCS gives no answer for {silent:.0f} s"
                     lost = lost if silent >= SECONDS_UNANSWERED else ""
+            before = self._clock()
             if lost and not self._over.is_set():
                 self._lost = lost
                 self._found.set()

@@ -87,6 +87,19 @@ def test_answers_that_are_late_for_a_while_lose_nothing():
     watched.health.check()
 
 
+def test_a_driver_that_was_stopped_for_an_hour_blames_no_gcs():
+    class Stopped(Watched):
+        def waits_for(self, event: Event, seconds: float) -> bool:
+            self.node.now += 3600 * (self.checks == 99)
+            return super().waits_for(event, seconds)
+
+    watched = Stopped(FakeNode(["", None, ""]))
+
+    watched.health.watch()
+
+    watched.health.check()
+
+
 def test_a_node_that_its_cluster_gave_up_is_lost():
     watched = Watched(FakeNode(["", "", "it was drained"]))
 
