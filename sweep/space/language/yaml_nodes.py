@@ -74,7 +74,9 @@ def compose_bounded(text: str) -> yaml.Node | None:
         raise yaml.YAMLError(f"is longer than {LONGEST:,} characters")
     root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None and _nodes(root, {}) > MOST_NODES:
-        raise yaml.YAMLError(f"its aliases come to more than {MOST_NODES:,} values")
+        raise yaml.YAMLError(
+            f"has more than {MOST_NODES:,} values, those that aliases stand for counted"
+        )
     return root
 
 
