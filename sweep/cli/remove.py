@@ -19,8 +19,8 @@ def remove(folder: Path, names: tuple[str, ...], checkpoints: bool, yes: bool) -
     """Remove the run folder FOLDER, or files in it, after saying what that loses.
 
     A trial whose files are removed stays in the journal, with all that is known of it.
-    --checkpoints keeps those of the best and of unfinished trials. While a driver is at work
-    nothing is removed.
+    --checkpoints keeps those that something rests on: the best, unfinished trials, finalists and
+    their runs, teachers, members of the ensemble. While a driver is at work nothing is removed.
 
     \b
       sweep remove runs/quickstart
