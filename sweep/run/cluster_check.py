@@ -62,8 +62,8 @@ def check_cluster(
     """
     import ray
 
+    from sweep.run.nodes import fit
     from sweep.run.ray_cluster import Cluster
-    from sweep.run.ray_tune import fit
 
     with _probe(runs) as probe, Interrupt() as interrupt, Cluster(address) as cluster:
         wanted = _wanted(runs, probe, space)

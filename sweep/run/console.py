@@ -226,6 +226,19 @@ def describe(view: View, event: JournalEvent) -> str:
             f"Ray is lost: {event['lost']}; a fresh one starts (restart {event['restart']}), "
             "trials go on from their checkpoints"
         )
+    if kind == "quarantine":
+        last = list(event["failures"].values())[-1]
+        return (
+            f"node {event['node']} is used no further: {len(event['failures'])} trials failed "
+            f"there in a row, the last of {last}; {len(event['trained_elsewhere'])} of them train "
+            f"on other nodes. {event['slots']} at a time now; the next driver begins without "
+            "quarantine."
+        )
+    if kind == "tried elsewhere":
+        return (
+            f"{event['trial']}: {event['reason']}; another trial failed on that node, too, so that "
+            "it is tried on another one"
+        )
     if kind in ("lost", "worker lost"):
         ends = event["reason"].startswith(TrialEnding.OUT_OF_MEMORY)  # which its outcome says
         return "" if ends else f"{event['trial']}: {event['reason']}"

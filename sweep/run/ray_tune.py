@@ -26,20 +26,20 @@ from ray.tune.search import Searcher
 
 from model.config import PATHS, Config
 from model.progress import Progress
-from sweep.errors import SweepError
 from sweep.format import clock_text
 from sweep.records import Trial
 from sweep.results import silence
 from sweep.run.interrupt import Interrupt
 from sweep.run.local import Train
+from sweep.run.nodes import Nodes, fit
 from sweep.run.ray_cluster import Cluster, OurNode
 from sweep.run.ray_health import SECONDS_UNANSWERED, ClusterLost, Health
+from sweep.run.ray_nodes import alive, node_of, request
 from sweep.run.resource_meter import Meter
 from sweep.run.scratch import scratch
 from sweep.run.silence import Listener
 from sweep.run.worker_deaths import KernelKills, take_every_death_for_one, why
-from sweep.session import Session
-from sweep.space import TrialConfig
+from sweep.session import Session, reason_of
 
 WORKERS_LOST = 3  # times a trial outlives its worker before it counts as failed
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # Ray paints its error texts
@@ -86,7 +86,9 @@ def _tune(bridge: _Bridge, train: Train, interrupt: Interrupt) -> None:
         session.queue.budget.slots = at_once
         session.note("ready", slots=at_once, resources=resources)
         tuner = tune.Tuner(
-            tune.with_resources(_worker(train), resources),
+            tune.with_resources(
+                _worker(train), lambda config: request(resources, config["avoided"])
+            ),
             tune_config=tune.TuneConfig(
                 search_alg=_Asker(bridge),
                 scheduler=_Judge(bridge),
@@ -108,47 +110,22 @@ def _tune(bridge: _Bridge, train: Train, interrupt: Interrupt) -> None:
         interrupt.check()
 
 
-def fit(trial: TrialConfig, nodes: list[dict[str, float]]) -> tuple[dict[str, float], int]:
-    """The resources of one trial, and how many trials run at once: each stays on one of `nodes`.
-
-    Raises SweepError if none fits on any node.
-    """
-    has_gpus = any(node.get("GPU", 0) >= 1 for node in nodes)
-    wanted = {"CPU": trial.cpus, "GPU": trial.gpus if trial.gpus >= 0 else float(has_gpus)}
-    wanted = {kind: amount for kind, amount in wanted.items() if amount > 0}
-    fits = sum(
-        min(int(node.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items())
-        for node in nodes
-    )
-    if trial.max_concurrent:
-        # More than fit now is fine: an autoscaling cluster grows to what is asked of it.
-        fits = trial.max_concurrent
-    if fits < 1:
-        asked = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
-        there = "; ".join(
-            f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes
-        )
-        raise SweepError(
-            f"no trial fits on any node: each asks {asked}; the nodes have {there}",
-            hint="Lower trial.cpus or trial.gpus, or set trial.max_concurrent if the cluster will "
-            "grow.",
-        )
-    return {kind.lower(): amount for kind, amount in wanted.items()}, fits
-
-
 class _Bridge:
     """Shared by Asker, Judge and Watch: the session, and our trial for each of Tune's."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         self.session, self.folder = session, folder
         self.trials: dict[str, Trial] = {}
-        self.waiting: deque[Trial] = deque()  # that a cluster which died had begun
+        self.waiting: deque[Trial] = (
+            deque()
+        )  # begun on a cluster that died or a node under suspicion
         self.lost: dict[str, str] = {}  # why a Tune trial last lost its worker
         self.hung: dict[str, str] = {}  # by Tune trial, why its worker was killed by us
         self.spent_workers = 0  # workers that an exception has spent: they leave when next used
         self.check_health: Callable[[], None] = lambda: None  # raises ClusterLost
         self.controller: Any = None  # Tune's, once it has a trial
         self.listener = Listener(self._silence_limit, silence.LEAST)
+        self.nodes = Nodes(session, alive, node_of)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher and scheduler at the start; nothing reads it
@@ -161,6 +138,7 @@ class _Bridge:
         self.hung.clear()
         self.spent_workers, self.controller = 0, None
         self.listener = Listener(self._silence_limit, silence.LEAST)
+        self.nodes = Nodes(self.session, alive, node_of)
 
     def next_trial(self) -> Trial | None:
         """The trial to run next, or None."""
@@ -170,7 +148,7 @@ class _Bridge:
         self.session.go_on(trial)
         return trial
 
-    def kill_hung_workers(self) -> None:
+    def look_after_workers(self) -> None:
         """Kill the workers that say nothing for too long; Tune then gives their trials to others.
 
         A process that is stopped does not listen either: Ray then sends it SIGKILL.
@@ -181,6 +159,12 @@ class _Bridge:
             for trial in live
             if trial.status == tune.experiment.Trial.RUNNING and trial.trial_id in self.trials
         }
+        self.nodes.begin(
+            {
+                name: (self.trials[its.trial_id], its.temporary_state.ray_actor)
+                for name, its in training.items()
+            }
+        )
         for name, seconds in self.listener.beyond(training).items():
             its = training[name]
             worker = its.temporary_state.ray_actor
@@ -207,6 +191,8 @@ class _Asker(Searcher):  # type: ignore[misc]
         return True
 
     def suggest(self, trial_id: str) -> Any:
+        if len(self._bridge.trials) >= self._bridge.session.queue.budget.slots:
+            return None  # fewer than in the beginning, after a node was left
         trial = self._bridge.next_trial()
         if trial is None:
             # While trials run, one of them may fail and be replaced: not now is not never. With
@@ -217,7 +203,11 @@ class _Asker(Searcher):  # type: ignore[misc]
         for name in PATHS:
             if settings.get(name):  # workers stand in another folder
                 settings[name] = os.path.abspath(str(settings[name]))
-        return {"settings": settings, "folder": str(self._bridge.folder / trial.name)}
+        return {
+            "settings": settings,
+            "folder": str(self._bridge.folder / trial.name),
+            "avoided": self._bridge.nodes.avoided(trial),
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -246,15 +236,23 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
         self._over: dict[str, Any] = {}  # controllers of Tune trials that must not go on
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        ours = self._bridge.trials[trial.trial_id]
+        ours, nodes = self._bridge.trials[trial.trial_id], self._bridge.nodes
+        nodes.begins(ours, result["node"])
         if "error" in result:
-            self._bridge.session.fail(ours, result["error"])
+            if nodes.failed(ours, result["error"]):
+                self._bridge.session.note(
+                    "tried elsewhere", trial=ours.name, reason=reason_of(result["error"])
+                )
+                self._bridge.waiting.append(ours)
+            else:
+                self._bridge.session.fail(ours, result["error"])
             self._allow_for_spent_worker(controller)
             stop = True
         else:
             self._bridge.listener.heard(ours.name)
             progress, usage = result["progress"], dict(result["usage"])
             stop = self._bridge.session.observe(ours, progress, usage).stop
+            nodes.evaluated(ours, progress.basis_points, over=stop)
         if stop:
             # The ledger has the ending; what Tune says of it is not used.
             del self._bridge.trials[trial.trial_id]
@@ -284,6 +282,13 @@ class _Judge(FIFOScheduler):  # type: ignore[misc]
         hung = self._bridge.hung.pop(trial.trial_id, "")
         error = f"{text}\n{hung}" if hung else why(text, self._kills.one_more)
         self._bridge.lost[trial.trial_id] = error
+        if not error:
+            self._bridge.nodes.leaves(ours)
+        else:
+            self._bridge.nodes.lost(ours, error)
+            if avoided := self._bridge.nodes.avoided(ours):
+                resources = self._bridge.session.queue.budget.resources
+                trial.update_resources(request(resources, avoided))
         if error and not self._bridge.session.lose_worker(ours, error):
             del self._bridge.trials[trial.trial_id]
             self._over[trial.trial_id] = controller
@@ -306,7 +311,7 @@ class _Watch(tune.Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         self._interrupt.check()
         self._bridge.check_health()
-        self._bridge.kill_hung_workers()
+        self._bridge.look_after_workers()
         self._bridge.session.ask_ahead()
         return False
 
@@ -345,6 +350,7 @@ def _worker(train: Train) -> type:
             self._evaluations: Iterator[Progress] | None = None
             self._settings, self._folder = config["settings"], Path(config["folder"])
             self._meter = Meter()
+            self._node = ray.get_runtime_context().get_node_id()
 
         def step(self) -> dict[str, Any]:
             if self._leaving:
@@ -356,9 +362,10 @@ def _worker(train: Train) -> type:
                     self._evaluations = train(Config.from_settings(self._settings), self._folder)
                 progress = next(self._evaluations)
                 # As pairs: Tune flattens dicts.
-                return {"progress": progress, "usage": tuple(self._meter.read().items())}
+                usage = tuple(self._meter.read().items())
+                return {"progress": progress, "usage": usage, "node": self._node}
             except Exception:
                 self._failed = True
-                return {"error": traceback.format_exc()}
+                return {"error": traceback.format_exc(), "node": self._node}
 
     return Worker

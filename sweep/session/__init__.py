@@ -2,7 +2,7 @@
 
 from sweep.session import warm_start
 from sweep.session.baseline_cache import BaselineCache
-from sweep.session.failures import ending_of, kind_of, shortened
+from sweep.session.failures import ending_of, kind_of, reason_of, shortened
 from sweep.session.ledger_file import (
     LedgerTrial,
     disagreements,
@@ -27,6 +27,7 @@ __all__ = [
     "kind_of",
     "open_storage",
     "read_ledger",
+    "reason_of",
     "rebuild",
     "require_agreement",
     "shortened",

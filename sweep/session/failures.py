@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sweep.records import End, Ending, TrialEnding
@@ -119,6 +120,10 @@ class Failures:
         """Take in that a trial came to its end, or was stopped for what it measured."""
         self._trained.add(trial)
         self._row.clear()
+
+    def excuse(self, trials: Collection[str]) -> None:
+        """Forget that these failed."""
+        self._row = [failure for failure in self._row if failure.trial not in trials]
 
     def failed(self, trial: str, error: str) -> None:
         """Take in that a trial failed."""

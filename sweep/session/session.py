@@ -212,6 +212,17 @@ class Session:
         self.fail(trial, error, lost=True)
         return False
 
+    def may_go_on_elsewhere(self, error: str) -> bool:
+        """Whether another worker may do better with a trial that failed of `error`.
+
+        Not if the trial ran out of memory, nor if the disk is full on which the sweep is kept.
+        """
+        return not DISK_FULL.search(error) and ending_of(error) is not TrialEnding.OUT_OF_MEMORY
+
+    def excuse(self, trials: Collection[str]) -> None:
+        """Take trials that failed for no reason to give up: their node was to blame."""
+        self._failures.excuse(trials)
+
     def close(self, end: End) -> None:
         """Note why the driver stops. Unfinished trials stay so, for the next driver."""
         self.note("end", ending=end.ending, reason=str(end), certificate=self.certificate())

@@ -275,8 +275,9 @@ def test_a_trial_is_not_blamed_for_the_workers_that_others_spent() -> None:
     live = [SimpleNamespace(trial_id=str(n), max_failures=3) for n in range(3)]
     controller = SimpleNamespace(get_live_trials=lambda: live)
     for trial in live[:2]:
-        bridge.trials[trial.trial_id] = cast(Trial, None)
-        judge.on_trial_result(controller, trial, {"error": "RuntimeError: no Muon today"})
+        bridge.trials[trial.trial_id] = cast(Trial, SimpleNamespace(name=trial.trial_id))
+        failure = {"error": "RuntimeError: no Muon today", "node": ""}
+        judge.on_trial_result(controller, trial, failure)
     late = SimpleNamespace(trial_id="late", max_failures=3)
     judge.on_trial_add(controller, late)
 
@@ -336,7 +337,8 @@ def test_a_worker_finds_the_losses_of_a_curriculum_that_lie_beside_the_driver() 
     from sweep.run.ray_tune import _Asker, _Bridge
 
     trial = SimpleNamespace(settings={"data.reference": "losses.npy"}, name="0000")
-    session = SimpleNamespace(next_trial=lambda: trial)
+    queue = SimpleNamespace(budget=SimpleNamespace(slots=1))
+    session = SimpleNamespace(next_trial=lambda: trial, queue=queue)
 
     given = _Asker(_Bridge(cast(Session, session), Path("runs"))).suggest("a")
 
@@ -355,8 +357,17 @@ def test_workers_import_from_ours_and_from_what_their_node_has_in_pythonpath(
     assert os.path.expandvars(path).split(os.pathsep) == [ours, "/theirs"]  # as Ray does
 
 
+def test_a_trial_asks_for_any_node_but_those_it_avoids() -> None:
+    from sweep.run.ray_nodes import request
+
+    (others,) = request({"cpu": 1.0}, {"b", "a"})._bound.arguments["bundle_label_selector"]
+
+    assert others == {"ray.io/node-id": "!in(a,b)"}
+    assert request({"cpu": 1.0}, ()).bundles == [{"CPU": 1.0}]
+
+
 def test_a_trial_has_to_fit_on_one_node() -> None:
-    from sweep.run.ray_tune import fit
+    from sweep.run.nodes import fit
 
     nodes = [{"CPU": 1.0}, {"CPU": 1.0}]
 

@@ -164,6 +164,18 @@ def test_a_trial_that_ends_well_ends_a_row_of_failures() -> None:
     assert not failures.too_many
 
 
+def test_failures_that_their_node_is_to_blame_for_are_no_reason_to_give_up() -> None:
+    failures = Failures(3)
+    for number in range(3):
+        failures.failed(f"{number:04d}", "RuntimeError: CUDA error")
+    assert failures.too_many
+
+    failures.excuse({"0001": "of what"})
+
+    assert not failures.too_many
+    assert failures.in_a_row == 2
+
+
 def test_a_long_traceback_is_shown_by_its_last_frames() -> None:
     frames = [f'  File "a{n}.py", line {n}, in f{n}\n    f{n + 1}()\n    ~~~~' for n in range(9)]
     whole = "\n".join(["Traceback (most recent call last):", *frames, "ValueError: a", "and b"])
