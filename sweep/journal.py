@@ -147,7 +147,8 @@ def _wrong(event: Any) -> str:
 def _with_nan(event: Event) -> Event:
     """An event as it was read, with nan for what was measured and was no number."""
     if event["event"] in ("observation", "steps"):
-        return event | {name: math.nan for name in MEASURED if event.get(name, 0.0) is None}
+        missing = [name for name in MEASURED if event.get(name, 0.0) is None]
+        return event | dict.fromkeys(missing, math.nan) if missing else event
     return event
 
 

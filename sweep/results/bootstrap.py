@@ -124,6 +124,9 @@ def drawn_deviations(noise: Noise, draws: int, random: np.random.Generator) -> n
 
 def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: float = 1) -> Estimate:
     """Slowrun's multiplier of `loss`, the mean of `repeats` runs, with its interval."""
+    point = multiplier(loss, baseline.curve, train_tokens)
+    if not baseline.noise_known:
+        return Estimate(point, None, None)
     loss_B = loss + baseline.trial_B / math.sqrt(repeats)
     tokens_P, losses_BP = baseline.tokens_P, baseline.losses_BP
     row_B = np.arange(len(loss_B))
@@ -134,7 +137,6 @@ def by_lines(loss: float, baseline: Baseline, train_tokens: int, repeats: float 
     needed_B = tokens_P[a_B] + share_B * (tokens_P[b_B] - tokens_P[a_B])
     needed_B = np.where(loss_B > losses_BP[:, 0], -np.inf, needed_B)
     needed_B = np.where(passed_B == len(tokens_P), np.inf, needed_B)
-    point = multiplier(loss, baseline.curve, train_tokens)
     return _estimate(point, needed_B, baseline, train_tokens)
 
 
@@ -148,12 +150,14 @@ def by_law(
     """
     if baseline.law is None or baseline.laws_B is None:
         return None
+    point = within(baseline.law.reach(loss), baseline.curve, train_tokens)
+    if not baseline.noise_known:
+        return Estimate(point, None, None)
     floor_B, scale_B, exponent_B = baseline.laws_B
     above_B = loss + baseline.trial_B / math.sqrt(repeats) - floor_B
     with np.errstate(over="ignore", divide="ignore"):
         ratio_B = scale_B / np.where(above_B > 0, above_B, 1.0)
         needed_B = np.where(above_B > 0, ratio_B ** (1 / exponent_B), np.inf)
-    point = within(baseline.law.reach(loss), baseline.curve, train_tokens)
     return _estimate(point, needed_B, baseline, train_tokens)
 
 
@@ -177,8 +181,6 @@ def _estimate(
 
     Choosing the best size again pulls draws below the curve, so the point can leave their range.
     """
-    if not baseline.noise_known:
-        return Estimate(point, None, None)
     if math.isnan(point.value) or not len(falling(baseline.curve)):
         return Estimate(point, point, point)
     tail = (1 - CONFIDENCE) / 2

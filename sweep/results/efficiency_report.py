@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -56,20 +57,25 @@ class Worth:
 class Figures:
     """Everything that `sweep efficiency` prints and draws."""
 
+    view: View
     name: str
     baseline: Baseline
     source: str
     noise: Noise
     trials: list[Worth]  # complete ones: confirmed ones, best first, then by the search's loss
     recipes: list[Worth]  # the best recipe at each budget, by unique tokens
-    # multiplier by epoch, of every trial; a point outside the baseline has its side
-    epochs: dict[str, list[tuple[float, Multiplier]]]
     hours: dict[str, float]  # training of each trial
     # hours of all search trials so far -> best one then, by the search's own losses
     spent: list[tuple[float, Worth]]
     hour: str  # what those hours are of
     total_hours: float
     points: dict[str, tuple[int, float]] = field(default_factory=dict)  # trial: (tokens, loss)
+
+    @cached_property
+    def epochs(self) -> dict[str, list[tuple[float, Multiplier]]]:
+        """Multiplier by epoch, of every trial; a point outside the baseline has its side."""
+        points = falling(self.view.baseline or [])
+        return {trial.name: _by_epoch(trial, self.view, points) for trial in self.view.searches()}
 
 
 def figures_of(view: View) -> Figures:
@@ -90,19 +96,18 @@ def figures_of(view: View) -> Figures:
         searched[recipe.name] if len(recipe.trials) == 1 else _worth(recipe.trials, view, baseline)
         for recipe in ranking(view)
     ]
-    points = falling(view.baseline)
     for of_recipe in [*fresh.values(), *recipes]:  # what did not flatter itself, then lowest first
         best.setdefault(of_recipe.tokens, of_recipe)
     devices, hour = devices_of(view)
     spent = list(_spent(view, searched, devices))
     return Figures(
+        view=view,
         name=view.header["name"],
         baseline=baseline,
         source=view.baseline_source,
         noise=noise,
         trials=list((fresh | {n: w for n, w in searched.items() if n not in fresh}).values()),
         recipes=[best[tokens] for tokens in sorted(best)],
-        epochs={t.name: _by_epoch(t, view, points) for t in view.searches()},
         hours={t.name: _hours(t) * devices for t in view.searches()},
         spent=spent,
         hour=hour,
