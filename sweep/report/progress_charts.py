@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 from sweep.format import count_text
 from sweep.records import Event, Outcome, TrialEnding
@@ -100,7 +101,7 @@ def _ended(facts: Facts) -> tuple[list[tuple[float, TrialView]], float]:
         if trial.ended is not None:
             events.append((trial.ended, 1, 0.0, trial))
     total, ended = 0.0, []
-    for _, _, spent, who in sorted(events, key=lambda event: event[:2]):
+    for _, _, spent, who in sorted(events, key=itemgetter(0, 1)):
         total += spent
         if who is not None:
             ended.append((total, who))
