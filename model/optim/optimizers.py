@@ -46,7 +46,7 @@ class Group:
 def make_optimizers(gpt: GPT, optim: OptimConfig, bf16: bool = False) -> list[Optimizer]:
     """Optimizers over all parameters of `gpt`, in groups that know their name, peak and decay.
 
-    bf16: whether the run computes in it, so that Muon does on a CPU too.
+    bf16: whether the run computes in it and a CPU has instructions for it, so that Muon does too.
     """
     rest = optim.lr if optim.name in FOR_ALL else optim.rest_lr
     scalars = optim.scalar_lr or rest

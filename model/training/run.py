@@ -23,7 +23,12 @@ from model.optim import load_state_tree, make_optimizers, state_tree
 from model.training import checkpoint
 from model.training.averages import Averages
 from model.training.checkpoint import Tree
-from model.training.device import Runtime, keep_freed_memory, share_compiled_code
+from model.training.device import (
+    Runtime,
+    has_bf16_instructions,
+    keep_freed_memory,
+    share_compiled_code,
+)
 from model.training.evaluate import TOKENS_AT_ONCE, Evaluation, HeldOut, evaluate, score
 from model.training.meta_step import gradients_apart, meta_length, meta_matrices, stepped
 from model.training.ranks import ALONE, Ranks, pieces
@@ -115,7 +120,9 @@ def make_run(
     gpt = GPT(config.gpt, table.vocabulary, where.manual_attention, separator).to(where.device)
     if weights is not None:
         gpt.load_state_dict(weights)
-    optimizers = make_optimizers(gpt, config.optim, where.precision == torch.bfloat16)
+    # Asked for on a CPU without the instructions, bf16 would take Muon there ten times as long.
+    bf16 = where.precision == torch.bfloat16 and has_bf16_instructions()
+    optimizers = make_optimizers(gpt, config.optim, bf16)
     averages = Averages(gpt, config.train, config.steps_per_epoch, config.averaged_epochs)
     if where.compile:
         share_compiled_code(str(cache_folder() / "compiled"))

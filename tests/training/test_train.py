@@ -19,10 +19,12 @@ from model.config.config import Config
 from model.config.setting import ConfigError
 from model.data.batches import TokenTable, batch, open_table
 from model.network.gpt import GPT
+from model.optim.muon import Muon
 from model.progress import Progress
 from model.training import checkpoint
 from model.training import log_probs as predictions
 from model.training.device import runtime
+from model.training.run import make_run
 from model.training.train import train
 
 OPTIMIZERS = ("adamw", "muon", "soap", "shampoo", "lion", "magma", "schedule_free")
@@ -371,6 +373,20 @@ def test_how_a_run_computes_is_chosen_by_the_device_and_by_its_length(
     assert [where.manual_attention for where in on_cpu] == [False, True]
     assert (short.device.type, short.manual_attention, short.compile) == ("cuda", False, False)
     assert long.compile
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_bf16_asked_for_without_the_instructions_leaves_muon_in_fp32(
+    has_instructions: bool, exact: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its products were 10 times as slow as in fp32 there."""
+    config = Config.from_settings({**exact, "train.precision": "bf16", "optim.name": "muon"})
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+
+    optimizers = make_run(config, open_table(config.data), runtime(config)).optimizers
+
+    assert [its.bf16 for its in optimizers if isinstance(its, Muon)] == [has_instructions]
 
 
 def test_a_crash_while_saving_leaves_the_last_checkpoint(
