@@ -7,10 +7,12 @@ closes when the parent ends, however it ends: then nobody wants the rest.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Semaphore, Thread
 
 from model.config import Config, ConfigError
@@ -23,7 +25,8 @@ def main(parent: Connection) -> None:
     """Train the task that comes from `parent`, on to the next evaluation whenever it says so."""
     task: Task = parent.recv()
     wanted = Semaphore(0)  # evaluations that the parent has asked for
-    Thread(target=_hear, args=(parent, wanted.release), daemon=True).start()
+    temporary = task.meeting.parent
+    Thread(target=_hear, args=(parent, wanted.release, temporary), daemon=True).start()
     try:
         _train(task, parent, wanted)
         parent.send((DONE, ""))
@@ -59,11 +62,14 @@ def _train(task: Task, parent: Connection, wanted: Semaphore) -> None:
             wanted.acquire()
 
 
-def _hear(parent: Connection, go_on: Callable[[], None]) -> None:
+def _hear(parent: Connection, go_on: Callable[[], None], temporary: Path) -> None:
+    """Take wishes to go on; end the process with its parent, which left `temporary` if it was
+    killed."""
     try:
         while parent.recv() == GO_ON:
             go_on()
     finally:
+        shutil.rmtree(temporary, ignore_errors=True)
         os._exit(1)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -181,12 +182,12 @@ def pieces(sequences: range, most: int) -> list[range]:
 
 @contextmanager
 def joined(
-    config: Config, rank: int, width: int, local: int, meeting: str = "env://"
+    config: Config, rank: int, width: int, local: int, meeting: Path | None = None
 ) -> Iterator[Ranks]:
     """Inside, this process is one of the ranks, by NCCL where it trains on GPUs, else by gloo.
 
     local     its number on this machine, and so its GPU
-    meeting   where they find each other: a URL of torch.distributed; as torchrun says by default
+    meeting   a file that is not there yet, by which they find each other; None: as torchrun says
     Raises ConfigError if there is no device or no part of a batch for it.
     """
     import torch.distributed as dist
@@ -200,13 +201,18 @@ def joined(
         )
     if on_gpu:
         torch.cuda.set_device(local)
+    patience = timedelta(seconds=SECONDS_TO_HEAR)
+    store = None
+    if meeting is not None:  # a URL of it would do only without blanks: torch takes it as it stands
+        store = dist.FileStore(str(meeting), width)  # type: ignore[attr-defined]
+        store.set_timeout(patience)
     with _losses_named():
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            init_method=meeting,
+            store=store,
             rank=rank,
             world_size=width,
-            timeout=timedelta(seconds=SECONDS_TO_HEAR),
+            timeout=patience,
         )
     yield Ranks(rank, width, joined=True)
     # Not after an error: NCCL would wait here for those who wait for us. As the process ends its

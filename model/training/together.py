@@ -48,7 +48,7 @@ class Task:
     rank: int
     width: int
     threads: int  # of an operation on a CPU
-    meeting: str  # URL of a file where the ranks find each other
+    meeting: Path  # a file by which the ranks find each other, in a folder of theirs alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def _started(
     each = max(1, threads() // width)
     with tempfile.TemporaryDirectory(prefix="sweep-ranks-") as name:
         place = Path(name)
-        meeting = (place / "meeting").as_uri()
+        meeting = place / "meeting"
         try:
             for number in range(width):
                 ranks.append(_start(place / f"rank-{number}.txt"))

@@ -119,9 +119,9 @@ def test_more_ranks_than_a_batch_has_parts_for_are_refused(
 
 def of_a_group(config: Config, folder: Path, evaluations: int | None = None) -> list[Progress]:
     """The evaluations of a group of one rank, without their clock."""
-    meeting = folder.with_suffix(".meeting")
+    meeting = folder.with_name("a meeting of 100%")
     meeting.unlink(missing_ok=True)
-    with joined(config, 0, 1, 0, meeting.as_uri()) as ranks:
+    with joined(config, 0, 1, 0, meeting) as ranks:
         run = list(islice(train(config, folder, ranks=ranks), evaluations))
     return [replace(progress, seconds=0.0) for progress in run]
 

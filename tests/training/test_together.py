@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from model.config import Config
 from model.progress import Progress
-from model.training import together
+from model.training import rank, together
 from model.training.ranks_failed import RanksFailed
 from model.training.together import train_together
 from model.training.train import train
+
+
+def test_a_rank_whose_parent_was_killed_ends_and_tidies_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = Pipe()
+    temporary, codes, asked = tmp_path / "sweep-ranks", list[int](), list[bool]()
+    temporary.mkdir()
+    (temporary / "meeting").touch()
+    monkeypatch.setattr(rank.os, "_exit", codes.append)
+    ours.send(together.GO_ON)
+    ours.close()
+
+    with pytest.raises(EOFError), theirs:
+        rank._hear(theirs, lambda: asked.append(True), temporary)
+
+    assert (codes, asked, temporary.exists()) == ([1], [True], False)
 
 
 @pytest.mark.slow
