@@ -173,6 +173,7 @@ def attend(
         k_BGSK, v_BGSK = (x.repeat_interleave(shared, dim=1) for x in (k_BGSK, v_BGSK))
     if manual and not dropout and cpu.narrow(q_BHTK):
         read = None if whole else visible(T, S, window, q_BHTK.device, document_BS, slot)
+        bounded = bounded and q_BHTK.shape[-1] <= cpu.WIDEST_BOUNDED
         y_BHTK: Tensor = cpu.NarrowAttention.apply(  # type: ignore[no-untyped-call]
             q_BHTK, k_BGSK, v_BGSK, read, bounded
         )

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 EPS = torch.finfo(torch.float32).eps  # as F.rms_norm
+# Features of normed heads whose scores exp takes as they are. Keys with an offset are up to the
+# root of two longer: a score is at most (2 * 2048)^0.5 = 64 then, and bf16 ends at exp(88).
+WIDEST_BOUNDED = 2048
 
 
 class RMSNorm(torch.autograd.Function):
@@ -164,8 +167,9 @@ def turn(x_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
 class NarrowAttention(torch.autograd.Function):
     """Attention by plain products in bf16; a masked weight is zero, so that no gradient is masked.
 
-    bounded: queries and keys are normed, so that exp(score) cannot overflow. No largest score is
-    looked for then, and what is divided by the sum of the weights is the output, not each weight.
+    bounded: queries and keys are normed and not too wide, so that exp(score) cannot overflow. No
+    largest score is looked for then, and what is divided by the sum of the weights is the output,
+    not each weight.
 
     Shapes: B sequences, H heads, T queries, S keys, K head width, N sequences times heads.
     """

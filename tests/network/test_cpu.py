@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.config import GPTConfig
 from model.network import GPT, Cache, cpu
+from model.network.attention import attend
 
 VOCABULARY = 50
 EVERYTHING: Mapping[str, object] = {
@@ -102,6 +103,15 @@ def test_the_largest_scores_that_norms_allow_do_not_overflow() -> None:
     assert torch.allclose(y[0, 0, :, 0].float(), torch.arange(5) / 2, rtol=0.01)
     assert q.grad is not None
     assert q.grad.isfinite().all()
+
+
+def test_heads_too_wide_for_that_have_their_largest_score_looked_for() -> None:
+    q = torch.ones(1, 1, 3, 8192, dtype=torch.bfloat16)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        y = attend(q, q, q, window=3, manual=True, bounded=True)
+
+    assert torch.equal(y, q)
 
 
 @pytest.mark.parametrize("name", ["default", "no QK-norm", "windows"])
