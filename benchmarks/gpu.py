@@ -56,7 +56,7 @@ def main() -> None:
             print(json.dumps({"section": asked.child, **row}), flush=True)
         return
     rows, begun = [], time.monotonic()
-    peak = 0.0
+    peak = asked.peak
     with asked.out.open("w") if asked.out else nullcontext() as file:
         for name in asked.sections:
             command = [sys.executable, __file__, "--child", name, "--device", asked.device]

@@ -49,6 +49,24 @@ def test_every_row_is_filled(gpu: ModuleType, section: str) -> None:
     assert gpu.table(rows).count("\n") == len(rows) + 1
 
 
+def test_shares_are_of_the_peak_that_was_given_where_it_is_not_measured(
+    gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def measured(name: str, command: list[str], limit: float) -> list[object]:
+        commands.append(command)
+        return []
+
+    monkeypatch.setattr(gpu, "measured", measured)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--sections", "tiny", "--peak", "8e14"])
+
+    with pytest.raises(SystemExit, match="False"):
+        gpu.main()
+
+    assert commands[0][commands[0].index("--peak") + 1] == "800000000000000.0"
+
+
 def test_a_section_that_crashes_leaves_its_rows_and_says_why(gpu: ModuleType) -> None:
     code = 'print(\'{"section": "s", "variant": "v"}\'); raise MemoryError(\'of 3 GB\')'
 
