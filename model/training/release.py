@@ -61,9 +61,12 @@ def releasable(folder: Path) -> int:
     run = read_run(folder)
     if run is None or is_needed_to_evaluate(run["settings"]):
         return 0
-    with (folder / CHECKPOINT).open("rb") as file:
-        places = [its["data_offsets"] for n, its in _header(file).items() if n.startswith(GOES)]
-    return sum(end - begin for begin, end in places)
+    try:
+        with (folder / CHECKPOINT).open("rb") as file:
+            places = [its["data_offsets"] for n, its in _header(file).items() if n.startswith(GOES)]
+        return sum(end - begin for begin, end in places)
+    except (OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or damaged
+        return 0
 
 
 def release(folder: Path) -> int:

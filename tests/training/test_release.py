@@ -12,7 +12,7 @@ from model.config.config import Config
 from model.config.cost import trial_cost
 from model.config.setting import ConfigError
 from model.training import checkpoint, export
-from model.training.release import BEFORE, CHECKPOINT, release
+from model.training.release import BEFORE, CHECKPOINT, releasable, release
 from model.training.train import train
 
 
@@ -65,6 +65,17 @@ def test_a_run_that_was_stopped_for_good_gives_up_what_it_took_to_go_on(
         list(train(config, folder))
     export.save(folder, tmp_path / "trained")
     assert release(tmp_path / "nothing") == 0
+
+
+def test_a_damaged_list_of_tensors_gives_no_room_and_no_traceback(
+    small: dict[str, object], tmp_path: Path
+) -> None:
+    started(Config.from_settings(small), tmp_path, 1)
+    whole, path = releasable(tmp_path), tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes().replace(b'"data_offsets"', b'"data_offsetz"'))
+
+    assert whole > 0
+    assert releasable(tmp_path) == 0
 
 
 def test_an_optimizer_whose_state_says_what_to_evaluate_keeps_it(
