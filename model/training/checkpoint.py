@@ -55,6 +55,7 @@ class RunState:
     trunk: Trunk = Trunk()  # where it began
     goes_on: bool = True  # whether its checkpoint has all it takes
     lost: str = ""  # why its latest checkpoint could not be used, until an evaluation has said so
+    tokens: str = ""  # digest of what it is trained on; "" in checkpoints of earlier versions
 
     @property
     def step(self) -> int:
@@ -97,6 +98,7 @@ def save(folder: Path, state: RunState, tree: Tree) -> None:
         "settings": state.settings,
         "history": [progress.to_dict() for progress in state.history],
         "trunk": asdict(state.trunk),
+        "tokens": state.tokens,
         "tree": skeleton,
     }
     forget_before(folder)
@@ -159,7 +161,8 @@ def read_state(folder: Path, name: str = NAME) -> RunState | None:
     try:
         history = tuple(Progress(**evaluation) for evaluation in header["history"])
         goes_on = header["tree"].get(OPTIMIZERS, ()) is not None
-        return RunState(header["settings"], history, Trunk(**header.get("trunk", {})), goes_on)
+        trunk, tokens = Trunk(**header.get("trunk", {})), header.get("tokens", "")
+        return RunState(header["settings"], history, trunk, goes_on, tokens=tokens)
     except (KeyError, TypeError, AttributeError) as error:
         raise Damaged([_damaged(folder / name, error)]) from None
 

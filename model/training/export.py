@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from model.config import Config, ConfigError
+from model.config import Config, ConfigError, DataConfig
 from model.data.batches import open_table
+from model.data.prepare import kept_table
 from model.data.table import TokenTable
 from model.network import PROBABILITIES
 from model.optim import swap_in_averages
@@ -48,7 +50,7 @@ def save(run: Path, folder: Path) -> None:
     """Write what the run in `run` has come to into `folder`, for `load`.
 
     Its weights are those that `train.evaluate` names. Sets torch's random state as the run has it.
-    Raises ConfigError if `run` has no checkpoint or its token table is gone.
+    Raises ConfigError if `run` has no checkpoint, or if both its token table and its text are gone.
     """
     state = checkpoint.read_state(run)
     if state is None:
@@ -62,7 +64,7 @@ def save(run: Path, folder: Path) -> None:
     if last and config.train.evaluate == PROBABILITIES:
         # What the run reports is of several states together, of which the last alone is written.
         losses = losses_of(last.raw_loss, None)
-    table = open_table(config.data)
+    table = open_table(_by_digest(config.data, state.tokens))
     restored = make_run(config, table, CPU)
     restored.restore(run)
     header = {"settings": state.settings, "step": state.step, **losses}
@@ -70,6 +72,12 @@ def save(run: Path, folder: Path) -> None:
     with swap_in_averages(restored.optimizers), restored.averages.named(config.train.evaluate):
         write_weights(restored.gpt, header, folder)
     (folder / TOKENIZER).write_text(json.dumps(_tokenizer_as_data(table)))
+
+
+def _by_digest(data: DataConfig, tokens: str) -> DataConfig:
+    """`data` with the digest `tokens`, if the cache has these: its text may be gone, or another."""
+    named = data.digest or not kept_table(tokens)
+    return data if named else replace(data, digest=tokens)
 
 
 def open_run(run: Path) -> Trained:

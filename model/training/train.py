@@ -73,6 +73,7 @@ def train(
     with ranks.first_only(checkpoint.locked(folder)), out_of_memory.explained(config):
         table = open_table(config.data)
         state = ranks.same(lambda: _read_state(config, folder, table.digest))
+        state = replace(state, tokens=table.digest)
         if state.lost and config.train.members > 1 and ranks.first:
             # They are further, and nobody knows what they predicted before.
             for path in member_folders(folder, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def test_a_saved_network_predicts_what_its_run_did(
     apart_N = predictions_of(tmp_path / "saved", table)
 
     assert np.allclose(apart_N, predictions(tmp_path / "run", table), atol=1e-5)
+
+
+@pytest.mark.parametrize("left", [[], ["0123456789 " * 1000]], ids=["gone", "another"])
+def test_a_run_whose_text_is_gone_or_another_is_opened_by_the_digest_of_its_tokens(
+    left: list[str], small: dict[str, object], corpus: Path, tmp_path: Path
+) -> None:
+    config = Config.from_settings({**small, "data.tokenizer": "chars", "train.epochs": 1})
+    list(train(config, tmp_path / "run"))
+    table = open_table(config.data)
+    shutil.rmtree(corpus)
+    for text in left:
+        corpus.mkdir()
+        (corpus / "text.txt").write_text(text)
+
+    assert saved.open_run(tmp_path / "run").tokenizer.pieces == table.tokenizer.pieces
 
 
 def test_a_folder_without_a_checkpoint_is_said_to_have_none(tmp_path: Path) -> None:
