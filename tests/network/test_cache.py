@@ -91,7 +91,8 @@ def test_a_window_read_in_pieces_is_predicted_as_one_read_at_once(
     in_three_BTV = piece_by_piece(gpt, tokens_BT, [7, 13])
 
     assert at_once_BTV.std() > 0.1
-    close = 1e-5 * at_once_BTV.abs().max().item()  # fp32 has seven digits
+    # fp32 has seven digits; without vector instructions sums lose one and a half of them.
+    close = 3e-5 * at_once_BTV.abs().max().item()
     torch.testing.assert_close(one_by_one_BTV, at_once_BTV, atol=close, rtol=0)
     torch.testing.assert_close(in_three_BTV, at_once_BTV[:, [6, 12, -1]], atol=close, rtol=0)
 
