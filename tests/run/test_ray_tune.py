@@ -400,13 +400,19 @@ print(repr(ray.get(Seen.remote().gpus.remote())))
 
 
 def start(folder: Path, corpus: Path) -> subprocess.Popen[str]:
-    space = folder / "tiny.yaml"
-    space.write_text(TINY)
-    command = [sys.executable, "-m", "sweep", "run", space, "--plain", "--runs", folder / "runs"]
+    """A driver in the user's own folder, where a model.py and a sweep.py lie, as in nanoGPT's.
+
+    All that it reads and writes is there, by relative paths, the corpus too.
+    """
+    for name in ("model.py", "sweep.py"):
+        (folder / name).write_text("raise RuntimeError('the user has this, not our package')")
+    (folder / "tiny.yaml").write_text(TINY)
+    command = [Path(sys.executable).with_name("sweep"), "run", "tiny.yaml", "--plain"]
     return subprocess.Popen(
-        [*command, "--set", f"data.path={corpus}", "--set", "trial.cpus=1"],
+        [*command, "--set", f"data.path={corpus.relative_to(folder)}", "--set", "trial.cpus=1"],
+        cwd=folder,
         # A cache of its own: baseline runs of another test would be taken over.
-        env=os.environ | {"OMP_NUM_THREADS": "1", "SWEEP_CACHE": str(folder / "cache")},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "SWEEP_CACHE": "cache"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -443,6 +449,7 @@ def test_a_sweep_survives_sigkill_ctrl_c_and_a_dead_gcs_without_repeating_anythi
     assert len(ended) == len(set(ended)) == 6 + 2
     assert "goes on from" in output
     assert "its GCS ended with SIGKILL" in "".join(outputs)
+    assert len(list((tmp_path / "cache").glob("*.arrow"))) == 1
     assert_mlflow_agrees(tmp_path / "runs", events)
 
 
