@@ -102,7 +102,7 @@ def test_ctrl_c_ends_a_check_with_one_message(
             signal.raise_signal(signal.SIGINT)
             interrupt.check()
 
-    for where, name in (("ray_cluster", "Cluster"), ("ray_tune", "fit"), ("", "")):
+    for where, name in (("ray_cluster", "Cluster"), ("", "")):
         module = ModuleType(where)
         setattr(module, name, Starting)
         monkeypatch.setitem(sys.modules, f"sweep.run.{where}" if where else "ray", module)
