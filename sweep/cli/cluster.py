@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sweep.cli.options import json_option, print_json, runs_option, set_option
+from sweep.errors import SweepError
 
 if TYPE_CHECKING:
     from sweep.run import ClusterCheck
@@ -48,6 +49,8 @@ def check(
     from sweep.run import check_cluster
     from sweep.space.language import read_space
 
+    if overrides and not space:
+        raise SweepError("--set fixes settings of SPACE: name one, or leave --set out")
     searched = read_space(space, overrides, count=counted) if space else None
     found = check_cluster(address, runs, searched)
     if as_json:
@@ -77,7 +80,12 @@ def _text(check: ClusterCheck) -> str:
                 f"{node.ahead:+.1f} s" if node.ahead else "agrees",
             ]
         )
-    lines = [table(rows), "", f"{len(check.nodes)} nodes, {check.at_once} trials at once"]
+    many, at_once = len(check.nodes), check.at_once
+    lines = [
+        table(rows),
+        "",
+        f"{many} node{'s' * (many != 1)}, {at_once} trial{'s' * (at_once != 1)} at once",
+    ]
     if check.problems:
         lines += [f"  {line}" for line in check.problems]
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.cli.options import folder_argument, json_option, print_json, runs_option
+from sweep.cli.options import Finite, folder_argument, json_option, print_json, runs_option
 
 if TYPE_CHECKING:
     from sweep.run.contents import Contents
@@ -23,13 +23,13 @@ NAMED = 12  # files, or trials, that are told one by one
     "--best",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Weights of so many best trials stay.  [default: keep.best of the space]",
+    help="Weights of so many best trials stay; 0: all.  [default: keep.best of the space]",
 )
 @click.option(
     "--max-gb",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="GB",
-    help="Room for weights.  [default: keep.max_gb of the space]",
+    help="Room for weights; 0: any.  [default: keep.max_gb of the space]",
 )
 @runs_option
 @json_option

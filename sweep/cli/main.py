@@ -43,8 +43,16 @@ from sweep.cli.train import presets, train
 from sweep.cli.ui import ui
 from sweep.errors import BAD_INPUT, SweepError
 
-# What the system says of a place that its user can mend: full, over quota, not to be written to.
-OF_THE_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# What the system says of a place that its user can mend: full, over quota, not to be written to,
+# or of a name that no file can have.
+OF_THE_PLACE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+)
 # Every verb, under the heading that `sweep --help` shows it, in the order in which one needs them.
 VERBS: dict[str, tuple[click.Command, ...]] = {
     "A search": (init, check, plan, cluster, run, status, best, list_, gc, remove, doctor),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +12,20 @@ from typing import Any
 import click
 
 from sweep.format import without_infinity
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; nan, which is in no order, and infinity are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Raises click.BadParameter."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"expected a finite number, got {value}", param, ctx)
+        return number
+
 
 folder_argument = click.argument("folder", required=False, type=click.Path(path_type=Path))
 runs_option = click.option(

@@ -13,7 +13,7 @@ import click
 
 from model.config import SETTINGS, Value
 from sweep.cli.best import folder_and_trial, trial_called
-from sweep.cli.options import json_option, print_json, runs_option
+from sweep.cli.options import Finite, json_option, print_json, runs_option
 from sweep.errors import SweepError
 from sweep.space import read_overrides
 
@@ -40,7 +40,7 @@ HEADING = f"{'done':>8}  {'val loss then':>13}  {'now':>8}  {'apart':>9}"
 )
 @click.option(
     "--noise",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     help="Standard deviation between seeds, nats per token.  [default: as the sweep measured it]",
 )
 @runs_option

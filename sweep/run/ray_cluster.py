@@ -236,8 +236,8 @@ def _start_or_join(address: str | None, home: Path | None, environment: dict[str
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         raise SweepError(
             f"cannot join the Ray cluster at {address}: {error}",
-            hint="Is it up, and is its token known here (RAY_AUTH_MODE=token)? `ray status` tells; "
-            "without --address a local one is started.",
+            hint="Is it up, and is its token known here (RAY_AUTH_MODE=token)? `ray status` tells. "
+            "`sweep run` without --address starts one here.",
             code=UNREACHABLE,
         ) from None
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from mlflow_server import wait_until
 
 from model.files import cache_folder
@@ -323,10 +324,29 @@ def test_training_whose_reader_leaves_early_is_not_called_impossible(
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gc", "--max-gb", "nan"], "expected a finite number, got nan"),
+        (["gc", "--max-gb", "inf"], "expected a finite number, got inf"),
+        (["reproduce", "--noise", "nan"], "expected a finite number, got nan"),
+        (["cluster", "check", "--set", "train.epochs=2"], "--set fixes settings of SPACE"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused_before_anything_is_done(
+    words: list[str], said: str, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(cli, [*words, "--runs", str(tmp_path / "runs")])
+
+    assert said in f"{done.output}{done.exception}"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
     ("raised", "said", "code"),
     [
         (OSError(errno.EROFS, "Read-only file system", "runs/a.part"), "cannot use runs/a.part", 2),
         (OSError(errno.ENOSPC, "No space left on device", "b"), "cannot use b: No space left", 2),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "aaa"), "cannot use aaa: File name", 2),
         (OSError(errno.EINVAL, "Invalid argument", "c"), "Traceback", 1),
         (RuntimeError("it holds hf_0123456789"), "RuntimeError: it holds ***", 1),
     ],
