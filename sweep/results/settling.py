@@ -67,7 +67,12 @@ def noise_floor_of(view: View) -> tuple[float, str]:
 
 
 def settling_text(view: View) -> str:
-    """What was last expected of another trial, and whether the best came late; empty if neither."""
+    """What was last expected of another trial, and whether the best came late; empty if neither.
+
+    Where no trial is complete there is nothing that another could be better than.
+    """
+    if not ranking(view):
+        return ""
     gains = [t.expected_gain for t in view.searches() if t.expected_gain is not None]
     its = settled(view)
     if its is not None:

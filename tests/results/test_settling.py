@@ -107,6 +107,11 @@ def test_reports_say_what_was_expected_last_and_when_the_best_was_found() -> Non
     assert "Its best, 0001, was the 2nd of 8 trials. More are unlikely to find better." in text
 
 
+def test_nothing_is_said_to_have_settled_where_no_trial_is_complete() -> None:
+    assert settling_text(view_of([0.59], {})) == ""
+    assert settling_text(view_of([LITTLE] * PATIENCE, {})) == ""
+
+
 def test_a_best_trial_among_the_last_is_said_to_be_so_whatever_proposed_it() -> None:
     """Runs of one command and seed ended at other recipes, each with its best found last."""
     falling = view_of([None] * 8, {n: 3.0 - n / 10 for n in range(8)})
