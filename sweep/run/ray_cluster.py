@@ -236,8 +236,9 @@ def _start_or_join(address: str | None, home: Path | None, environment: dict[str
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         raise SweepError(
             f"cannot join the Ray cluster at {address}: {error}",
-            hint="Is it up, and is its token known here (RAY_AUTH_MODE=token)? `ray status` tells. "
-            "`sweep run` without --address starts one here.",
+            hint="Is it up? `ray status` tells. If it asks for a token, RAY_AUTH_MODE=token shows "
+            "it the one that is known here, as --address auto does. `sweep run` without --address "
+            "starts a cluster here.",
             code=UNREACHABLE,
         ) from None
 
