@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+GIGABYTE = 1e9  # bytes, as disks are sold and limits on room are given
 NARROWEST = 16  # letters of a column of text, below which wrapping it helps nobody
 # How settings are called where there is little room; others by their last word.
 SHORT_NAMES = {

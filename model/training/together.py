@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import Config, ConfigError, SharedTrunks, Value
+from model.exit_codes import how_it_ended
 from model.progress import Progress
 from model.training.ranks_failed import RanksFailed
 
@@ -144,11 +145,9 @@ def _failure(
 def _how_it_ended(number: int, ranks: list[Rank]) -> str:
     rank = ranks[number]
     code = rank.process.wait()  # its pipe is closed
-    how = f"exit code {code}"
-    if code < 0:
-        how = f"{signal.Signals(-code).name}"
-        if -code == signal.SIGKILL:
-            how += ", as the system does to who takes too much memory"
+    how = how_it_ended(code)
+    if -code == signal.SIGKILL:
+        how += ", as the system does to who takes too much memory"
     lines = rank.errors.read_text(errors="replace").splitlines()[-LINES_OF_ERROR:]
     last = "\n".join(["; its last lines were", *lines]) if lines else ""
     return f"rank {number} of {len(ranks)} (process {rank.process.pid}) ended by {how}{last}"

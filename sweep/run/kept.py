@@ -13,14 +13,13 @@ from pathlib import Path
 from model.training.release import BEFORE, CHECKPOINT
 from sweep.errors import SweepError
 from sweep.folder import ENSEMBLE, JOURNAL, RESOLVED, TEACHERS, TRIALS
-from sweep.format import ordinal
+from sweep.format import GIGABYTE, ordinal
 from sweep.journal import read_events
 from sweep.records import Outcome, Role
 from sweep.results import report
 from sweep.space import KeepConfig
 from sweep.view import TrialView, View
 
-GIGABYTE = 1e9
 NAMING = ("train.teacher", "gpt.init")  # settings that name networks by their path
 
 

@@ -30,9 +30,10 @@ os.environ.update(QUIET)
 import ray  # noqa: E402
 from ray.exceptions import AuthenticationError, RayError  # noqa: E402
 
+from model.exit_codes import how_it_ended  # noqa: E402
 from sweep.errors import UNREACHABLE, SweepError  # noqa: E402
 from sweep.run.interrupt import Interrupt  # noqa: E402
-from sweep.run.ray_health import NoAnswer, how  # noqa: E402
+from sweep.run.ray_health import NoAnswer  # noqa: E402
 from sweep.run.ray_home import object_store, ray_home, token_of_our_own  # noqa: E402
 
 OBJECT_STORE_BYTES = 100 * 2**20  # only settings and evaluations pass through it
@@ -159,7 +160,7 @@ class OurNode:
             for its in processes:
                 code = its.process.poll()
                 if kind in NEEDED and code is not None:
-                    return f"its {NEEDED[kind]} ended with {how(code)}"
+                    return f"its {NEEDED[kind]} ended with {how_it_ended(code)}"
         return ""
 
     def answer(self, seconds: float) -> str:

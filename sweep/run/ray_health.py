@@ -5,7 +5,6 @@ Or, where the GCS died, for a minute: then it ends our process with a text of it
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,16 +37,6 @@ class AttachedNode(Protocol):
 
         Raises NoAnswer if that takes more than so many seconds.
         """
-
-
-def how(code: int) -> str:
-    """How a process ended whose return code this is."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
 
 
 class Health:

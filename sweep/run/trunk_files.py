@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model.config import SharedTrunks
 from sweep.folder import TRUNKS
+from sweep.format import GIGABYTE
 from sweep.records import Outcome
 from sweep.run.local import Train, shared_trainer
 from sweep.space import Space
@@ -16,7 +17,6 @@ from sweep.space.trunks import epoch_counts, useless_trunks
 from sweep.view import View
 
 CHECKPOINT = "checkpoint.safetensors"
-GIGABYTE = 1e9
 
 
 def trainer(space: Space, folder: Path) -> Train:

@@ -11,6 +11,7 @@ from typing import Any
 
 from model.config import SETTINGS, ConfigError, Cost, Value, trial_cost
 from sweep.errors import SweepError
+from sweep.format import GIGABYTE
 from sweep.space.baseline import baseline_points, baseline_settings
 from sweep.space.constraint import violations
 from sweep.space.grid import grid_points
@@ -25,7 +26,6 @@ QUARTILES = {"first quartile": 0.25, "median": 0.5, "third quartile": 0.75}
 SCALE = "gpt.scale"
 STOPPED = 0.5  # of the trials that may be pruned
 BYTES_A_TOKEN = 2  # of a log-probability
-GIGABYTE = 1e9
 
 
 @dataclass(frozen=True)

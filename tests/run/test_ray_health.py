@@ -13,7 +13,6 @@ from sweep.run.ray_health import (
     ClusterLost,
     Health,
     NoAnswer,
-    how,
 )
 
 
@@ -124,10 +123,3 @@ def test_an_error_of_ray_is_laid_to_its_death_only_if_it_died():
 
     assert alive.health.dies_within(0) == ""
     assert dead.health.dies_within(0) == "its raylet ended with SIGKILL"
-
-
-@pytest.mark.parametrize(
-    ("code", "words"), [(-9, "SIGKILL"), (-63, "signal 63"), (1, "exit code 1")]
-)
-def test_how_a_process_ended_is_said_in_words(code, words):
-    assert how(code) == words
